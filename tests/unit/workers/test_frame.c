@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+#include "workers/frame.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A CHUNK frame, id 0x0102, with the payload "hi". */
+static const uint8_t whole[] = {
+    2, 2, 0, 0, 2, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, 'h', 'i'
+};
+
+static struct text text_of(const void *bytes, size_t len)
+{
+    return (struct text){ bytes, len };
+}
+
+static void frame_parse_reads_what_is_drawn_in_the_header(void **state)
+{
+    struct frame frame;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(frame_parse(whole, sizeof(whole), &frame, &len), FRAME_OK);
+    assert_int_equal(len, sizeof(whole));
+    assert_int_equal(frame.kind, FRAME_CHUNK);
+    assert_int_equal(frame.flags, FRAME_TIMED);
+    assert_int_equal(frame.chunk_id, 0x0102);
+    assert_true(text_equals(frame.payload, "hi"));
+    assert_ptr_equal(frame.payload.at, whole + FRAME_HEADER_LEN);
+}
+
+static void frame_header_writes_what_frame_parse_reads(void **state)
+{
+    uint8_t header[FRAME_HEADER_LEN];
+
+    (void)state;
+    frame_header(FRAME_CHUNK, FRAME_TIMED, 0x0102, 2, header);
+    assert_memory_equal(header, whole, FRAME_HEADER_LEN);
+}
+
+static void frame_parse_says_how_much_is_missing_at_every_cut(void **state)
+{
+    struct frame frame;
+    size_t need;
+
+    (void)state;
+    for (size_t len = 0; len < sizeof(whole); len++) {
+        assert_int_equal(frame_parse(whole, len, &frame, &need), FRAME_NEED_MORE);
+        assert_int_equal(need, len < FRAME_HEADER_LEN ? FRAME_HEADER_LEN : sizeof(whole));
+    }
+}
+
+static void frame_parse_leaves_what_follows_the_frame(void **state)
+{
+    uint8_t two[2 * sizeof(whole)];
+    struct frame frame;
+    size_t len;
+
+    (void)state;
+    memcpy(two, whole, sizeof(whole));
+    memcpy(two + sizeof(whole), whole, sizeof(whole));
+    assert_int_equal(frame_parse(two, sizeof(two), &frame, &len), FRAME_OK);
+    assert_int_equal(len, sizeof(whole));
+}
+
+static void frame_parse_refuses_every_header_that_cannot_be(void **state)
+{
+    static const struct {
+        size_t at;
+        uint8_t byte;
+    } wrong[] = {
+        { 0, FRAME_NONE }, { 0, FRAME_KIND_COUNT },
+        { 0, 255 },        { 1, 0x04 },
+        { 1, 0x80 },       { 2, 1 },
+        { 3, 1 },          { 7, 0x41 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        uint8_t bytes[sizeof(whole)];
+        struct frame frame = { .chunk_id = 7 };
+        size_t len = 99;
+
+        memcpy(bytes, whole, sizeof(whole));
+        bytes[wrong[i].at] = wrong[i].byte;
+        assert_int_equal(frame_parse(bytes, sizeof(bytes), &frame, &len), FRAME_BROKEN);
+        assert_int_equal(frame.chunk_id, 7);
+        assert_int_equal(len, 99);
+    }
+}
+
+static const struct frame_chunk some_chunk = {
+    .first = 0x1122334455667788,
+    .count = 3,
+    .style = CALL_STARMAP,
+    .task = { "power", 5 },
+    .kwargs = { "{\"exp\":2}", 9 },
+    .items = { "[1],[2],[3]", 11 },
+};
+
+static size_t chunk_payload(const struct frame_chunk *chunk, char *ret_bytes)
+{
+    size_t len = FRAME_CHUNK_HEAD_LEN;
+
+    frame_chunk_head(chunk, (uint8_t *)ret_bytes);
+    memcpy(ret_bytes + len, chunk->task.at, chunk->task.len);
+    len += chunk->task.len;
+    memcpy(ret_bytes + len, chunk->kwargs.at, chunk->kwargs.len);
+    len += chunk->kwargs.len;
+    memcpy(ret_bytes + len, chunk->items.at, chunk->items.len);
+    return len + chunk->items.len;
+}
+
+static void chunk_comes_back_as_it_was_written(void **state)
+{
+    char bytes[128];
+    size_t len = chunk_payload(&some_chunk, bytes);
+    struct frame_chunk chunk;
+
+    (void)state;
+    assert_int_equal(bytes[0], 0x88 - 256);
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
+    assert_int_equal(chunk.first, some_chunk.first);
+    assert_int_equal(chunk.count, 3);
+    assert_int_equal(chunk.style, CALL_STARMAP);
+    assert_true(text_equal(chunk.task, some_chunk.task));
+    assert_true(text_equal(chunk.kwargs, some_chunk.kwargs));
+    assert_true(text_equal(chunk.items, some_chunk.items));
+}
+
+static void chunk_without_kwargs_has_empty_ones(void **state)
+{
+    struct frame_chunk plain = some_chunk, chunk;
+    char bytes[128];
+    size_t len;
+
+    (void)state;
+    plain.kwargs = TEXT("");
+    len = chunk_payload(&plain, bytes);
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
+    assert_int_equal(chunk.kwargs.len, 0);
+    assert_true(text_equal(chunk.items, some_chunk.items));
+}
+
+static void chunk_parse_refuses_lengths_that_do_not_fit(void **state)
+{
+    char bytes[128];
+    struct frame_chunk chunk;
+    size_t texts = some_chunk.task.len + some_chunk.kwargs.len;
+
+    (void)state;
+    chunk_payload(&some_chunk, bytes);
+    for (size_t len = 0; len < FRAME_CHUNK_HEAD_LEN + texts; len++)
+        assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_BROKEN);
+    memset(bytes + 16, 0xff, 4); /* the length of kwargs */
+    assert_int_equal(frame_chunk_parse(text_of(bytes, sizeof(bytes)), &chunk),
+                     FRAME_BROKEN);
+}
+
+static void chunk_parse_refuses_every_field_out_of_range(void **state)
+{
+    static const struct {
+        size_t at;
+        uint8_t byte;
+    } wrong[] = {
+        { 8, 0 },  { 12, CALL_STYLE_COUNT },
+        { 13, 0 }, { 13, 65 },
+        { 14, 1 }, { 15, 1 },
+        { 20, 1 }, { 31, 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char bytes[256] = { 0 };
+        struct frame_chunk chunk;
+
+        chunk_payload(&some_chunk, bytes);
+        bytes[wrong[i].at] = (char)wrong[i].byte;
+        assert_int_equal(frame_chunk_parse(text_of(bytes, sizeof(bytes)), &chunk),
+                         FRAME_BROKEN);
+    }
+}
+
+static void chunk_parse_refuses_items_beyond_the_last_index(void **state)
+{
+    struct frame_chunk chunk;
+    char bytes[128];
+    size_t len = chunk_payload(&some_chunk, bytes);
+
+    (void)state;
+    memset(bytes, 0xff, 8); /* first */
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_BROKEN);
+}
+
+static void result_comes_back_as_it_was_written(void **state)
+{
+    struct frame_result in = { .first = 70000, .count = 2, .run_ns = 5000000000 }, out;
+    char bytes[FRAME_RESULT_HEAD_LEN + 3];
+
+    (void)state;
+    frame_result_head(&in, (uint8_t *)bytes);
+    memcpy(bytes + FRAME_RESULT_HEAD_LEN, "1,2", 3);
+    assert_int_equal(frame_result_parse(text_of(bytes, sizeof(bytes)), &out), FRAME_OK);
+    assert_int_equal(out.first, 70000);
+    assert_int_equal(out.count, 2);
+    assert_int_equal(out.run_ns, 5000000000);
+    assert_true(text_equals(out.results, "1,2"));
+    assert_int_equal(frame_result_parse(text_of(bytes, FRAME_RESULT_HEAD_LEN - 1), &out),
+                     FRAME_BROKEN);
+    bytes[12] = 1; /* reserved */
+    assert_int_equal(frame_result_parse(text_of(bytes, sizeof(bytes)), &out),
+                     FRAME_BROKEN);
+    bytes[12] = 0;
+    bytes[8] = 0; /* no items */
+    assert_int_equal(frame_result_parse(text_of(bytes, sizeof(bytes)), &out),
+                     FRAME_BROKEN);
+}
+
+static void failure_comes_back_as_it_was_written(void **state)
+{
+    struct frame_failure in = { .item = 9,
+                                .kind = FAILURE_RESULT_TOO_LARGE,
+                                .run_ns = 77 };
+    struct frame_failure out;
+    char bytes[FRAME_FAILURE_HEAD_LEN + 2];
+
+    (void)state;
+    frame_failure_head(&in, (uint8_t *)bytes);
+    memcpy(bytes + FRAME_FAILURE_HEAD_LEN, "{}", 2);
+    assert_int_equal(frame_failure_parse(text_of(bytes, sizeof(bytes)), &out), FRAME_OK);
+    assert_int_equal(out.item, 9);
+    assert_int_equal(out.kind, FAILURE_RESULT_TOO_LARGE);
+    assert_int_equal(out.run_ns, 77);
+    assert_true(text_equals(out.exception, "{}"));
+    assert_int_equal(
+        frame_failure_parse(text_of(bytes, FRAME_FAILURE_HEAD_LEN - 1), &out),
+        FRAME_BROKEN);
+    bytes[8] = FAILURE_KIND_COUNT;
+    assert_int_equal(frame_failure_parse(text_of(bytes, sizeof(bytes)), &out),
+                     FRAME_BROKEN);
+}
+
+static void ready_comes_back_as_it_was_written(void **state)
+{
+    struct frame_ready in = { .version = FRAME_VERSION, .pid = 4711 }, out;
+    uint8_t bytes[FRAME_READY_LEN + 1] = { 0 };
+
+    (void)state;
+    frame_ready(&in, bytes);
+    assert_int_equal(frame_ready_parse(text_of(bytes, FRAME_READY_LEN), &out), FRAME_OK);
+    assert_int_equal(out.version, FRAME_VERSION);
+    assert_int_equal(out.pid, 4711);
+    assert_int_equal(frame_ready_parse(text_of(bytes, FRAME_READY_LEN + 1), &out),
+                     FRAME_BROKEN);
+    assert_int_equal(frame_ready_parse(text_of(bytes, FRAME_READY_LEN - 1), &out),
+                     FRAME_BROKEN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(frame_parse_reads_what_is_drawn_in_the_header),
+        cmocka_unit_test(frame_header_writes_what_frame_parse_reads),
+        cmocka_unit_test(frame_parse_says_how_much_is_missing_at_every_cut),
+        cmocka_unit_test(frame_parse_leaves_what_follows_the_frame),
+        cmocka_unit_test(frame_parse_refuses_every_header_that_cannot_be),
+        cmocka_unit_test(chunk_comes_back_as_it_was_written),
+        cmocka_unit_test(chunk_without_kwargs_has_empty_ones),
+        cmocka_unit_test(chunk_parse_refuses_lengths_that_do_not_fit),
+        cmocka_unit_test(chunk_parse_refuses_every_field_out_of_range),
+        cmocka_unit_test(chunk_parse_refuses_items_beyond_the_last_index),
+        cmocka_unit_test(result_comes_back_as_it_was_written),
+        cmocka_unit_test(failure_comes_back_as_it_was_written),
+        cmocka_unit_test(ready_comes_back_as_it_was_written),
+    };
+
+    return cmocka_run_group_tests_name("frame", tests, NULL, NULL);
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool with a real forkserver and real workers. What cannot be had from them (a
+ * certain order of events, nonsense) is in test_pool_supervise.c.
+ *
+ * The forkserver is this program once more, started with the argument "forkserver".
+ */
+#include "tests/unit/workers/pool_rig.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROCESSES 2
+
+static int set_up(void **state)
+{
+    struct rig *rig = calloc(1, sizeof(*rig));
+    struct error_text err;
+
+    if (!rig)
+        return -1;
+    rig->fd_count = rig_count_fds();
+    if (forkserver_start(&rig->forkserver, &err) != ST_OK)
+        return -1;
+    *state = rig;
+    rig_start(rig, PROCESSES);
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct rig *rig = *state;
+
+    if (!rig->stopped) {
+        pool_stop(rig->pool, rig_on_stopped);
+        pool_kill(rig->pool);
+    }
+    rig_end(rig);
+    assert_int_equal(rig_count_fds(), rig->fd_count);
+    free(rig);
+    return 0;
+}
+
+static struct worker_info info_of(const struct rig *rig, const struct chunk *chunk)
+{
+    struct worker_info infos[16];
+    size_t count = pool_workers(rig->pool, infos, 16);
+
+    for (size_t i = 0; i < count; i++) {
+        if (infos[i].chunk == chunk)
+            return infos[i];
+    }
+    return (struct worker_info){ 0 };
+}
+
+static bool is_on_item(const struct rig *rig, const struct chunk *chunk, uint64_t item)
+{
+    struct worker_info info = info_of(rig, chunk);
+
+    return info.pid > 0 && info.item == item;
+}
+
+static void results_come_in_the_order_of_the_items(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { .first = 5 };
+
+    rig_send(rig, &chunk, "square", 4, "1,2,3,4");
+    assert_int_equal(pool_busy(rig->pool), 1);
+    assert_int_equal(pool_idle(rig->pool), PROCESSES - 1);
+    WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->last);
+    assert_int_equal(rig->seen[0].item, 5);
+    assert_int_equal(rig->seen[0].count, 4);
+    assert_int_equal(chunk.first, 9);
+    assert_int_equal(chunk.count, 0);
+    assert_null(chunk.worker);
+    assert_true(text_equals(buf_text(&rig->results), "1,4,9,16 "));
+    assert_int_equal(pool_idle(rig->pool), PROCESSES);
+}
+
+static void failure_comes_between_the_results_around_it(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+
+    rig_send(rig, &chunk, "safe_square", 3, "1,-2,3");
+    WAIT(rig, rig->seen_count == 3);
+    assert_int_equal(rig->seen[0].kind, SEEN_RESULT);
+    assert_int_equal(rig->seen[1].kind, SEEN_FAILURE);
+    assert_int_equal(rig->seen[1].item, 1);
+    assert_false(rig->seen[1].last);
+    assert_int_equal(rig->seen[2].item, 2);
+    assert_true(rig->seen[2].last);
+}
+
+static void chunk_larger_than_the_socket_arrives(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+    struct buf items = BUF_INIT;
+
+    for (int i = 0; i < 4000; i++)
+        buf_addf(&items, "%s\"%0500d\"", i ? "," : "", i);
+    rig_send(rig, &chunk, "echo", 4000, items.data);
+    WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->last);
+    assert_int_equal(chunk.first, 4000);
+    for (size_t i = 0; i < rig->results.len; i++) {
+        if (rig->results.data[i] == ' ')
+            rig->results.data[i] = ',';
+    }
+    assert_int_equal(rig->results.len, items.len + 1);
+    assert_memory_equal(rig->results.data, items.data, items.len);
+    buf_clear(&items);
+}
+
+static void capacity_is_told_once_for_all_workers_that_became_free(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk a = { 0 }, b = { 0 };
+    unsigned before;
+
+    uv_run(&rig->loop, UV_RUN_NOWAIT);
+    before = rig->capacity_calls;
+    rig_send(rig, &a, "square", 1, "1");
+    rig_send(rig, &b, "square", 1, "2");
+    assert_null(pool_free_slot(rig->pool, 0));
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+    uv_run(&rig->loop, UV_RUN_NOWAIT);
+    assert_in_range(rig->capacity_calls - before, 1, 2);
+}
+
+static void killed_worker_loses_only_what_had_no_result_and_is_replaced(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk victim = { .first = 10 }, other = { 0 };
+    struct worker_info info;
+
+    rig_send(rig, &victim, "sleep", 4, "0.05,0,30,30");
+    rig_send(rig, &other, "sleep", 1, "0.2");
+    /* The first item is slow enough to be sent at once. */
+    WAIT(rig, is_on_item(rig, &victim, 12) && victim.first == 11);
+    info = info_of(rig, &victim);
+    assert_int_equal(kill(info.pid, SIGKILL), 0);
+    WAIT(rig, rig->seen_count > 1 && pool_lost_count(rig->pool) == 1);
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+    for (unsigned i = 0; i < rig->seen_count; i++) {
+        if (rig->seen[i].kind != SEEN_LOST) {
+            assert_int_equal(rig->seen[i].kind, SEEN_RESULT);
+            continue;
+        }
+        assert_ptr_equal(rig->seen[i].chunk, &victim);
+        assert_int_equal(rig->seen[i].item, 12);
+        assert_int_equal(rig->seen[i].exit.cause, EXIT_SIGNAL);
+        assert_int_equal(rig->seen[i].exit.code, SIGKILL);
+        assert_true(rig->seen[i].exit.max_rss_bytes > 0);
+    }
+    assert_int_equal(victim.first, 11);
+    assert_int_equal(victim.count, 3);
+    assert_int_equal(other.count, 0); /* the neighbour went on */
+}
+
+static void pool_is_full_again_soon_after_a_kill(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t killed_ns = clock_mono_ns();
+
+    assert_int_equal(kill(info_of(rig, NULL).pid, SIGKILL), 0);
+    WAIT(rig, pool_lost_count(rig->pool) == 1 && pool_idle(rig->pool) == PROCESSES);
+    /* Some milliseconds on any machine; a pause before the start would take 100. */
+    assert_true(clock_mono_ns() - killed_ns < NS_PER_SEC);
+    assert_string_equal(pool_start_error(rig->pool), "");
+}
+
+static void item_over_its_time_limit_is_killed_and_guilty(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { .time_limit_ms = 100 };
+    uint64_t sent_ns = clock_mono_ns();
+
+    rig_send(rig, &chunk, "sleep", 3, "0,30,0");
+    WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->kind == SEEN_LOST);
+    assert_int_equal(rig_newest(rig)->exit.cause, EXIT_TIME_LIMIT);
+    assert_int_equal(rig_newest(rig)->item, 1);
+    assert_true(clock_mono_ns() - sent_ns >= 100 * NS_PER_MS);
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+}
+
+static void time_limit_is_for_each_item_and_not_for_the_chunk(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { .time_limit_ms = 400 };
+
+    rig_send(rig, &chunk, "sleep", 5, "0.1,0.1,0.1,0.1,0.1");
+    WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->last);
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+    assert_int_equal(chunk.first, 5);
+}
+
+/* Makes all workers but one busy, gives that one a chunk that is said to be short, and
+ * prepares another such chunk. */
+static void fill_up(struct rig *rig, const char *seconds, struct chunk **ret_blocker,
+                    struct chunk **ret_head, struct chunk **ret_second)
+{
+    *ret_blocker = &rig->chunks[0];
+    *ret_head = &rig->chunks[1];
+    *ret_second = &rig->chunks[2];
+    (*ret_head)->expected_ns = (*ret_second)->expected_ns = PIPELINE_NS;
+    rig_send(rig, *ret_blocker, "sleep", 1, "30");
+    rig_send(rig, *ret_head, "sleep", 1, seconds);
+}
+
+static void only_a_short_chunk_may_wait_behind_a_short_one(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk *blocker, *head, *second;
+
+    fill_up(rig, "30", &blocker, &head, &second);
+    assert_null(pool_free_slot(rig->pool, 0));
+    assert_null(pool_free_slot(rig->pool, PIPELINE_NS + 1));
+    rig_send(rig, second, "square", 1, "3");
+    assert_ptr_equal(second->worker, head->worker);
+    assert_ptr_not_equal(second->worker, blocker->worker);
+    assert_null(pool_free_slot(rig->pool, PIPELINE_NS)); /* two are enough */
+}
+
+static void chunk_that_waits_too_long_comes_back(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk *blocker, *head, *second;
+
+    fill_up(rig, "0.1", &blocker, &head, &second);
+    rig_send(rig, second, "square", 1, "3");
+    WAIT(rig, rig->seen_count == 1);
+    assert_non_null(blocker->worker);
+    assert_int_equal(rig->seen[0].kind, SEEN_RETURNED);
+    assert_ptr_equal(rig->seen[0].chunk, second);
+    assert_int_equal(second->count, 1);
+    assert_null(second->worker);
+    /* And nothing else is put behind one that is known to be slow. */
+    assert_null(pool_free_slot(rig->pool, PIPELINE_NS));
+    /* The worker skips what was taken back, and goes on to the next. */
+    WAIT(rig, rig->seen_count == 2);
+    assert_ptr_equal(rig->seen[1].chunk, head);
+    rig_send(rig, second, "square", 1, "4");
+    WAIT(rig, rig->seen_count == 3);
+    assert_true(text_equals(buf_text(&rig->results), "null 16 "));
+}
+
+static void reclaim_takes_back_only_what_was_not_begun(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk *blocker, *head, *second;
+
+    fill_up(rig, "30", &blocker, &head, &second);
+    rig_send(rig, second, "square", 1, "3");
+    assert_ptr_equal(second->worker, head->worker);
+    assert_true(pool_reclaim(rig->pool, second));
+    assert_null(second->worker);
+    WAIT(rig, info_of(rig, blocker).item == 0);
+    assert_false(pool_reclaim(rig->pool, blocker));
+    assert_int_equal(rig->seen_count, 0);
+}
+
+static void killed_chunk_is_lost_for_the_cause_it_was_killed_for(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { .first = 3 };
+
+    rig_send(rig, &chunk, "sleep", 2, "0.05,30");
+    WAIT(rig, chunk.first == 4 && is_on_item(rig, &chunk, 4));
+    pool_kill_chunk(rig->pool, &chunk, EXIT_TERMINATED);
+    assert_int_equal(pool_busy(rig->pool), 0);
+    WAIT(rig, rig_newest(rig)->kind == SEEN_LOST);
+    assert_int_equal(rig_newest(rig)->exit.cause, EXIT_TERMINATED);
+    assert_int_equal(rig_newest(rig)->item, 4);
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+}
+
+static void stopped_worker_is_killed_by_the_time_limit(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { .time_limit_ms = 100 };
+
+    struct worker_info infos[PROCESSES];
+
+    assert_int_equal(pool_workers(rig->pool, infos, PROCESSES), PROCESSES);
+    for (unsigned i = 0; i < PROCESSES; i++)
+        assert_int_equal(kill(infos[i].pid, SIGSTOP), 0);
+    rig_send(rig, &chunk, "square", 1, "1");
+    WAIT(rig, rig->seen_count == 1);
+    assert_int_equal(rig->seen[0].kind, SEEN_LOST);
+    assert_int_equal(rig->seen[0].exit.cause, EXIT_TIME_LIMIT);
+    assert_true(rig->seen[0].item == UINT64_MAX); /* it never began the item */
+}
+
+static pid_t parent_of(pid_t pid)
+{
+    char path[64], line[256];
+    int parent = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (parent == 0 && fgets(line, sizeof(line), file))
+        sscanf(line, "PPid: %d", &parent);
+    fclose(file);
+    return parent;
+}
+
+static void dead_forkserver_is_restarted_and_nobody_is_to_blame(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+
+    rig_send(rig, &chunk, "sleep", 1, "30");
+    for (unsigned i = 1; i <= 2; i++) {
+        kill(parent_of(info_of(rig, NULL).pid), SIGKILL);
+        WAIT(rig, pool_lost_count(rig->pool) == i * PROCESSES);
+        WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+    }
+    assert_int_equal(rig->seen_count, 1);
+    assert_int_equal(rig->seen[0].kind, SEEN_LOST);
+    assert_int_equal(rig->seen[0].exit.cause, EXIT_FORKSERVER);
+    chunk.first = 0;
+    rig_send(rig, &chunk, "square", 1, "7");
+    WAIT(rig, rig->seen_count == 2);
+    assert_true(text_equals(buf_text(&rig->results), "49 "));
+}
+
+static void workers_are_confined(void **state)
+{
+    struct rig *rig = *state;
+    char path[64], line[256];
+    pid_t pid = info_of(rig, NULL).pid;
+    int new_privs = -1, umask_value = -1;
+    FILE *file;
+
+    assert_int_equal(getpgid(pid), pid);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        sscanf(line, "NoNewPrivs: %d", &new_privs);
+        sscanf(line, "Umask: %o", (unsigned *)&umask_value);
+    }
+    fclose(file);
+    assert_int_equal(new_privs, 1);
+    assert_int_equal(umask_value, 077);
+    for (int fd = 0; fd < 64; fd++) {
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+        assert_int_equal(access(path, F_OK) == 0, fd <= FORKSERVER_FD);
+    }
+}
+
+static void stop_lets_a_busy_worker_finish(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+
+    rig_send(rig, &chunk, "sleep", 1, "0.1");
+    pool_stop(rig->pool, rig_on_stopped);
+    assert_null(pool_free_slot(rig->pool, 0));
+    WAIT(rig, rig->stopped);
+    assert_int_equal(rig->seen_count, 1);
+    assert_true(rig->seen[0].last);
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG),
+                     -1); /* no child is left, dead or alive */
+    assert_int_equal(errno, ECHILD);
+}
+
+static void kill_does_not_wait_and_blames_nobody(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+
+    rig_send(rig, &chunk, "sleep", 1, "30");
+    WAIT(rig, is_on_item(rig, &chunk, 0));
+    pool_stop(rig->pool, rig_on_stopped);
+    pool_kill(rig->pool);
+    WAIT(rig, rig->stopped);
+    assert_int_equal(rig->seen_count, 1);
+    assert_int_equal(rig->seen[0].exit.cause, EXIT_TERMINATED);
+    assert_true(rig->seen[0].item == UINT64_MAX);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        CASE(results_come_in_the_order_of_the_items),
+        CASE(failure_comes_between_the_results_around_it),
+        CASE(chunk_larger_than_the_socket_arrives),
+        CASE(capacity_is_told_once_for_all_workers_that_became_free),
+        CASE(killed_worker_loses_only_what_had_no_result_and_is_replaced),
+        CASE(pool_is_full_again_soon_after_a_kill),
+        CASE(item_over_its_time_limit_is_killed_and_guilty),
+        CASE(time_limit_is_for_each_item_and_not_for_the_chunk),
+        CASE(only_a_short_chunk_may_wait_behind_a_short_one),
+        CASE(chunk_that_waits_too_long_comes_back),
+        CASE(reclaim_takes_back_only_what_was_not_begun),
+        CASE(killed_chunk_is_lost_for_the_cause_it_was_killed_for),
+        CASE(stopped_worker_is_killed_by_the_time_limit),
+        CASE(dead_forkserver_is_restarted_and_nobody_is_to_blame),
+        CASE(workers_are_confined),
+        CASE(stop_lets_a_busy_worker_finish),
+        CASE(kill_does_not_wait_and_blames_nobody),
+    };
+
+    if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
+        return forkserver_main();
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What an item costs here is what the cheapest task costs in all, so the loop makes no
+ * system call and no allocation per item. Results are written one behind the other into
+ * one buffer. Whether it is time to flush is asked of the coarse clock, which is a read
+ * of shared memory on every kernel and exact enough for 20 ms; the exact clock is read at
+ * the ends of a gathered run, and per item only when the server watches a time limit.
+ */
+#include "workers/child.h"
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "workers/frame.h"
+#include "workers/items.h"
+#include "workers/registry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READ_LEN (64u * 1024)
+#define KEEP_MAX (1024u * 1024) /* a larger buffer is given back after its chunk */
+
+struct child {
+    int sock;
+    struct worker_page *page;
+    uint64_t result_max;
+    struct buf in;
+    struct buf results; /* of the items that are gathered, separated by commas */
+};
+
+/* One chunk on its way. */
+struct run {
+    struct child *child;
+    const struct task *task; /* NULL: there is none of that name */
+    struct frame_chunk chunk;
+    uint64_t id;
+    bool timed;
+    uint64_t item;       /* the one being run; gathered ones lie before it */
+    uint32_t left;       /* items from `item` on */
+    uint32_t gathered;   /* finished items whose results wait in child->results */
+    uint64_t mark_ns;    /* when the first gathered item, or `item`, began */
+    uint64_t flushed_at; /* coarse clock */
+    uint64_t began_at;   /* coarse clock: when `item` began */
+};
+
+static uint64_t coarse_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* ---- writing ----------------------------------------------------------------------- */
+
+static enum status send_all(int sock, struct iovec *iov, size_t count)
+{
+    while (count > 0) {
+        struct msghdr msg = { .msg_iov = iov, .msg_iovlen = count };
+        ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1)
+            return ST_CLOSED;
+        while (count > 0 && (size_t)n >= iov->iov_len) {
+            n -= (ssize_t)iov->iov_len;
+            iov++;
+            count--;
+        }
+        if (count > 0) {
+            iov->iov_base = (char *)iov->iov_base + n;
+            iov->iov_len -= (size_t)n;
+        }
+    }
+    return ST_OK;
+}
+
+static enum status send_frame(const struct child *child, enum frame_kind kind,
+                              uint8_t flags, uint64_t chunk_id, const void *head,
+                              size_t head_len, struct text text)
+{
+    uint8_t header[FRAME_HEADER_LEN];
+    struct iovec iov[] = {
+        { header, sizeof(header) },
+        { (void *)head, head_len },
+        { (void *)text.at, text.len },
+    };
+
+    frame_header(kind, flags, chunk_id, head_len + text.len, header);
+    return send_all(child->sock, iov, text.len > 0 ? 3 : 2);
+}
+
+static enum status send_ready(const struct child *child)
+{
+    struct frame_ready ready = { .version = FRAME_VERSION, .pid = (uint32_t)getpid() };
+    uint8_t payload[FRAME_READY_LEN];
+
+    frame_ready(&ready, payload);
+    return send_frame(child, FRAME_READY, 0, 0, payload, sizeof(payload),
+                      (struct text){ 0 });
+}
+
+/* Sends what has been gathered; until_ns is when the last of it was finished. */
+static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
+{
+    struct child *child = run->child;
+    struct frame_result result = {
+        .first = run->item - run->gathered,
+        .count = run->gathered,
+        .run_ns = until_ns > run->mark_ns ? until_ns - run->mark_ns : 0,
+    };
+    uint8_t head[FRAME_RESULT_HEAD_LEN];
+    enum status st;
+
+    if (run->gathered == 0)
+        return ST_OK;
+    frame_result_head(&result, head);
+    st = send_frame(child, FRAME_RESULT, flags, run->id, head, sizeof(head),
+                    buf_text(&child->results));
+    buf_reset(&child->results);
+    run->gathered = 0;
+    run->mark_ns = until_ns;
+    run->flushed_at = coarse_ns();
+    return st;
+}
+
+/* ---- one item ---------------------------------------------------------------------- */
+
+static void note_item(struct run *run)
+{
+    struct worker_page *page = run->child->page;
+    uint64_t now = run->timed ? clock_mono_ns() : 0;
+
+    /* Released in this order, an item that the server reads belongs to the chunk it
+     * reads. */
+    atomic_store_explicit(&page->item, run->item, memory_order_release);
+    if (run->timed)
+        atomic_store_explicit(&page->item_started_ns, now, memory_order_release);
+    atomic_store_explicit(&page->item_chunk, run->id, memory_order_release);
+}
+
+/* A slow reader at the other end must not look like a slow item. */
+static void note_pause(struct run *run)
+{
+    if (run->timed)
+        atomic_store_explicit(&run->child->page->item_started_ns, 0,
+                              memory_order_release);
+}
+
+static void next_item(struct run *run)
+{
+    run->item++;
+    run->left--;
+}
+
+static enum status end_with_failure(struct run *run, enum failure_kind kind,
+                                    struct text exception)
+{
+    uint64_t now = clock_mono_ns();
+    struct frame_failure failure = { .item = run->item, .kind = kind };
+    uint8_t head[FRAME_FAILURE_HEAD_LEN];
+    enum status st;
+
+    note_pause(run);
+    if (run->gathered > 0) {
+        /* How long this item took is known to a tick of the coarse clock; the gathered
+         * ones had the rest. */
+        uint64_t own_ns = coarse_ns() - run->began_at;
+
+        st = flush(run, own_ns < now - run->mark_ns ? now - own_ns : run->mark_ns, 0);
+        if (st != ST_OK)
+            return st;
+    }
+    failure.run_ns = now - run->mark_ns;
+    frame_failure_head(&failure, head);
+    next_item(run);
+    run->mark_ns = now;
+    run->began_at = coarse_ns();
+    return send_frame(run->child, FRAME_FAILURE, run->left == 0 ? FRAME_LAST : 0, run->id,
+                      head, sizeof(head), exception);
+}
+
+static enum status end_with_result(struct run *run)
+{
+    uint64_t now = coarse_ns();
+
+    next_item(run);
+    run->began_at = now;
+    run->gathered++;
+    if (run->left > 0 && run->child->results.len < CHILD_FLUSH_BYTES &&
+        now - run->flushed_at < CHILD_FLUSH_NS)
+        return ST_OK;
+    note_pause(run);
+    return flush(run, clock_mono_ns(), run->left == 0 ? FRAME_LAST : 0);
+}
+
+/* An exception that no task raised. */
+static enum status fail(struct run *run, enum failure_kind kind, const char *type,
+                        const char *message)
+{
+    struct buf json = BUF_INIT;
+    enum status st;
+
+    buf_add_str(&json, "{\"type\":");
+    buf_add_json_string(&json, (struct text){ type, strlen(type) });
+    buf_add_str(&json, ",\"message\":");
+    buf_add_json_string(&json, (struct text){ message, strlen(message) });
+    buf_add_str(&json, ",\"traceback\":\"\"}");
+    if (json.failed)
+        st = end_with_failure(
+            run, FAILURE_OUT_OF_MEMORY,
+            TEXT("{\"type\":\"MemoryError\",\"message\":\"out of memory\","
+                 "\"traceback\":\"\"}"));
+    else
+        st = end_with_failure(run, kind, buf_text(&json));
+    buf_clear(&json);
+    return st;
+}
+
+/* A result above the limit is forgotten; the ones before it stay. */
+static enum status fail_too_large(struct run *run, size_t before, size_t len)
+{
+    struct buf *results = &run->child->results;
+    struct buf message = BUF_INIT;
+    enum status st;
+
+    results->len = before;
+    buf_addf(&message, "the result has %zu bytes, the limit is %llu", len,
+             (unsigned long long)run->child->result_max);
+    st = fail(run, FAILURE_RESULT_TOO_LARGE, "ResultTooLarge",
+              message.failed ? "the result is above the limit" : message.data);
+    buf_clear(&message);
+    return st;
+}
+
+static enum status call_task(struct run *run, struct text positional)
+{
+    struct buf *results = &run->child->results;
+    size_t before = results->len, start;
+    struct task_call call;
+    enum status st;
+
+    if (run->gathered > 0)
+        buf_add_char(results, ',');
+    start = results->len;
+    task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
+             run->chunk.kwargs, results);
+    if (call.end == CALL_RAISED) {
+        results->len = before;
+        results->failed = false;
+        st = end_with_failure(run,
+                              call.out_of_memory ? FAILURE_OUT_OF_MEMORY : FAILURE_TASK,
+                              call_exception(&call));
+    } else if (results->len - start > run->child->result_max) {
+        st = fail_too_large(run, before, results->len - start);
+    } else {
+        st = end_with_result(run);
+    }
+    task_call_clear(&call);
+    return st;
+}
+
+static enum status run_item(struct run *run, struct text item)
+{
+    note_item(run);
+    if (!run->task)
+        return fail(run, FAILURE_TASK, "LookupError",
+                    "this worker has no task of that name");
+    if (run->chunk.style == CALL_MAP)
+        return call_task(run, item);
+    if (item.at[0] != '[')
+        return fail(run, FAILURE_TASK, "TypeError", "the arguments are not an array");
+    return call_task(run, items_inside(item));
+}
+
+/* ---- chunks ------------------------------------------------------------------------ */
+
+static enum status run_chunk(struct child *child, const struct frame *frame)
+{
+    struct run run = {
+        .child = child,
+        .id = frame->chunk_id,
+        .timed = (frame->flags & FRAME_TIMED) != 0,
+    };
+    struct text rest, item;
+    enum status st = ST_OK;
+
+    if (frame->kind != FRAME_CHUNK ||
+        frame_chunk_parse(frame->payload, &run.chunk) != FRAME_OK)
+        return ST_PROTOCOL;
+    if (!page_claim(child->page, run.id))
+        return ST_OK; /* taken back meanwhile: somebody else runs it */
+    run.task = registry_find(run.chunk.task);
+    run.item = run.chunk.first;
+    run.left = run.chunk.count;
+    run.mark_ns = clock_mono_ns();
+    run.flushed_at = run.began_at = coarse_ns();
+    rest = run.chunk.items;
+    if (!run.timed)
+        atomic_store_explicit(&child->page->item_started_ns, 0, memory_order_relaxed);
+    while (st == ST_OK && run.left > 0)
+        st = items_next(&rest, &item) ? run_item(&run, item) : ST_PROTOCOL;
+    if (child->results.cap > KEEP_MAX)
+        buf_clear(&child->results);
+    return st;
+}
+
+/* Runs the whole frames at the start of the input. *ret_need is how many bytes the next
+ * one has at least. */
+static enum status run_frames(struct child *child, size_t *ret_need)
+{
+    size_t used = 0;
+    enum status st = ST_OK;
+
+    while (st == ST_OK) {
+        struct frame frame;
+        size_t need = 0;
+        enum frame_verdict verdict =
+            frame_parse(child->in.data + used, child->in.len - used, &frame, &need);
+
+        *ret_need = need;
+        if (verdict == FRAME_BROKEN)
+            return ST_PROTOCOL;
+        if (verdict == FRAME_NEED_MORE)
+            break;
+        st = run_chunk(child, &frame);
+        used += need;
+    }
+    buf_drop_front(&child->in, used);
+    if (child->in.len == 0 && child->in.cap > KEEP_MAX)
+        buf_clear(&child->in);
+    return st;
+}
+
+static enum status read_some(struct child *child, size_t need)
+{
+    struct buf *in = &child->in;
+    size_t missing = need > in->len ? need - in->len : 0;
+    ssize_t n;
+
+    if (!buf_reserve(in, missing > READ_LEN ? missing : READ_LEN))
+        return ST_NO_MEMORY;
+    do
+        n = recv(child->sock, in->data + in->len, in->cap - in->len, 0);
+    while (n == -1 && errno == EINTR);
+    if (n <= 0)
+        return ST_CLOSED;
+    in->len += (size_t)n;
+    return ST_OK;
+}
+
+int child_main(int sock, struct worker_page *page, const struct worker_options *options)
+{
+    struct child child = {
+        .sock = sock,
+        .page = page,
+        /* A frame has to have room for the largest result and what is gathered before it.
+         */
+        .result_max = options->result_max < FRAME_PAYLOAD_MAX / 2 ? options->result_max
+                                                                  : FRAME_PAYLOAD_MAX / 2,
+    };
+    size_t need = FRAME_HEADER_LEN;
+    enum status st = send_ready(&child);
+
+    while (st == ST_OK) {
+        st = read_some(&child, need);
+        if (st == ST_OK)
+            st = run_frames(&child, &need);
+    }
+    buf_clear(&child.in);
+    buf_clear(&child.results);
+    return st == ST_CLOSED ? EXIT_SUCCESS : EXIT_FAILURE;
+}

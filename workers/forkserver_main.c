@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The forkserver's process: one thread, one loop, two things to wait for.
+ *
+ *     socket     a request: fork a worker, answer SPAWNED with its pidfd, or FAILED
+ *                end of file: the server has gone; kill everything and end
+ *     SIGCHLD    somebody has ended: reap, answer EXITED if it was a worker, then sweep
+ *
+ * A worker's descendants are dealt with in two steps. Those in its process group are
+ * killed before the worker is reaped, while its pid, which names the group, cannot belong
+ * to anybody else. Those that left the group (setsid) become children of this process
+ * when their parents end, as it is a subreaper: a child that it did not fork is a
+ * stranger, and is killed. A dying stranger hands up its own children, and its SIGCHLD
+ * starts the next sweep, so that sweeping goes on until nobody is left and never has to
+ * wait for anybody.
+ */
+#include "workers/forkserver.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "workers/child.h"
+#include "workers/forkserver_wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STOP_ROUNDS   50 /* times STOP_ROUND_MS is how long the last children may take */
+#define STOP_ROUND_MS 10
+#define OOM_SCORE_MORE                                                                   \
+    500 /* out of memory, the kernel is to take a worker, not the server */
+
+struct member {
+    pid_t pid;
+    uint64_t tag;
+};
+
+struct forkserver_process {
+    int sock;
+    int signals; /* signalfd of SIGCHLD */
+    struct member *workers;
+    size_t count, cap;
+};
+
+/* ---- inside the new worker --------------------------------------------------------- */
+
+static void raise_oom_score(void)
+{
+    char text[32] = { 0 };
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    long score;
+
+    if (fd == -1)
+        return;
+    if (read(fd, text, sizeof(text) - 1) > 0) {
+        score = strtol(text, NULL, 10) + OOM_SCORE_MORE;
+        snprintf(text, sizeof(text), "%ld", score < 1000 ? score : 1000L);
+        /* Best effort: a container may forbid it. */
+        if (pwrite(fd, text, strlen(text), 0) == -1)
+            errno = 0;
+    }
+    fd_close(&fd);
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL); /* fails for some, which cannot have been changed either */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The last moment in which nothing foreign has run in the worker yet. */
+static bool confine(pid_t parent)
+{
+    const struct rlimit no_core = { 0, 0 };
+
+    reset_signals();
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
+        return false;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
+        setrlimit(RLIMIT_CORE, &no_core) == -1)
+        return false;
+    setpgid(0, 0);
+    umask(077);
+    prctl(PR_SET_NAME, "poold-worker");
+    raise_oom_score();
+    return true;
+}
+
+_Noreturn static void become_worker(pid_t parent, int sock, int page_fd,
+                                    const struct worker_options *options)
+{
+    struct worker_page *page;
+
+    if (!confine(parent))
+        _exit(EXIT_FAILURE);
+    page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+    if (page == MAP_FAILED)
+        _exit(EXIT_FAILURE);
+    /* The socket takes the place of the forkserver's own; everything behind it goes. */
+    if (dup3(sock, FORKSERVER_FD, O_CLOEXEC) == -1 ||
+        close_range(FORKSERVER_FD + 1, ~0U, 0) == -1)
+        _exit(EXIT_FAILURE);
+    _exit(child_main(FORKSERVER_FD, page, options));
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+/* Blocks while the server does not read: no answer is ever lost. False: the server has
+ * gone. */
+static bool answer(const struct forkserver_process *fs, struct forkserver_answer *answer,
+                   int pidfd)
+{
+    answer->magic = FORKSERVER_MAGIC;
+    return fd_send(fs->sock, answer, sizeof(*answer), &pidfd, pidfd == -1 ? 0 : 1) ==
+           ST_OK;
+}
+
+static bool answer_failed(const struct forkserver_process *fs, uint64_t tag, int error)
+{
+    struct forkserver_answer failed = {
+        .kind = FORKSERVER_FAILED,
+        .error = error,
+        .tag = tag,
+    };
+
+    return answer(fs, &failed, -1);
+}
+
+static uint64_t cpu_ns_of(const struct rusage *usage)
+{
+    uint64_t sec = (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec);
+    uint64_t usec = (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+
+    return sec * 1000000000u + usec * 1000u;
+}
+
+static bool answer_exited(const struct forkserver_process *fs,
+                          const struct member *worker, int wait_status,
+                          const struct rusage *usage)
+{
+    struct forkserver_answer exited = {
+        .kind = FORKSERVER_EXITED,
+        .wait_status = wait_status,
+        .pid = worker->pid,
+        .tag = worker->tag,
+        .cpu_ns = cpu_ns_of(usage),
+        .max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024u,
+    };
+
+    return answer(fs, &exited, -1);
+}
+
+/* ---- forking ----------------------------------------------------------------------- */
+
+static bool table_reserve(struct forkserver_process *fs)
+{
+    size_t cap = fs->cap ? fs->cap * 2 : 16;
+    struct member *workers;
+
+    if (fs->count < fs->cap)
+        return true;
+    workers = mem_realloc(fs->workers, cap * sizeof(*workers));
+    if (!workers)
+        return false;
+    fs->workers = workers;
+    fs->cap = cap;
+    return true;
+}
+
+static bool spawn(struct forkserver_process *fs, const struct forkserver_request *request,
+                  int sock, int page)
+{
+    struct forkserver_answer spawned = { .kind = FORKSERVER_SPAWNED,
+                                         .tag = request->tag };
+    pid_t self = getpid(), pid;
+    int pidfd, error;
+    bool ok;
+
+    if (!table_reserve(fs))
+        return answer_failed(fs, request->tag, ENOMEM);
+    pid = fork();
+    if (pid == -1)
+        return answer_failed(fs, request->tag, errno);
+    if (pid == 0)
+        become_worker(self, sock, page, &request->options);
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd == -1) {
+        error = errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return answer_failed(fs, request->tag, error);
+    }
+    setpgid(pid, pid); /* the worker does so too: whoever comes first */
+    fs->workers[fs->count++] = (struct member){ .pid = pid, .tag = request->tag };
+    spawned.pid = pid;
+    ok = answer(fs, &spawned, pidfd);
+    fd_close(&pidfd);
+    return ok;
+}
+
+/* False: the server has gone, or what it wrote makes no sense. */
+static bool on_request(struct forkserver_process *fs)
+{
+    struct forkserver_request request;
+    int fds[FD_PASS_MAX];
+    size_t len, fd_count;
+    bool ok;
+
+    if (fd_recv(fs->sock, &request, sizeof(request), &len, fds, &fd_count) != ST_OK)
+        return false;
+    ok = len == sizeof(request) && request.magic == FORKSERVER_MAGIC && fd_count == 2 &&
+         spawn(fs, &request, fds[0], fds[1]);
+    while (fd_count > 0)
+        fd_close(&fds[--fd_count]);
+    return ok;
+}
+
+/* ---- reaping ----------------------------------------------------------------------- */
+
+static struct member *find_worker(const struct forkserver_process *fs, pid_t pid)
+{
+    for (size_t i = 0; i < fs->count; i++) {
+        if (fs->workers[i].pid == pid)
+            return &fs->workers[i];
+    }
+    return NULL;
+}
+
+/* Kills every child that is no worker of ours; returns how many there were. */
+static size_t kill_strangers(const struct forkserver_process *fs)
+{
+    char path[64];
+    size_t count = 0;
+    FILE *children;
+    int pid;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    children = fopen(path, "re");
+    if (!children)
+        return 0;
+    while (fscanf(children, "%d", &pid) == 1) {
+        if (!find_worker(fs, pid)) {
+            kill(pid, SIGKILL);
+            count++;
+        }
+    }
+    fclose(children);
+    return count;
+}
+
+static bool reap(struct forkserver_process *fs, pid_t pid)
+{
+    struct member *worker = find_worker(fs, pid);
+    struct rusage usage;
+    bool ok = true;
+    int wait_status;
+
+    if (worker)
+        kill(-pid, SIGKILL);
+    if (wait4(pid, &wait_status, 0, &usage) != pid || !worker)
+        return true;
+    ok = answer_exited(fs, worker, wait_status, &usage);
+    *worker = fs->workers[--fs->count];
+    return ok;
+}
+
+/* Reaps all that have ended, and does not wait for the others. */
+static bool reap_all(struct forkserver_process *fs)
+{
+    bool ok = true;
+
+    for (;;) {
+        siginfo_t info = { 0 };
+
+        /* Only looked at here: the pid has to stay taken until its group has been killed.
+         */
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0)
+            break;
+        if (!reap(fs, info.si_pid))
+            ok = false;
+    }
+    kill_strangers(fs);
+    return ok;
+}
+
+static void kill_all(struct forkserver_process *fs)
+{
+    for (size_t i = 0; i < fs->count; i++) {
+        kill(fs->workers[i].pid, SIGKILL);
+        kill(-fs->workers[i].pid, SIGKILL);
+    }
+    for (int i = 0; i < STOP_ROUNDS; i++) {
+        struct pollfd children = { .fd = fs->signals, .events = POLLIN };
+
+        reap_all(fs);
+        if (fs->count == 0 && kill_strangers(fs) == 0)
+            break;
+        poll(&children, 1, STOP_ROUND_MS);
+    }
+}
+
+/* ---- the process ------------------------------------------------------------------- */
+
+static bool prepare_signals(struct forkserver_process *fs)
+{
+    static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+    sigset_t chld;
+
+    /* The server decides when to stop, and says so by closing the socket. */
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        signal(ignored[i], SIG_IGN);
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &chld, NULL) == -1)
+        return false;
+    fs->signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fs->signals != -1;
+}
+
+static bool prepare(struct forkserver_process *fs)
+{
+    struct ucred server;
+    socklen_t len = sizeof(server);
+
+    /* The credentials of a socket pair are those of the process that made it: the server.
+     */
+    if (getsockopt(fs->sock, SOL_SOCKET, SO_PEERCRED, &server, &len) == -1) {
+        log_error("not started by a server; use: poold serve", "");
+        return false;
+    }
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != server.pid)
+        return false;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1 ||
+        close_range(FORKSERVER_FD + 1, ~0U, 0) == -1 ||
+        fcntl(fs->sock, F_SETFD, FD_CLOEXEC) == -1)
+        return false;
+    prctl(PR_SET_NAME, "poold-fork");
+    return prepare_signals(fs);
+}
+
+static void serve(struct forkserver_process *fs)
+{
+    struct pollfd wait[] = {
+        { .fd = fs->sock, .events = POLLIN },
+        { .fd = fs->signals, .events = POLLIN },
+    };
+
+    for (;;) {
+        struct signalfd_siginfo infos[16];
+
+        if (poll(wait, 2, -1) == -1)
+            continue; /* EINTR, after a stop and a continue */
+        if (wait[1].revents) {
+            while (read(fs->signals, infos, sizeof(infos)) == sizeof(infos))
+                ;
+            if (!reap_all(fs))
+                return;
+        }
+        if (wait[0].revents && !on_request(fs))
+            return;
+    }
+}
+
+int forkserver_main(void)
+{
+    struct forkserver_process fs = { .sock = FORKSERVER_FD, .signals = -1 };
+
+    if (!prepare(&fs))
+        return EXIT_FAILURE;
+    serve(&fs);
+    kill_all(&fs);
+    fd_close(&fs.signals);
+    mem_free(fs.workers);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * forkserver_wire - what the server and the forkserver write to each other.
+ *
+ * One struct is one message on their SEQPACKET socket. Both ends are the same binary, so
+ * the structs go over as they are in memory; `magic` catches what is no such message.
+ */
+#ifndef WORKERS_FORKSERVER_WIRE_H
+#define WORKERS_FORKSERVER_WIRE_H
+
+#include "workers/forkserver.h"
+
+#define FORKSERVER_MAGIC 0x706f6f6cu
+
+/* server -> forkserver: fork one worker. Carries two descriptors: its socket, its page.
+ */
+struct forkserver_request {
+    uint32_t magic;
+    uint32_t reserved;
+    uint64_t tag;
+    struct worker_options options;
+};
+
+/* forkserver -> server. Carries the pidfd when kind is FORKSERVER_SPAWNED, else nothing.
+ */
+struct forkserver_answer {
+    uint32_t magic;
+    uint32_t kind;       /* enum forkserver_event_kind */
+    int32_t error;       /* errno (FAILED) */
+    int32_t wait_status; /* as waitpid(2) gives it (EXITED) */
+    int64_t pid;
+    uint64_t tag;
+    uint64_t cpu_ns;
+    uint64_t max_rss_bytes;
+};
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "workers/page.h"
+
+#include <assert.h>
+
+static_assert(sizeof(struct worker_page) <= PAGE_SIZE, "the page is one page");
+/* Shared between processes: a lock inside libatomic would not be. */
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics are lock-free");
+
+static uint64_t claim_value(uint64_t chunk_id, enum claim claim)
+{
+    return chunk_id << 2 | (uint64_t)claim;
+}
+
+/* OFFERED -> to, unless the other side was faster or the slot holds another chunk. */
+static bool settle(struct worker_page *page, uint64_t chunk_id, enum claim to)
+{
+    uint64_t expected = claim_value(chunk_id, CLAIM_OFFERED);
+
+    return atomic_compare_exchange_strong(&page->claims[chunk_id % WORKER_PIPELINE],
+                                          &expected, claim_value(chunk_id, to));
+}
+
+void page_offer(struct worker_page *page, uint64_t chunk_id)
+{
+    atomic_store(&page->claims[chunk_id % WORKER_PIPELINE],
+                 claim_value(chunk_id, CLAIM_OFFERED));
+}
+
+bool page_claim(struct worker_page *page, uint64_t chunk_id)
+{
+    return settle(page, chunk_id, CLAIM_CLAIMED);
+}
+
+bool page_revoke(struct worker_page *page, uint64_t chunk_id)
+{
+    return settle(page, chunk_id, CLAIM_REVOKED);
+}
+
+enum claim page_claim_state(const struct worker_page *page, uint64_t chunk_id)
+{
+    uint64_t value = atomic_load(&page->claims[chunk_id % WORKER_PIPELINE]);
+
+    return value >> 2 == chunk_id ? (enum claim)(value & 3) : CLAIM_NONE;
+}

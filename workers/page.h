@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * page - the small page of memory that a worker shares with the server.
+ *
+ * It lets the server know which item a worker is on, and take a chunk back that the
+ * worker has not begun, without a message and without the worker's help: the worker may
+ * be deep in a task's C code. One page per worker, a sealed memfd mapped by both.
+ *
+ * Claiming. A worker holds at most WORKER_PIPELINE chunks. Chunk ids of one worker count
+ * up from 1; chunk `id` uses claims[id % WORKER_PIPELINE], and an id is skipped where its
+ * slot would be that of another chunk the worker still holds:
+ *
+ *     server, before it sends the CHUNK frame:   claims[..] = id, OFFERED
+ *     worker, before the first item:             OFFERED -> CLAIMED, by compare-and-swap
+ *     server, to take the chunk back:            OFFERED -> REVOKED, by compare-and-swap
+ *
+ * Exactly one of the two swaps wins. A worker whose swap fails skips the frame in
+ * silence. A revoked slot may be offered again at once: the old frame's id no longer
+ * matches.
+ *
+ * The page is written by a process that runs foreign code: the server treats every value
+ * as a hint, checks its range, and drops the worker if a claim holds what it cannot hold.
+ */
+#ifndef WORKERS_PAGE_H
+#define WORKERS_PAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WORKER_PIPELINE 8 /* chunks at a worker: the one it runs and those behind it */
+#define PAGE_SIZE       4096
+
+enum claim { CLAIM_NONE, CLAIM_OFFERED, CLAIM_CLAIMED, CLAIM_REVOKED };
+
+struct worker_page {
+    _Atomic uint64_t claims[WORKER_PIPELINE]; /* chunk id << 2 | enum claim */
+    _Atomic uint64_t item_chunk;              /* id of the chunk that `item` belongs to */
+    _Atomic uint64_t item;                    /* index in the job of the item being run */
+    /* CLOCK_MONOTONIC; 0 between items and for chunks without FRAME_TIMED. */
+    _Atomic uint64_t item_started_ns;
+};
+
+/* The three moves of the table above; the latter two return whether they won. */
+void page_offer(struct worker_page *page, uint64_t chunk_id);
+bool page_claim(struct worker_page *page, uint64_t chunk_id);
+bool page_revoke(struct worker_page *page, uint64_t chunk_id);
+/* What the page says of this chunk: CLAIM_NONE if the slot holds another one. */
+enum claim page_claim_state(const struct worker_page *page, uint64_t chunk_id);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool_internal - what the two halves of the pool share. For pool*.c only.
+ *
+ *     pool.c             handing out chunks, what workers send, start and stop,
+ * inspection pool_supervise.c   processes: the forkserver, starts, ends, time limits, the
+ * one timer
+ */
+#ifndef WORKERS_POOL_INTERNAL_H
+#define WORKERS_POOL_INTERNAL_H
+
+#include "workers/worker.h"
+
+TAILQ_HEAD(worker_list, worker);
+
+#define START_ERROR_MAX 128
+
+struct pool {
+    uv_loop_t *loop;
+    char *name;
+    struct pool_options options;
+    struct pool_events events;
+    void *data;
+
+    struct worker_list workers; /* all there are, in order of start */
+    struct worker_list
+        idle; /* by slot_link: the last to become idle first, its caches are warm */
+    struct worker_list open; /* by slot_link: the longest at it first */
+    unsigned members;        /* workers that have not left */
+    unsigned idle_count, busy_count;
+    uint64_t last_tag;
+    uint64_t lost_count;
+
+    bool started, stopping, closing;
+    bool capacity;    /* on_capacity is due before the loop sleeps */
+    unsigned handles; /* of libuv, not closed yet */
+    bool unsent;      /* chunks wait in the channels for the end of the turn */
+    uv_prepare_t prepare;
+    uv_idle_t awake; /* runs while unsent */
+    uv_timer_t timer;
+    uint64_t wake_ns; /* when the timer will fire; UINT64_MAX: it is not running */
+    void (*on_stopped)(void *data);
+
+    struct forkserver forkserver;
+    uv_poll_t *forkserver_poll; /* NULL while there is no forkserver */
+    uint64_t forkserver_since_ns;
+    uint64_t forkserver_retry_ns; /* when to start one, if there is none */
+    uint64_t forkserver_pause_ns; /* how long the last wait was */
+
+    uint64_t retry_ns; /* no worker is started before */
+    uint64_t pause_ns; /* how long the last wait was; 0 while workers become ready */
+    char start_error[START_ERROR_MAX];
+};
+
+/* ---- pool.c ------------------------------------------------------------------------ */
+
+/* Brings the worker's state and place in the lists in line with what happened to it. */
+void pool_update(struct worker *worker, uint64_t now);
+/* Takes in what the worker has sent; its end of file, too. */
+void pool_read(struct worker *worker);
+void pool_on_worker_event(uv_poll_t *poll, int status, int events);
+/* One handle less; the last one ends the pool. */
+void pool_handle_closed(struct pool *pool);
+
+/* ---- pool_supervise.c -------------------------------------------------------------- */
+
+/* Watches the forkserver and sets up the timer. On failure there is nothing to undo. */
+NODISCARD enum status pool_supervise(struct pool *pool);
+/* Starts workers until there are as many as wanted. */
+void pool_fill(struct pool *pool);
+/* Wakes the supervisor at this time at the latest. */
+void pool_wake_at(struct pool *pool, uint64_t at_ns, uint64_t now);
+/* Kills one worker (worker_kill) and sees to it that its end is waited for. */
+void pool_kill_worker(struct worker *worker, enum exit_cause cause, struct chunk *target,
+                      uint64_t now);
+/* The worker's socket has nothing more to give. */
+void pool_went_deaf(struct worker *worker, uint64_t now);
+/* Closes everything if the pool is stopping and the last worker has gone. */
+void pool_close_if_empty(struct pool *pool);
+
+#endif

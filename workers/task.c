@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A call that ends well allocates nothing: the arguments are slices of the chunk, the
+ * result is written straight behind the earlier ones, and only an exception has a buffer
+ * of its own.
+ *
+ * Arguments are bound in CPython's order (positional, keywords, then too many, then
+ * missing), so that a call with more than one fault raises what CPython would raise.
+ */
+#include "workers/task.h"
+
+#include "workers/items.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN_MAX 200 /* bytes of the arguments in a traceback */
+
+/* ---- exceptions -------------------------------------------------------------------- */
+
+/* At most max bytes, whole UTF-8 sequences only. */
+static struct text cut(struct text text, size_t max)
+{
+    if (text.len <= max)
+        return text;
+    while (max > 0 && ((unsigned char)text.at[max] & 0xC0) == 0x80)
+        max--;
+    return (struct text){ text.at, max };
+}
+
+static void add_shown(struct buf *buf, struct text text)
+{
+    struct text shown = cut(text, SHOWN_MAX);
+
+    buf_add_text(buf, shown);
+    if (shown.len < text.len)
+        buf_add_str(buf, "...");
+}
+
+static void add_traceback(struct buf *buf, const struct task_call *call, const char *type,
+                          struct text message)
+{
+    buf_add_str(buf, "Traceback (most recent call last):\n  task \"");
+    buf_add_str(buf, call->task->name);
+    buf_add_str(buf, "\", built in, called with (");
+    add_shown(buf, call->positional);
+    if (call->kwargs.len > 0) {
+        buf_add_str(buf, call->positional.len > 0 ? ", **" : "**");
+        add_shown(buf, call->kwargs);
+    }
+    buf_add_str(buf, ")\n");
+    buf_add_str(buf, type);
+    if (message.len > 0) {
+        buf_add_str(buf, ": ");
+        buf_add_text(buf, message);
+    }
+}
+
+static void raise_text(struct task_call *call, const char *type, struct text message)
+{
+    struct buf *json = &call->exception;
+    struct buf traceback = BUF_INIT;
+
+    call->end = CALL_RAISED;
+    call->out_of_memory = strcmp(type, "MemoryError") == 0;
+    add_traceback(&traceback, call, type, message);
+    buf_add_str(json, "{\"type\":");
+    buf_add_json_string(json, (struct text){ type, strlen(type) });
+    buf_add_str(json, ",\"message\":");
+    buf_add_json_string(json, message);
+    buf_add_str(json, ",\"traceback\":");
+    buf_add_json_string(json, buf_text(&traceback));
+    buf_add_char(json, '}');
+    if (traceback.failed || json->failed) {
+        call->out_of_memory = true;
+        buf_clear(json);
+    }
+    buf_clear(&traceback);
+}
+
+void call_raise(struct task_call *call, const char *type, const char *format, ...)
+{
+    char message[CALL_MESSAGE_MAX + 1];
+    va_list args;
+    int len;
+
+    if (call->end == CALL_RAISED)
+        return;
+    assert(call->end == CALL_RUNNING);
+    va_start(args, format);
+    len = vsnprintf(message, sizeof(message), format, args);
+    va_end(args);
+    assert(len >= 0);
+    if ((size_t)len >= sizeof(message)) {
+        struct text kept = { message, strlen(message) };
+
+        /* The last byte is the first that goes: it tells whether it begins a character.
+         */
+        raise_text(call, type, cut(kept, kept.len - 1));
+        return;
+    }
+    raise_text(call, type, (struct text){ message, (size_t)len });
+}
+
+struct text call_exception(const struct task_call *call)
+{
+    assert(call->end == CALL_RAISED);
+    if (call->exception.len > 0)
+        return buf_text(&call->exception);
+    return TEXT(
+        "{\"type\":\"MemoryError\",\"message\":\"out of memory\",\"traceback\":\"\"}");
+}
+
+/* ---- arguments --------------------------------------------------------------------- */
+
+struct text call_arg(const struct task_call *call, unsigned i)
+{
+    assert(i < TASK_PARAMS_MAX && call->task->params[i]);
+    return call->args[i];
+}
+
+static bool is_real(struct text number)
+{
+    for (size_t i = 0; i < number.len; i++) {
+        if (number.at[i] == '.' || number.at[i] == 'e' || number.at[i] == 'E')
+            return true;
+    }
+    return false;
+}
+
+/* What Python's json makes of the value. */
+static const char *type_name(struct text json)
+{
+    switch (json.len > 0 ? json.at[0] : 'n') {
+    case '"':
+        return "str";
+    case '[':
+        return "list";
+    case '{':
+        return "dict";
+    case 'n':
+        return "NoneType";
+    case 't':
+    case 'f':
+        return "bool";
+    default:
+        return is_real(json) ? "float" : "int";
+    }
+}
+
+static void raise_type(struct task_call *call, unsigned i, const char *wanted)
+{
+    call_raise(call, "TypeError", "%s() argument '%s' must be %s, not %s",
+               call->task->name, call->task->params[i], wanted, type_name(call->args[i]));
+}
+
+static void raise_range(struct task_call *call, unsigned i, const char *room)
+{
+    call_raise(call, "OverflowError", "%s() argument '%s' does not fit in %s",
+               call->task->name, call->task->params[i], room);
+}
+
+bool call_number(struct task_call *call, unsigned i, struct number *ret_number)
+{
+    struct text arg = call_arg(call, i);
+    enum status st = number_parse(arg, ret_number);
+
+    if (st == ST_OK)
+        return true;
+    if (st == ST_NO_MEMORY)
+        call_raise(call, "MemoryError", "out of memory for a number");
+    else if (st == ST_LIMIT)
+        raise_range(call, i, is_real(arg) ? "a double" : "128 bits");
+    else
+        raise_type(call, i, "a number");
+    return false;
+}
+
+bool call_int64(struct task_call *call, unsigned i, int64_t *ret_n)
+{
+    struct text arg = call_arg(call, i);
+    struct number number;
+    enum status st = number_parse(arg, &number);
+
+    if (st == ST_OK && number.is_int && number.integer == (int64_t)number.integer) {
+        *ret_n = (int64_t)number.integer;
+        return true;
+    }
+    if (st == ST_INVALID || is_real(arg))
+        raise_type(call, i, "an integer");
+    else
+        raise_range(call, i, "64 bits");
+    return false;
+}
+
+/* ---- results ----------------------------------------------------------------------- */
+
+void call_return_int(struct task_call *call, int128 n)
+{
+    struct buf *out = call->out;
+
+    assert(call->end == CALL_RUNNING);
+    call->end = CALL_RETURNED;
+    if (out->cap - out->len <= NUMBER_TEXT_MAX && !buf_reserve(out, NUMBER_TEXT_MAX + 1))
+        return; /* the buffer has failed: task_run sees it */
+    out->len += number_format_int(n, out->data + out->len);
+    out->data[out->len] = '\0';
+}
+
+void call_return_real(struct task_call *call, double n)
+{
+    char text[NUMBER_TEXT_MAX];
+
+    if (!isfinite(n)) {
+        call_raise(call, "OverflowError", "%s() result is out of the range of a double",
+                   call->task->name);
+        return;
+    }
+    call_return_text(call, (struct text){ text, number_format_real(n, text) });
+}
+
+void call_return_text(struct task_call *call, struct text json)
+{
+    assert(call->end == CALL_RUNNING);
+    call->end = CALL_RETURNED;
+    buf_add_text(call->out, json);
+}
+
+struct buf *call_out(struct task_call *call)
+{
+    return call->out;
+}
+
+void call_return_written(struct task_call *call)
+{
+    assert(call->end == CALL_RUNNING);
+    assert(call->out->failed || call->out->len > call->out_start);
+    call->end = CALL_RETURNED;
+}
+
+/* ---- binding ----------------------------------------------------------------------- */
+
+static unsigned param_count(const struct task *task)
+{
+    unsigned count = 0;
+
+    while (count < TASK_PARAMS_MAX && task->params[count])
+        count++;
+    return count;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The character at the start of raw, and in *ret_len what it takes up; -1 for every
+ * escape but \u00xx, as no name of a parameter needs another. */
+static int name_char(struct text raw, size_t *ret_len)
+{
+    int high, low;
+
+    *ret_len = 1;
+    if (raw.at[0] != '\\')
+        return (unsigned char)raw.at[0];
+    if (raw.len < 6 || memcmp(raw.at, "\\u00", 4) != 0)
+        return -1;
+    high = hex_value(raw.at[4]);
+    low = hex_value(raw.at[5]);
+    *ret_len = 6;
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+static bool name_is(struct text raw, const char *param)
+{
+    while (raw.len > 0) {
+        size_t len;
+
+        if (*param == '\0' || name_char(raw, &len) != (unsigned char)*param++)
+            return false;
+        raw = (struct text){ raw.at + len, raw.len - len };
+    }
+    return *param == '\0';
+}
+
+/* How many positional arguments there are; those that have a place are put there. */
+static size_t bind_positional(struct task_call *call, bool single)
+{
+    struct text rest = call->positional, item;
+    size_t given = 0;
+
+    if (single) {
+        call->args[0] = rest;
+        return 1;
+    }
+    while (items_next(&rest, &item)) {
+        if (given < TASK_PARAMS_MAX)
+            call->args[given] = item;
+        given++;
+    }
+    return given;
+}
+
+/* A name that stands twice in the object has the last of its values, as in a Python dict.
+ */
+static bool bind_keywords(struct task_call *call, unsigned params, size_t given,
+                          unsigned *bound)
+{
+    const struct task *task = call->task;
+    struct text rest = items_inside(call->kwargs), name, value;
+
+    while (items_next_member(&rest, &name, &value)) {
+        unsigned i = 0;
+
+        while (i < params && !name_is(name, task->params[i]))
+            i++;
+        if (i == params) {
+            name = cut(name, SHOWN_MAX);
+            call_raise(call, "TypeError",
+                       "%s() got an unexpected keyword argument '%.*s'", task->name,
+                       (int)name.len, name.at);
+            return false;
+        }
+        if (i < given) {
+            call_raise(call, "TypeError", "%s() got multiple values for argument '%s'",
+                       task->name, task->params[i]);
+            return false;
+        }
+        call->args[i] = value;
+        *bound |= 1u << i;
+    }
+    return true;
+}
+
+/* 'a'; 'a' and 'b'; 'a', 'b', and 'c': as CPython lists them. */
+static void raise_missing(struct task_call *call, unsigned params, unsigned bound)
+{
+    char names[CALL_MESSAGE_MAX];
+    unsigned total = params - (unsigned)__builtin_popcount(bound), listed = 0;
+    size_t len = 0;
+
+    for (unsigned i = 0; i < params; i++) {
+        const char *before = "";
+
+        if (bound & 1u << i)
+            continue;
+        if (listed > 0)
+            before = listed + 1 < total ? ", " : total > 2 ? ", and " : " and ";
+        len += (size_t)snprintf(names + len, sizeof(names) - len, "%s'%s'", before,
+                                call->task->params[i]);
+        assert(len < sizeof(names));
+        listed++;
+    }
+    call_raise(call, "TypeError", "%s() missing %u required positional argument%s: %s",
+               call->task->name, total, total == 1 ? "" : "s", names);
+}
+
+static bool bind(struct task_call *call, bool single)
+{
+    unsigned params = param_count(call->task);
+    size_t given = bind_positional(call, single);
+    unsigned bound = (1u << (given < params ? given : params)) - 1;
+
+    if (call->kwargs.len > 0 && !bind_keywords(call, params, given, &bound))
+        return false;
+    if (given > params) {
+        call_raise(call, "TypeError",
+                   "%s() takes %u positional argument%s but %zu %s given",
+                   call->task->name, params, params == 1 ? "" : "s", given,
+                   given == 1 ? "was" : "were");
+        return false;
+    }
+    if (bound != (1u << params) - 1) {
+        raise_missing(call, params, bound);
+        return false;
+    }
+    return true;
+}
+
+/* ---- the call ---------------------------------------------------------------------- */
+
+/* Takes back what the call has written, and the failure to write more. */
+static void rewind_out(struct task_call *call)
+{
+    struct buf *out = call->out;
+
+    out->failed = false;
+    out->len = call->out_start;
+    if (out->data)
+        out->data[out->len] = '\0';
+}
+
+void task_run(struct task_call *call, const struct task *task, struct text positional,
+              bool single, struct text kwargs, struct buf *out)
+{
+    call->task = task;
+    call->positional = positional;
+    call->kwargs = kwargs;
+    call->out = out;
+    call->out_start = out->len;
+    call->end = CALL_RUNNING;
+    call->out_of_memory = false;
+    call->exception = (struct buf)BUF_INIT;
+    if (out->failed) {
+        call_raise(call, "MemoryError", "out of memory for results");
+        return;
+    }
+
+    if (bind(call, single))
+        task->run(call);
+    if (call->end == CALL_RUNNING && !out->failed) {
+        rewind_out(call);
+        call_return_text(call, TEXT("null"));
+    }
+    if (call->end == CALL_RETURNED && !out->failed)
+        return;
+    rewind_out(call);
+    if (call->end == CALL_RAISED)
+        return;
+    call->end = CALL_RUNNING; /* what it returned could not be kept */
+    call_raise(call, "MemoryError", "out of memory for the result");
+}
+
+void task_call_clear(struct task_call *call)
+{
+    buf_clear(&call->exception);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task - what a built-in task is, and what it may do during a call.
+ *
+ * A task is a C function that is called once per item inside a worker process. It reads
+ * its arguments, which are valid JSON text bound to its parameters by position or name,
+ * and either sets one result or raises. Exactly as in Python, a call with missing,
+ * unexpected or doubled arguments raises TypeError before the function is called.
+ *
+ *     static void run_half(struct task_call *call)
+ *     {
+ *         struct number x;
+ *
+ *         if (call_number(call, 0, &x))
+ *             call_return_real(call, x.real / 2);
+ *     }
+ *
+ * Everything a call hands out lives until the function returns. workers/tasks/README.md
+ * tells how to add a task.
+ */
+#ifndef WORKERS_TASK_H
+#define WORKERS_TASK_H
+
+#include "common/blob.h"
+#include "common/buf.h"
+#include "common/status.h"
+#include "workers/number.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TASK_NAME_MAX   64
+#define TASK_PARAMS_MAX 8
+
+struct task_call;
+
+struct task {
+    const char *name;      /* [a-z][a-z0-9_.:-]*, at most TASK_NAME_MAX bytes */
+    const char *summary;   /* one sentence */
+    const char *signature; /* as Python shows it: "power(base, exp)" */
+    const char
+        *params[TASK_PARAMS_MAX]; /* names in order, all required; NULL-terminated */
+    void (*run)(struct task_call *call);
+};
+
+/* The JSON text of parameter i, without white space around it. */
+struct text call_arg(const struct task_call *call, unsigned i);
+/* Parameter i as a number / an integer that fits, true and false being 1 and 0; else
+ * raises TypeError (not a number, not an integer) or OverflowError (over 128 or 64 bits,
+ * or over the range of a double) and returns false: then just return. */
+bool call_number(struct task_call *call, unsigned i, struct number *ret_number);
+bool call_int64(struct task_call *call, unsigned i, int64_t *ret_n);
+
+/* Ends the call with a result. At most one of these, once. */
+void call_return_int(struct task_call *call, int128 n);
+void call_return_real(struct task_call *call,
+                      double n); /* not finite: raises OverflowError */
+/* Valid JSON text that was checked before (an argument, for instance). */
+void call_return_text(struct task_call *call, struct text json);
+/* Or write JSON text into this buffer and then call call_return_written. Appending is all
+ * that may be done to it: the results of earlier calls stand before. */
+struct buf *call_out(struct task_call *call);
+void call_return_written(struct task_call *call);
+
+/* Ends the call with an error. type is a Python exception's name; the message is cut at
+ * CALL_MESSAGE_MAX bytes. The first one counts. */
+#define CALL_MESSAGE_MAX 1024
+void call_raise(struct task_call *call, const char *type, const char *format, ...)
+    PRINTF(3, 4);
+
+/* ---- for child.c ------------------------------------------------------------------- */
+
+enum call_end { CALL_RUNNING, CALL_RETURNED, CALL_RAISED };
+
+struct task_call {
+    const struct task *task;
+    struct text args[TASK_PARAMS_MAX];
+    struct text positional, kwargs; /* as given, for the traceback */
+    struct buf *out;                /* where results are gathered */
+    size_t out_start;               /* this call's result starts here */
+    enum call_end end;
+    bool out_of_memory;   /* what was raised is MemoryError */
+    struct buf exception; /* owned; empty unless CALL_RAISED: see call_exception */
+};
+
+/* Binds positional arguments (JSON array text without its brackets; or one value without
+ * white space around it when `single`) and keyword arguments (JSON object text, or empty)
+ * to the parameters and runs the task. After it, call->end is CALL_RETURNED, with the
+ * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
+ * unless it came as one. A task that returns without a result has returned null.
+ *
+ * The call needs no initialisation, and a task_call_clear after it, which costs nothing
+ * after a result. */
+void task_run(struct task_call *call, const struct task *task, struct text positional,
+              bool single, struct text kwargs, struct buf *out);
+/* {"type","message","traceback"} after CALL_RAISED, valid until the clear; never empty.
+ */
+struct text call_exception(const struct task_call *call);
+/* Frees what the struct owns, not the out buffer. */
+void task_call_clear(struct task_call *call);
+
+#endif
