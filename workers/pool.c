@@ -444,6 +444,11 @@ unsigned pool_busy(const struct pool *pool)
     return pool->busy_count;
 }
 
+pid_t pool_forkserver_pid(const struct pool *pool)
+{
+    return pool->forkserver.pid;
+}
+
 unsigned pool_idle(const struct pool *pool)
 {
     return pool->idle_count;

@@ -156,6 +156,8 @@ unsigned pool_busy(const struct pool *pool);
 unsigned pool_idle(const struct pool *pool);
 /* Workers that are there, in order of start; returns how many of `cap` were filled in. */
 size_t pool_workers(const struct pool *pool, struct worker_info *ret_infos, size_t cap);
+/* 0 while there is none. */
+pid_t pool_forkserver_pid(const struct pool *pool);
 /* Worker deaths since the start, and the last reason why none could be started ("" if
  * none). */
 uint64_t pool_lost_count(const struct pool *pool);

@@ -8,8 +8,7 @@
 
 #include <errno.h>
 
-/* ---- starting
- * ----------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------- */
 
 static void worker_is_idle_after_spawned_and_ready_in_this_order(void **state)
 {
@@ -88,8 +87,7 @@ static void pause_grows_while_workers_die_before_they_are_ready(void **state)
                         "a worker ended before it was ready");
 }
 
-/* ---- ends
- * --------------------------------------------------------------------------------- */
+/* ---- ends -------------------------------------------------------------------------- */
 
 static void end_of_file_first_replaces_at_once_and_tells_when_reaped(void **state)
 {
@@ -222,8 +220,7 @@ static void kill_for_one_chunk_does_not_blame_the_next(void **state)
     assert_true(rig->seen[1].item == UINT64_MAX);
 }
 
-/* ---- nonsense
- * ----------------------------------------------------------------------------- */
+/* ---- nonsense ---------------------------------------------------------------------- */
 
 static void expect_protocol_error(struct stage *stage, struct actor *actor)
 {
@@ -308,8 +305,7 @@ static void result_of_a_chunk_not_claimed_gets_the_worker_killed(void **state)
     expect_protocol_error(stage, actor);
 }
 
-/* ---- time limits, the forkserver
- * ---------------------------------------------------------- */
+/* ---- time limits, the forkserver --------------------------------------------------- */
 
 static void start_in_the_future_does_not_lift_the_time_limit(void **state)
 {

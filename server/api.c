@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/api.h"
+
+#include "common/mem.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define RETRY_AFTER_S 1
+#define SECONDS_MAX   1e9
+
+static const struct route routes[] = {
+    { HTTP_POST, "/v1/apply", api_apply },
+    { HTTP_POST, "/v1/map", api_map },
+    { HTTP_POST, "/v1/starmap", api_starmap },
+    { HTTP_POST, "/v1/apply_async", api_apply_async },
+    { HTTP_POST, "/v1/map_async", api_map_async },
+    { HTTP_POST, "/v1/starmap_async", api_starmap_async },
+    { HTTP_GET, "/v1/jobs", api_jobs_list },
+    { HTTP_GET, "/v1/jobs/{id}", api_job_get },
+    { HTTP_DELETE, "/v1/jobs/{id}", api_job_delete },
+    { HTTP_GET, "/v1/jobs/{id}/result", api_job_result },
+    { HTTP_GET, "/v1/jobs/{id}/results", api_job_results },
+    { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel },
+    { HTTP_GET, "/v1/pools", api_pools_list },
+    { HTTP_GET, "/v1/pools/{name}", api_pool_get },
+    { HTTP_GET, "/v1/workers", api_workers_list },
+    { HTTP_GET, "/v1/tasks", api_tasks_list },
+    { HTTP_GET, "/v1/tasks/{name}", api_task_get },
+    { HTTP_GET, "/v1/info", api_info },
+    { HTTP_GET, "/healthz", api_healthz },
+    { HTTP_GET, "/readyz", api_readyz },
+    { HTTP_GET, "/problems/{slug}", api_problem_get },
+    { HTTP_GET, "/openapi.json", api_openapi_json },
+    { HTTP_GET, "/openapi.yaml", api_openapi_yaml },
+    { HTTP_GET, "/docs", api_docs },
+};
+
+void api_handle(void *data, struct request *request)
+{
+    struct route_match match;
+    struct reply reply;
+
+    route_find(routes, sizeof(routes) / sizeof(*routes), request_method(request),
+               request_path(request), &match);
+    if (match.route) {
+        match.route->handle(data, request, match.param);
+        return;
+    }
+    if (!match.known_path) {
+        api_problem(request, PROBLEM_NOT_FOUND, "there is nothing at this path");
+        return;
+    }
+    if (request_method(request) == HTTP_OPTIONS) {
+        reply_init(&reply, 204, NULL);
+    } else {
+        reply_init(&reply, 405, TYPE_PROBLEM);
+        problem_open(&reply.body, PROBLEM_METHOD_NOT_ALLOWED,
+                     (struct text){ match.allow, strlen(match.allow) });
+        buf_add_char(&reply.body, '}');
+    }
+    reply_header(&reply, "Allow", "%s", match.allow);
+    request_reply(request, &reply);
+}
+
+/* ---- problems ---------------------------------------------------------------------- */
+
+static void problem_reply(struct request *request, enum problem problem,
+                          const char *detail, struct text errors, bool retry)
+{
+    struct reply reply;
+
+    reply_init(&reply, problem_infos[problem].status, TYPE_PROBLEM);
+    problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
+    buf_add_str(&reply.body, ",\"instance\":");
+    buf_add_json_string(&reply.body, request_path(request));
+    if (errors.len) {
+        buf_add_str(&reply.body, ",\"errors\":[");
+        buf_add_text(&reply.body, errors);
+        buf_add_char(&reply.body, ']');
+    }
+    buf_add_char(&reply.body, '}');
+    if (retry)
+        reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
+    request_reply(request, &reply);
+}
+
+void api_problem(struct request *request, enum problem problem, const char *detail, ...)
+{
+    char text[512];
+    va_list args;
+
+    va_start(args, detail);
+    (void)vsnprintf(text, sizeof(text), detail, args);
+    va_end(args);
+    problem_reply(request, problem, text, (struct text){ NULL, 0 }, false);
+}
+
+void api_problem_errors(struct request *request, enum problem problem, const char *detail,
+                        struct text errors)
+{
+    problem_reply(request, problem, detail, errors, false);
+}
+
+void api_problem_retry(struct request *request, enum problem problem, const char *detail)
+{
+    problem_reply(request, problem, detail, (struct text){ NULL, 0 }, true);
+}
+
+static const struct {
+    enum problem problem;
+    bool retry;
+    const char *detail;
+} status_problems[ST_COUNT] = {
+    [ST_NO_MEMORY] = { PROBLEM_INTERNAL_ERROR, true, "the server is out of memory" },
+    [ST_NOT_FOUND] = { PROBLEM_NOT_FOUND, false, "there is no such job" },
+    [ST_STATE] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },
+    [ST_LIMIT] = { PROBLEM_QUEUE_FULL, true,
+                   "as many jobs as max_queued_jobs allows are not over yet" },
+    [ST_CORRUPT] = { PROBLEM_RESULT_CORRUPT, false,
+                     "what is stored of this job does not match its checksum" },
+    [ST_STORAGE_FULL] = { PROBLEM_STORAGE_FULL, true, "the disk is full" },
+    [ST_UNKNOWN] = { PROBLEM_STORAGE_ERROR, true, "the disk failed during the commit" },
+    [ST_IO] = { PROBLEM_INTERNAL_ERROR, false, "the store could not be read" },
+};
+
+void api_problem_status(struct request *request, enum status st)
+{
+    const char *detail = status_problems[st].detail;
+
+    problem_reply(request, detail ? status_problems[st].problem : PROBLEM_INTERNAL_ERROR,
+                  detail ? detail : status_text(st), (struct text){ NULL, 0 },
+                  status_problems[st].retry);
+}
+
+/* ---- preferences ------------------------------------------------------------------- */
+
+/* Seconds as a decimal number, in milliseconds; false if it is none. */
+static bool parse_seconds(const char *text, int64_t *ret_ms)
+{
+    char *end;
+    double seconds;
+
+    if (text[0] < '0' || text[0] > '9' || strpbrk(text, "xXpP"))
+        return false;
+    seconds = strtod(text, &end);
+    if (*end || seconds > SECONDS_MAX)
+        return false;
+    *ret_ms = (int64_t)ceil(seconds * 1000);
+    return true;
+}
+
+static void read_preference(const char *token, struct preferences *preferences)
+{
+    if (strcasecmp(token, "respond-async") == 0)
+        preferences->respond_async = true;
+    else if (strcasecmp(token, "return=minimal") == 0)
+        preferences->minimal = true;
+    else if (strcasecmp(token, "handling=lenient") == 0)
+        preferences->lenient = true;
+    else if (strncasecmp(token, "wait=", 5) == 0)
+        preferences->has_wait = parse_seconds(token + 5, &preferences->wait_ms);
+}
+
+void api_preferences(const struct request *request, struct preferences *ret_preferences)
+{
+    const char *header = request_header(request, "Prefer");
+    char copy[256], *rest = copy, *token;
+
+    *ret_preferences = (struct preferences){ 0 };
+    if (!header)
+        return;
+    (void)snprintf(copy, sizeof(copy), "%s", header);
+    while ((token = strsep(&rest, ",;"))) {
+        token += strspn(token, " \t");
+        token[strcspn(token, " \t")] = '\0';
+        read_preference(token, ret_preferences);
+    }
+}
+
+void api_preferences_applied(struct reply *reply, const struct preferences *applied)
+{
+    char text[REPLY_VALUE_MAX] = "";
+    size_t len = 0;
+
+    if (applied->has_wait)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, ", wait=%g",
+                                (double)applied->wait_ms / 1000);
+    if (applied->respond_async)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, ", respond-async");
+    if (applied->minimal)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, ", return=minimal");
+    if (applied->lenient)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, ", handling=lenient");
+    if (len)
+        reply_header(reply, "Preference-Applied", "%s", text + 2);
+}
+
+/* ---- the query --------------------------------------------------------------------- */
+
+struct query_read {
+    struct query_param *params;
+    size_t count;
+    char error[160];
+};
+
+static bool read_param(struct query_param *param, const char *value)
+{
+    char *end;
+
+    if (param->ret_string) {
+        *param->ret_string = mem_strdup(value);
+        return *param->ret_string && value[0];
+    }
+    if (param->ret_bool) {
+        *param->ret_bool = strcmp(value, "true") == 0;
+        return *param->ret_bool || strcmp(value, "false") == 0;
+    }
+    if (param->ret_number) {
+        errno = 0;
+        *param->ret_number = strtoull(value, &end, 10);
+        return value[0] >= '0' && value[0] <= '9' && !*end && !errno;
+    }
+    return parse_seconds(value, param->ret_ms);
+}
+
+static const char *param_wants(const struct query_param *param)
+{
+    return param->ret_string   ? "a text that is not empty"
+           : param->ret_bool   ? "true or false"
+           : param->ret_number ? "a whole number"
+                               : "a number of seconds";
+}
+
+static bool each_param(void *data, const char *name, const char *value)
+{
+    struct query_read *read = data;
+
+    for (size_t i = 0; i < read->count; i++) {
+        struct query_param *param = &read->params[i];
+
+        if (strcmp(param->name, name) != 0)
+            continue;
+        if (param->seen) {
+            (void)snprintf(read->error, sizeof(read->error), "%s is given twice", name);
+            return false;
+        }
+        param->seen = true;
+        if (!read_param(param, value))
+            (void)snprintf(read->error, sizeof(read->error), "%s: \"%.64s\" is not %s",
+                           name, value, param_wants(param));
+        return !read->error[0];
+    }
+    (void)snprintf(read->error, sizeof(read->error),
+                   "%.64s is not a parameter that is known "
+                   "here",
+                   name);
+    return false;
+}
+
+bool api_query(struct request *request, struct query_param *params, size_t count)
+{
+    struct query_read read = { params, count, "" };
+
+    request_query(request, each_param, &read);
+    if (!read.error[0])
+        return true;
+    api_problem(request, PROBLEM_INVALID_PARAMETER, "%s", read.error);
+    return false;
+}
+
+/* ---- the body ---------------------------------------------------------------------- */
+
+/* The characters of a header value without parameters' white space: "application/json",
+ * optionally with charset=utf-8. */
+static bool type_is_json(const char *type)
+{
+    const char *rest;
+
+    if (strncasecmp(type, TYPE_JSON, sizeof(TYPE_JSON) - 1) != 0)
+        return false;
+    rest = type + sizeof(TYPE_JSON) - 1;
+    rest += strspn(rest, " \t");
+    if (!*rest)
+        return true;
+    if (*rest++ != ';')
+        return false;
+    rest += strspn(rest, " \t");
+    return strcasecmp(rest, "charset=utf-8") == 0 ||
+           strcasecmp(rest, "charset=\"utf-8\"") == 0;
+}
+
+bool api_body_is_json(struct request *request)
+{
+    const char *type = request_header(request, "Content-Type");
+
+    if (type && type_is_json(type))
+        return true;
+    api_problem(request, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                type ? "Content-Type is %.80s; send application/json"
+                     : "there is no Content-Type%s; send application/json",
+                type ? type : "");
+    return false;
+}

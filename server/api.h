@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * api - the HTTP API: parse, call dispatch, reply. One file per resource:
+ *
+ *     api.c          the table of routes; what all handlers share: problems, preferences,
+ * query api_submit.c   POST /v1/apply, /v1/map, ... and their _async forms api_jobs.c
+ * /v1/jobs, /v1/jobs/{id}, /cancel, DELETE api_results.c  /v1/jobs/{id}/result and
+ * /results api_pools.c    /v1/pools, /v1/workers, /v1/tasks api_server.c   /v1/info,
+ * /healthz, /readyz, /problems, /openapi, /docs api_lookup.c   finding a job in memory or
+ * in the store, and waiting for it
+ *
+ * The full description of every route is openapi/poold.yaml.
+ */
+#ifndef SERVER_API_H
+#define SERVER_API_H
+
+#include "common/status.h"
+#include "server/config.h"
+#include "server/dispatch.h"
+#include "server/http.h"
+#include "server/problem.h"
+#include "server/route.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct api {
+    const struct config *config;
+    struct dispatch *dispatch;
+    struct http *http;
+    int64_t started_at_ms;
+};
+
+/* The http_on_request of the server; data is the struct api. */
+void api_handle(void *data, struct request *request);
+
+/* ---- replying ---------------------------------------------------------------------- */
+
+#define TYPE_JSON    "application/json"
+#define TYPE_PROBLEM "application/problem+json"
+
+/* Answers with a problem; the detail is a printf format. */
+void api_problem(struct request *request, enum problem problem, const char *detail, ...)
+    PRINTF(3, 4);
+/* The same with the `errors` of the problem: elements separated by commas, may be empty.
+ */
+void api_problem_errors(struct request *request, enum problem problem, const char *detail,
+                        struct text errors);
+/* The problem for a status, where the status says it all; see the table in api.c. */
+void api_problem_status(struct request *request, enum status st);
+/* Answers a retryable problem with Retry-After: seconds. */
+void api_problem_retry(struct request *request, enum problem problem, const char *detail);
+
+/* ---- reading a request ------------------------------------------------------------- */
+
+/* RFC 7240. */
+struct preferences {
+    bool has_wait;
+    int64_t wait_ms; /* not capped */
+    bool respond_async;
+    bool minimal;
+    bool lenient;
+};
+/* Preferences that are not known, or not well-formed, are ignored, as the RFC wants it.
+ */
+void api_preferences(const struct request *request, struct preferences *ret_preferences);
+/* Adds the header Preference-Applied, if any was applied. */
+void api_preferences_applied(struct reply *reply, const struct preferences *applied);
+
+/* One parameter of a query: exactly one of the pointers is set. */
+struct query_param {
+    const char *name;
+    char **ret_string;    /* a copy; the caller frees it */
+    bool *ret_bool;       /* "true" or "false" */
+    uint64_t *ret_number; /* a whole number */
+    int64_t *ret_ms;      /* a number of seconds, fractions allowed */
+    bool seen;
+};
+/* Reads the query. A parameter that is not in the list, comes twice or has a wrong value
+ * is answered with 400 and false is returned. */
+bool api_query(struct request *request, struct query_param *params, size_t count);
+
+/* Whether the body is declared as JSON; answers 415 if not. */
+bool api_body_is_json(struct request *request);
+
+/* ---- jobs -------------------------------------------------------------------------- */
+
+/* A job as it is now, wherever it is. Valid during the call that gives it. */
+struct job_view {
+    struct live *live; /* NULL: it is in the store only */
+    struct job_spec *spec;
+    const struct job_status *status;
+    const struct outcome *outcomes;
+    size_t outcome_count;
+    struct stored_job
+        *stored; /* the same when live is NULL; may be emptied by the receiver */
+};
+struct job_view view_of(struct live *live);
+
+/* How a job is looked up, and what happens then. */
+struct lookup {
+    struct uuid id;
+    int64_t wait_ms;    /* how long to wait until it is ready; 0: not */
+    bool for_change;    /* rather wait for any change */
+    bool with_outcomes; /* needed if it is in the store */
+    /* Called once, with the request that is to be answered. `done` is what the caller
+     * passed on. */
+    void (*then)(struct api *api, struct request *request, const struct job_view *view,
+                 void *data);
+    void *data; /* freed with the lookup by mem_free */
+};
+/* Finds the job, waits, and calls `then`; or answers 404, 500 or 503 itself. Takes
+ * lookup->data. */
+void api_lookup(struct api *api, struct request *request, const struct lookup *lookup);
+/* The id of a path. Answers 404 if it is none. */
+bool api_job_id(struct request *request, struct text param, struct uuid *ret_id);
+
+/* 200 or 202 with the job, and its ETag; 304 if the client has it already. */
+void api_reply_job(struct request *request, int status, const struct job_view *view,
+                   const struct preferences *preferences, bool replayed);
+/* What AsyncResult.get() says of a job that is ready: the result, or why there is none.
+ */
+void api_reply_result(struct request *request, const struct job_view *view,
+                      const struct preferences *applied, bool replayed);
+
+/* ---- handlers, for the table of routes --------------------------------------------- */
+
+route_handler api_apply, api_map, api_starmap;
+route_handler api_apply_async, api_map_async, api_starmap_async;
+route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel;
+route_handler api_job_result, api_job_results;
+route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
+    api_task_get;
+route_handler api_info, api_healthz, api_readyz, api_problem_get;
+route_handler api_openapi_json, api_openapi_yaml, api_docs;
+
+#endif

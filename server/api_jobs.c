@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/api.h"
+
+#include "common/mem.h"
+#include "server/job_json.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define LIST_LIMIT_DEFAULT 100
+#define LIST_LIMIT_MAX     1000
+#define RETRY_AFTER_S      1
+
+/* ---- one job ----------------------------------------------------------------------- */
+
+static void write_job(struct buf *out, const struct job_view *view, bool minimal)
+{
+    if (minimal)
+        job_json_write_minimal(out, view->spec, view->status);
+    else
+        job_json_write(out, view->spec, view->status);
+}
+
+void api_reply_job(struct request *request, int status, const struct job_view *view,
+                   const struct preferences *preferences, bool replayed)
+{
+    const char *known = request_header(request, "If-None-Match");
+    struct reply reply;
+    char id[UUID_TEXT_LEN + 1], etag[24];
+
+    reply_init(&reply, status, TYPE_JSON);
+    write_job(&reply.body, view, preferences->minimal);
+    (void)snprintf(etag, sizeof(etag), "\"%016llx\"",
+                   (unsigned long long)XXH3_64bits(reply.body.data, reply.body.len));
+    if (status == 200 && known && strstr(known, etag)) {
+        buf_clear(&reply.body);
+        reply.status = 304;
+        reply.content_type = NULL;
+    }
+    if (status == 202) {
+        uuid_format(view->spec->id, id);
+        reply_header(&reply, "Location", "/v1/jobs/%s", id);
+        if (!job_state_final(view->status->state))
+            reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
+    } else {
+        reply_header(&reply, "ETag", "%s", etag);
+    }
+    if (replayed)
+        reply_header(&reply, "Idempotent-Replayed", "true");
+    api_preferences_applied(&reply, preferences);
+    request_reply(request, &reply);
+}
+
+static void reply_job(struct api *api, struct request *request,
+                      const struct job_view *view, void *data)
+{
+    (void)api;
+    api_reply_job(request, 200, view, data, false);
+}
+
+/* With a known ETag and a wait: waits for a change, but only if the ETag still holds. */
+static bool etag_holds(struct request *request, const struct live *live)
+{
+    const char *known = request_header(request, "If-None-Match");
+    struct buf body = BUF_INIT;
+    char etag[24];
+
+    if (!known || !live)
+        return false;
+    job_json_write(&body, live->job.spec, &live->job.status);
+    (void)snprintf(etag, sizeof(etag), "\"%016llx\"",
+                   (unsigned long long)XXH3_64bits(body.data, body.len));
+    buf_clear(&body);
+    return strstr(known, etag) != NULL;
+}
+
+void api_job_get(struct api *api, struct request *request, struct text param)
+{
+    struct preferences *preferences = mem_zalloc(sizeof(*preferences));
+    struct lookup lookup = { .then = reply_job, .data = preferences };
+    struct query_param params[] = { { .name = "timeout", .ret_ms = &lookup.wait_ms } };
+
+    if (!preferences) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    if (!api_job_id(request, param, &lookup.id) || !api_query(request, params, 1)) {
+        mem_free(preferences);
+        return;
+    }
+    api_preferences(request, preferences);
+    preferences->respond_async = preferences->lenient = false;
+    if (preferences->has_wait && !params[0].seen)
+        lookup.wait_ms = preferences->wait_ms;
+    if (request_header(request, "If-None-Match") && lookup.wait_ms) {
+        lookup.for_change = true;
+        if (!etag_holds(request, dispatch_find(api->dispatch, lookup.id)))
+            lookup.wait_ms = 0;
+    }
+    api_lookup(api, request, &lookup);
+}
+
+/* ---- cancel ------------------------------------------------------------------------ */
+
+static void cancelled(struct api *api, struct request *request,
+                      const struct job_view *view, void *data)
+{
+    const struct preferences none = { 0 };
+
+    (void)api;
+    (void)data;
+    if (view->status->state == JOB_CANCELLED)
+        api_reply_job(request, 200, view, &none, false);
+    else if (job_state_final(view->status->state))
+        api_problem(request, PROBLEM_ALREADY_FINISHED, "the job has %s",
+                    job_state_names[view->status->state]);
+    else
+        api_reply_job(request, 202, view, &none, false);
+}
+
+static void refuse_member(struct request *request, const char *name, const char *what)
+{
+    struct buf pointer = BUF_INIT, errors = BUF_INIT;
+    char detail[128];
+
+    (void)snprintf(detail, sizeof(detail), "%.64s %s", name, what);
+    buf_addf(&pointer, "#/%s", name);
+    buf_add_str(&errors, "{\"pointer\":");
+    buf_add_json_string(&errors, buf_text(&pointer));
+    buf_add_str(&errors, ",\"detail\":");
+    buf_add_json_string(&errors, (struct text){ what, strlen(what) });
+    buf_add_char(&errors, '}');
+    api_problem_errors(request, PROBLEM_VALIDATION_FAILED, detail, buf_text(&errors));
+    buf_clear(&pointer);
+    buf_clear(&errors);
+}
+
+/* The body: nothing, or {"terminate": bool}. Answers and returns false if it is anything
+ * else. */
+static bool read_terminate(struct request *request, bool *ret_terminate)
+{
+    struct text body = blob_text(request_body(request));
+    enum slice_kind kind;
+    struct slice_error error = { 0 };
+    json_auto_t *object = NULL;
+    json_t *value;
+    const char *name;
+
+    *ret_terminate = false;
+    if (!body.len)
+        return true;
+    if (!api_body_is_json(request))
+        return false;
+    if (slice_check(body, &kind, &error) != SLICE_OK) {
+        api_problem(request, PROBLEM_INVALID_JSON, "at byte %zu: %s", error.offset,
+                    error.reason);
+        return false;
+    }
+    object = json_loadb(body.at, body.len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(object)) {
+        api_problem(request, PROBLEM_VALIDATION_FAILED,
+                    "the body is JSON, but not an object");
+        return false;
+    }
+    json_object_foreach(object, name, value)
+    {
+        if (strcmp(name, "terminate") == 0 && json_is_boolean(value)) {
+            *ret_terminate = json_boolean_value(value);
+            continue;
+        }
+        refuse_member(request, name,
+                      strcmp(name, "terminate") == 0
+                          ? "is not true or false"
+                          : "is not a member that is known here");
+        return false;
+    }
+    return true;
+}
+
+void api_job_cancel(struct api *api, struct request *request, struct text param)
+{
+    struct lookup lookup = { .then = cancelled };
+    struct live *live;
+    bool terminate;
+
+    if (!api_job_id(request, param, &lookup.id) || !api_query(request, NULL, 0) ||
+        !read_terminate(request, &terminate))
+        return;
+    live = dispatch_find(api->dispatch, lookup.id);
+    if (live) {
+        enum status st = dispatch_cancel(live, terminate);
+
+        if (st == ST_STATE) {
+            api_problem(
+                request, PROBLEM_JOB_RUNNING,
+                "the job is running; send {\"terminate\": true} to kill its workers");
+            return;
+        }
+        /* Cancelled before it ran: only its commit is waited for. Its workers are not
+         * waited for. */
+        live = dispatch_find(api->dispatch, lookup.id);
+        if (live && live->ending)
+            lookup.wait_ms = api->config->max_wait_ms;
+    }
+    api_lookup(api, request, &lookup);
+}
+
+/* ---- delete ------------------------------------------------------------------------ */
+
+struct deletion {
+    struct request *request; /* NULL: its client has gone */
+};
+
+static void on_deletion_gone(void *data)
+{
+    ((struct deletion *)data)->request = NULL;
+}
+
+static void on_deleted(void *data, enum status st)
+{
+    struct deletion *deletion = data;
+    struct reply reply;
+
+    if (deletion->request && st == ST_OK) {
+        reply_init(&reply, 204, NULL);
+        request_reply(deletion->request, &reply);
+    } else if (deletion->request) {
+        api_problem_status(deletion->request, st);
+    }
+    mem_free(deletion);
+}
+
+static void delete_found(struct api *api, struct request *request,
+                         const struct job_view *view, void *data)
+{
+    struct uuid id = view->spec->id;
+    struct deletion *deletion;
+
+    (void)data;
+    if (!job_state_final(view->status->state)) {
+        api_problem(request, PROBLEM_NOT_FINISHED, "the job is %s; cancel it first",
+                    job_state_names[view->status->state]);
+        return;
+    }
+    deletion = mem_alloc(sizeof(*deletion));
+    if (!deletion) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    deletion->request = request;
+    request_park(request, on_deletion_gone, deletion);
+    if (view->live && view->spec->durability == DURABILITY_MEMORY) {
+        dispatch_forget(view->live);
+        on_deleted(deletion, ST_OK);
+        return;
+    }
+    store_delete_job(dispatch_store(api->dispatch), id, on_deleted, deletion);
+}
+
+void api_job_delete(struct api *api, struct request *request, struct text param)
+{
+    struct lookup lookup = { .then = delete_found };
+
+    if (api_job_id(request, param, &lookup.id) && api_query(request, NULL, 0))
+        api_lookup(api, request, &lookup);
+}
+
+/* ---- the list ---------------------------------------------------------------------- */
+
+/* Jobs in memory that match, as they were when the request came, and then those of the
+ * store: a job moves only from memory to the store, so none is missed; one that moved
+ * meanwhile is in both, and is taken from the first. */
+struct listing {
+    struct api *api;
+    struct request *request; /* NULL: its client has gone */
+    struct job_filter filter;
+    unsigned
+        limit; /* of the page; the filter's is one more, to know if there is a next one */
+    struct listed {
+        struct uuid id;
+        struct blob *json;
+    } * lives;
+    size_t live_count;
+};
+
+static void listing_free(struct listing *listing)
+{
+    for (size_t i = 0; i < listing->live_count; i++)
+        blob_unref(listing->lives[i].json);
+    mem_free(listing->lives);
+    job_filter_clear(&listing->filter);
+    mem_free(listing);
+}
+
+static void on_listing_gone(void *data)
+{
+    ((struct listing *)data)->request = NULL;
+}
+
+static struct blob *job_blob(const struct job_spec *spec, const struct job_status *status)
+{
+    struct buf json = BUF_INIT;
+
+    job_json_write(&json, spec, status);
+    return buf_take_blob(&json);
+}
+
+static bool collect_lives(struct listing *listing)
+{
+    struct live *live = dispatch_newest(listing->api->dispatch);
+
+    listing->lives = mem_alloc((listing->limit + 1) * sizeof(*listing->lives));
+    if (!listing->lives)
+        return false;
+    for (; live && listing->live_count <= listing->limit; live = dispatch_older(live)) {
+        struct listed *listed = &listing->lives[listing->live_count];
+
+        if (!job_filter_matches(&listing->filter, live->job.spec, live->job.status.state))
+            continue;
+        listed->id = live->job.spec->id;
+        listed->json = job_blob(live->job.spec, &live->job.status);
+        if (!listed->json)
+            return false;
+        listing->live_count++;
+    }
+    return true;
+}
+
+static void add_query_value(struct buf *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    buf_addf(out, "&%s=", name);
+    for (const char *c = value; *c; c++)
+        if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+            (*c >= '0' && *c <= '9') || strchr("-._:", *c))
+            buf_add_char(out, *c);
+        else
+            buf_addf(out, "%%%02X", (unsigned)(unsigned char)*c);
+}
+
+static void add_link(struct reply *reply, const struct listing *listing,
+                     const char *cursor)
+{
+    const struct job_filter *filter = &listing->filter;
+    struct buf link = BUF_INIT;
+
+    buf_addf(&link, "/v1/jobs?limit=%u&cursor=%s", listing->limit, cursor);
+    if (filter->state != JOB_STATE_COUNT)
+        buf_addf(&link, "&state=%s", job_state_names[filter->state]);
+    add_query_value(&link, "task", filter->task);
+    add_query_value(&link, "pool", filter->pool);
+    add_query_value(&link, "tag", filter->tag);
+    if (!link.failed && link.len < REPLY_VALUE_MAX - 16)
+        reply_header(reply, "Link", "<%s>; rel=\"next\"", link.data);
+    buf_clear(&link);
+}
+
+static void on_listed(void *data, enum status st, struct stored_job *jobs, size_t count)
+{
+    struct listing *listing = data;
+    struct reply reply;
+    struct uuid last = { { 0 } };
+    char cursor[UUID_TEXT_LEN + 1];
+    size_t l = 0, s = 0;
+    unsigned n = 0;
+
+    if (!listing->request || st != ST_OK) {
+        if (listing->request)
+            api_problem_status(listing->request, st);
+        listing_free(listing);
+        return;
+    }
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"jobs\":[");
+    for (; n < listing->limit && (l < listing->live_count || s < count); n++) {
+        int order = l == listing->live_count ? -1
+                    : s == count             ? 1
+                                 : memcmp(&listing->lives[l].id, &jobs[s].spec->id,
+                                          sizeof(struct uuid));
+
+        if (n)
+            buf_add_char(&reply.body, ',');
+        last = order >= 0 ? listing->lives[l].id : jobs[s].spec->id;
+        if (order >= 0)
+            buf_add_text(&reply.body, blob_text(listing->lives[l].json));
+        else
+            job_json_write(&reply.body, jobs[s].spec, &jobs[s].status);
+        l += order >= 0;
+        s += order <= 0;
+    }
+    uuid_format(last, cursor);
+    if (l < listing->live_count || s < count) {
+        buf_addf(&reply.body, "],\"next_cursor\":\"%s\"}", cursor);
+        add_link(&reply, listing, cursor);
+    } else {
+        buf_add_str(&reply.body, "],\"next_cursor\":null}");
+    }
+    request_reply(listing->request, &reply);
+    listing_free(listing);
+}
+
+/* Reads the query into the filter; false after an answer. */
+static bool read_filter(struct request *request, struct listing *listing)
+{
+    struct job_filter *filter = &listing->filter;
+    char *state = NULL, *cursor = NULL;
+    uint64_t limit = LIST_LIMIT_DEFAULT;
+    struct query_param params[] = {
+        { .name = "state", .ret_string = &state },
+        { .name = "task", .ret_string = &filter->task },
+        { .name = "pool", .ret_string = &filter->pool },
+        { .name = "tag", .ret_string = &filter->tag },
+        { .name = "limit", .ret_number = &limit },
+        { .name = "cursor", .ret_string = &cursor },
+    };
+    bool ok = api_query(request, params, sizeof(params) / sizeof(*params));
+
+    filter->state = JOB_STATE_COUNT;
+    for (enum job_state i = 0; state && i < JOB_STATE_COUNT; i++)
+        if (strcmp(state, job_state_names[i]) == 0)
+            filter->state = i;
+    if (ok && state && filter->state == JOB_STATE_COUNT) {
+        api_problem(request, PROBLEM_INVALID_PARAMETER, "state: \"%.64s\" is not a state",
+                    state);
+        ok = false;
+    }
+    if (ok && limit == 0) {
+        api_problem(request, PROBLEM_INVALID_PARAMETER, "limit has to be at least 1");
+        ok = false;
+    }
+    if (ok && cursor && !uuid_parse(cursor, strlen(cursor), &filter->before)) {
+        api_problem(request, PROBLEM_INVALID_PARAMETER,
+                    "cursor: \"%.64s\" is not a next_cursor of this list", cursor);
+        ok = false;
+    }
+    filter->has_before = cursor != NULL;
+    listing->limit = limit < LIST_LIMIT_MAX ? (unsigned)limit : LIST_LIMIT_MAX;
+    filter->limit = listing->limit + 1;
+    mem_free(state);
+    mem_free(cursor);
+    return ok;
+}
+
+void api_jobs_list(struct api *api, struct request *request, struct text param)
+{
+    struct listing *listing = mem_zalloc(sizeof(*listing));
+
+    (void)param;
+    if (!listing) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    listing->api = api;
+    if (!read_filter(request, listing)) {
+        listing_free(listing);
+        return;
+    }
+    if (!collect_lives(listing)) {
+        api_problem_status(request, ST_NO_MEMORY);
+        listing_free(listing);
+        return;
+    }
+    listing->request = request;
+    request_park(request, on_listing_gone, listing);
+    store_list_finished(dispatch_store(api->dispatch), &listing->filter, on_listed,
+                        listing);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/api.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "workers/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- pools ------------------------------------------------------------------------- */
+
+static const char *lane_state(const struct api *api, const struct lane *lane)
+{
+    if (dispatch_draining(api->dispatch))
+        return "draining";
+    if (!pool_idle(lane->pool) && !pool_busy(lane->pool) &&
+        pool_start_error(lane->pool)[0])
+        return "broken";
+    return "running";
+}
+
+static void write_pool(struct buf *out, const struct api *api, const struct lane *lane)
+{
+    const struct pool *pool = lane->pool;
+
+    buf_addf(out,
+             "{\"name\":\"%s\",\"processes\":%u,\"state\":\"%s\",\"start_method\":"
+             "\"forkserver\",\"queue_length\":%zu,\"busy\":%u,\"idle\":%u,\"totals\":{"
+             "\"jobs\":"
+             "%llu,\"items\":%llu,\"workers_lost\":%llu}}",
+             pool_name(pool), pool_processes(pool), lane_state(api, lane),
+             lane->queue.count, pool_busy(pool), pool_idle(pool),
+             (unsigned long long)lane->jobs_total, (unsigned long long)lane->items_total,
+             (unsigned long long)pool_lost_count(pool));
+}
+
+void api_pools_list(struct api *api, struct request *request, struct text param)
+{
+    struct reply reply;
+    struct lane *lane;
+
+    (void)param;
+    if (!api_query(request, NULL, 0))
+        return;
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"pools\":[");
+    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link)) {
+        if (reply.body.data[reply.body.len - 1] == '}')
+            buf_add_char(&reply.body, ',');
+        write_pool(&reply.body, api, lane);
+    }
+    buf_add_str(&reply.body, "]}");
+    request_reply(request, &reply);
+}
+
+void api_pool_get(struct api *api, struct request *request, struct text param)
+{
+    struct reply reply;
+    struct lane *lane;
+
+    if (!api_query(request, NULL, 0))
+        return;
+    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
+        if (text_equals(param, pool_name(lane->pool)))
+            break;
+    if (!lane) {
+        api_problem(request, PROBLEM_NOT_FOUND, "there is no such pool");
+        return;
+    }
+    reply_init(&reply, 200, TYPE_JSON);
+    write_pool(&reply.body, api, lane);
+    request_reply(request, &reply);
+}
+
+/* ---- workers ----------------------------------------------------------------------- */
+
+/* What /proc says of a process (proc(5)); false if it has gone. */
+static bool process_usage(pid_t pid, unsigned long long *ret_rss_bytes, double *ret_cpu_s)
+{
+    unsigned long user_ticks, system_ticks;
+    long rss_pages;
+    char path[32], line[1024];
+    const char *after_name;
+    FILE *file;
+    size_t len;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    len = fread(line, 1, sizeof(line) - 1, file);
+    (void)fclose(file);
+    line[len] = '\0';
+    after_name = strrchr(line, ')'); /* the name may hold anything, even ')' */
+    if (!after_name ||
+        sscanf(after_name + 1,
+               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d "
+               "%*d %*u %*u %ld",
+               &user_ticks, &system_ticks, &rss_pages) != 3)
+        return false;
+    *ret_rss_bytes =
+        (unsigned long long)rss_pages * (unsigned long long)sysconf(_SC_PAGESIZE);
+    *ret_cpu_s = (double)(user_ticks + system_ticks) / (double)sysconf(_SC_CLK_TCK);
+    return true;
+}
+
+static void write_worker(struct buf *out, const struct pool *pool,
+                         const struct worker_info *info)
+{
+    unsigned long long rss_bytes;
+    double cpu_s;
+    uint64_t age_ns = clock_mono_ns() - info->since_ns;
+    char since[CLOCK_TEXT_LEN + 1], id[UUID_TEXT_LEN + 1];
+
+    clock_format(clock_wall_ms() - (int64_t)(age_ns / NS_PER_MS), since);
+    if (info->pid)
+        buf_addf(out, "{\"pid\":%d", (int)info->pid);
+    else
+        buf_add_str(out, "{\"pid\":null");
+    buf_addf(out, ",\"pool\":\"%s\",\"state\":\"%s\",\"alive\":true,\"exitcode\":null",
+             pool_name(pool), worker_state_names[info->state]);
+    if (info->chunk) {
+        const struct live *live = info->chunk->owner;
+
+        uuid_format(live->job.spec->id, id);
+        buf_addf(out, ",\"job\":\"%s\",\"item\":%llu", id,
+                 (unsigned long long)info->item);
+    } else {
+        buf_add_str(out, ",\"job\":null,\"item\":null");
+    }
+    buf_addf(out, ",\"since\":\"%s\",\"tasks_done\":%llu", since,
+             (unsigned long long)info->items_done);
+    if (info->pid && process_usage(info->pid, &rss_bytes, &cpu_s))
+        buf_addf(out, ",\"rss_bytes\":%llu,\"cpu_seconds\":%.2f}", rss_bytes, cpu_s);
+    else
+        buf_add_str(out, ",\"rss_bytes\":null,\"cpu_seconds\":null}");
+}
+
+static bool write_workers(struct buf *out, const struct pool *pool, bool first)
+{
+    size_t cap = 2 * (size_t)pool_processes(pool) + 16; /* some may be on their way out */
+    struct worker_info *infos = mem_alloc(cap * sizeof(*infos));
+    size_t count;
+
+    if (!infos)
+        return false;
+    count = pool_workers(pool, infos, cap);
+    for (size_t i = 0; i < count; i++) {
+        if (!first || i)
+            buf_add_char(out, ',');
+        write_worker(out, pool, &infos[i]);
+    }
+    mem_free(infos);
+    return true;
+}
+
+void api_workers_list(struct api *api, struct request *request, struct text param)
+{
+    struct reply reply;
+    struct lane *lane;
+
+    (void)param;
+    if (!api_query(request, NULL, 0))
+        return;
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"workers\":[");
+    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
+        if (!write_workers(&reply.body, lane->pool,
+                           reply.body.data[reply.body.len - 1] == '[')) {
+            reply_clear(&reply);
+            api_problem_status(request, ST_NO_MEMORY);
+            return;
+        }
+    buf_add_str(&reply.body, "]}");
+    request_reply(request, &reply);
+}
+
+/* ---- tasks ------------------------------------------------------------------------- */
+
+static void write_task(struct buf *out, const struct api *api, const struct task *task)
+{
+    buf_addf(out, "{\"name\":\"%s\",\"summary\":", task->name);
+    buf_add_json_string(out, (struct text){ task->summary, strlen(task->summary) });
+    buf_add_str(out, ",\"signature\":");
+    buf_add_json_string(out, (struct text){ task->signature, strlen(task->signature) });
+    buf_add_str(out, ",\"runtime\":\"native\",\"limits\":{\"time_limit\":");
+    if (api->config->time_limit_ms)
+        buf_addf(out, "%g", (double)api->config->time_limit_ms / 1000);
+    else
+        buf_add_str(out, "null");
+    buf_addf(out, ",\"max_result_bytes\":%llu}}",
+             (unsigned long long)api->config->max_result_bytes);
+}
+
+void api_tasks_list(struct api *api, struct request *request, struct text param)
+{
+    struct reply reply;
+
+    (void)param;
+    if (!api_query(request, NULL, 0))
+        return;
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"tasks\":[");
+    for (size_t i = 0; i < registry_count(); i++) {
+        if (i)
+            buf_add_char(&reply.body, ',');
+        write_task(&reply.body, api, registry_at(i));
+    }
+    buf_add_str(&reply.body, "]}");
+    request_reply(request, &reply);
+}
+
+void api_task_get(struct api *api, struct request *request, struct text param)
+{
+    const struct task *task = registry_find(param);
+    struct reply reply;
+
+    if (!api_query(request, NULL, 0))
+        return;
+    if (!task) {
+        api_problem(request, PROBLEM_NOT_FOUND, "there is no such task");
+        return;
+    }
+    reply_init(&reply, 200, TYPE_JSON);
+    write_task(&reply.body, api, task);
+    request_reply(request, &reply);
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Results: /v1/jobs/{id}/result as AsyncResult.get() gives it, and /v1/jobs/{id}/results
+ * as a stream.
+ *
+ * Results are never rebuilt: the outcomes hold the bytes that the workers wrote,
+ * separated by commas, and the answer is these pieces one after another between "[" and
+ * "]".
+ */
+#include "server/api.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "server/job_json.h"
+
+#include <string.h>
+
+/* ---- /result ----------------------------------------------------------------------- */
+
+static void open_result(struct buf *out, const struct job_view *view)
+{
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(view->spec->id, id);
+    buf_addf(out, "{\"id\":\"%s\",\"state\":\"succeeded\",\"result\":", id);
+}
+
+/* Many small outcomes are copied, large ones are sent from where they are. */
+#define PART_MIN 4096
+
+/* Where the text that comes next belongs: before the first part, or behind the last one.
+ */
+static bool add_pieces(struct reply *reply, const struct job_view *view)
+{
+    static const struct text comma = { ",", 1 };
+
+    for (size_t i = 0; i < view->outcome_count; i++) {
+        struct blob *blob = view->outcomes[i].text;
+
+        if (i && !reply_add_part(reply, NULL, comma))
+            return false;
+        if (!reply_add_part(reply, blob, blob_text(blob)))
+            return false;
+    }
+    return true;
+}
+
+static size_t result_bytes(const struct job_view *view)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < view->outcome_count; i++)
+        bytes += view->outcomes[i].text->len + 1;
+    return bytes;
+}
+
+static bool write_values(struct reply *reply, const struct job_view *view)
+{
+    if (result_bytes(view) >= PART_MIN)
+        return add_pieces(reply, view);
+    for (size_t i = 0; i < view->outcome_count; i++) {
+        if (i)
+            buf_add_char(&reply->body, ',');
+        buf_add_text(&reply->body, blob_text(view->outcomes[i].text));
+    }
+    return true;
+}
+
+/* With return_exceptions each value says whether it is a result or an error. */
+static void write_exceptions(struct buf *out, const struct job_view *view)
+{
+    for (size_t i = 0; i < view->outcome_count; i++) {
+        const struct outcome *outcome = &view->outcomes[i];
+        struct text rest = blob_text(outcome->text), value;
+
+        if (outcome->is_error) {
+            buf_addf(out, "%s{\"ok\":false,\"error\":", i ? "," : "");
+            buf_add_text(out, rest);
+            buf_add_char(out, '}');
+            continue;
+        }
+        for (bool first = i == 0; slice_next(&rest, &value); first = false) {
+            buf_addf(out, "%s{\"ok\":true,\"result\":", first ? "" : ",");
+            buf_add_text(out, value);
+            buf_add_char(out, '}');
+        }
+    }
+}
+
+static bool write_result(struct reply *reply, const struct job_view *view)
+{
+    bool ok = true;
+
+    open_result(&reply->body, view);
+    if (view->spec->method == JOB_APPLY) {
+        ok = write_values(reply, view);
+        buf_add_char(&reply->tail, '}');
+    } else {
+        buf_add_char(&reply->body, '[');
+        if (view->spec->return_exceptions)
+            write_exceptions(&reply->body, view);
+        else
+            ok = write_values(reply, view);
+        buf_add_str(&reply->tail, "]}");
+    }
+    if (!reply->part_count) {
+        buf_add_text(&reply->body, buf_text(&reply->tail));
+        buf_clear(&reply->tail);
+    }
+    return ok;
+}
+
+/* Results are kept for result_ttl after the end; beyond it they are gone, deleted yet or
+ * not. */
+static bool result_gone(const struct job_view *view)
+{
+    return job_state_final(view->status->state) &&
+           clock_wall_ms() - view->status->finished_at_ms >= view->spec->result_ttl_ms;
+}
+
+static void reply_failed(struct request *request, const struct job_view *view)
+{
+    struct reply reply;
+
+    reply_init(&reply, 422, TYPE_PROBLEM);
+    if (view->status->error) {
+        buf_add_text(&reply.body, blob_text(view->status->error));
+    } else {
+        reply.status = problem_infos[PROBLEM_INTERNAL_ERROR].status;
+        problem_open(&reply.body, PROBLEM_INTERNAL_ERROR,
+                     TEXT("the server ran out of memory while the job ran"));
+        buf_add_char(&reply.body, '}');
+    }
+    request_reply(request, &reply);
+}
+
+void api_reply_result(struct request *request, const struct job_view *view,
+                      const struct preferences *applied, bool replayed)
+{
+    const char *known = request_header(request, "If-None-Match");
+    struct reply reply;
+    char id[UUID_TEXT_LEN + 1], etag[UUID_TEXT_LEN + 24];
+
+    switch (view->status->state) {
+    case JOB_FAILED:
+        reply_failed(request, view);
+        return;
+    case JOB_CANCELLED:
+        api_problem(request, PROBLEM_JOB_CANCELLED, "the job was cancelled");
+        return;
+    case JOB_EXPIRED:
+        api_problem(request, PROBLEM_JOB_EXPIRED,
+                    "the job was not started within its expires_in");
+        return;
+    default:
+        break;
+    }
+    uuid_format(view->spec->id, id);
+    (void)snprintf(etag, sizeof(etag), "\"%s-%lld\"", id,
+                   (long long)view->status->finished_at_ms);
+    if (known && strstr(known, etag)) {
+        reply_init(&reply, 304, NULL);
+    } else {
+        reply_init(&reply, 200, TYPE_JSON);
+        if (!write_result(&reply, view)) {
+            reply_clear(&reply);
+            api_problem_status(request, ST_NO_MEMORY);
+            return;
+        }
+    }
+    reply_header(&reply, "ETag", "%s", etag);
+    if (replayed)
+        reply_header(&reply, "Idempotent-Replayed", "true");
+    api_preferences_applied(&reply, applied);
+    request_reply(request, &reply);
+}
+
+static void reply_result(struct api *api, struct request *request,
+                         const struct job_view *view, void *data)
+{
+    struct preferences *preferences = data;
+
+    (void)api;
+    if (result_gone(view))
+        api_problem(request, PROBLEM_RESULT_GONE, "the result was kept for %g seconds",
+                    (double)view->spec->result_ttl_ms / 1000);
+    else if (job_state_final(view->status->state))
+        api_reply_result(request, view, preferences, false);
+    else
+        api_reply_job(request, 202, view, preferences, false);
+}
+
+void api_job_result(struct api *api, struct request *request, struct text param)
+{
+    struct preferences *preferences = mem_zalloc(sizeof(*preferences));
+    struct lookup lookup = { .with_outcomes = true,
+                             .then = reply_result,
+                             .data = preferences };
+    struct query_param params[] = { { .name = "timeout", .ret_ms = &lookup.wait_ms } };
+
+    if (!preferences) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    if (!api_job_id(request, param, &lookup.id) || !api_query(request, params, 1)) {
+        mem_free(preferences);
+        return;
+    }
+    api_preferences(request, preferences);
+    preferences->respond_async = preferences->lenient = false;
+    if (preferences->has_wait && !params[0].seen)
+        lookup.wait_ms = preferences->wait_ms;
+    api_lookup(api, request, &lookup);
+}
+
+/* ---- /results ---------------------------------------------------------------------- */
+
+/* A reader of outcomes, line by line. It reads from the job in memory, which it pins, or
+ * from what the store gave. Ordered, it goes by index and waits at a gap; unordered it
+ * goes by arrival. */
+struct stream {
+    struct request *request;
+    struct live *live;        /* pinned, or NULL */
+    struct stored_job stored; /* when live is NULL */
+    bool follow, ordered;
+    uint64_t from; /* no line for items below this */
+    uint64_t next; /* ordered: the next index; unordered: how many arrivals are read */
+    struct blob *text; /* outcome being read, referenced; NULL between two */
+    struct text rest;  /* of text */
+    bool is_error;
+    uint64_t index;  /* of the next value in rest */
+    struct buf line; /* not yet sent, from line_at on */
+    size_t line_at;
+    bool finished; /* the last line is in `line` or sent */
+    struct waiter *waiter;
+};
+
+static struct job_view stream_view(const struct stream *stream)
+{
+    if (stream->live)
+        return view_of(stream->live);
+    return (struct job_view){ .spec = stream->stored.spec,
+                              .status = &stream->stored.status,
+                              .outcomes = stream->stored.outcomes,
+                              .outcome_count = stream->stored.outcome_count };
+}
+
+/* The outcome that holds `item`, or else the first one behind it; NULL if there is none.
+ */
+static const struct outcome *outcome_from(const struct job_view *view, uint64_t item)
+{
+    size_t low = 0, high = view->outcome_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (view->outcomes[middle].first + view->outcomes[middle].count <= item)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < view->outcome_count ? &view->outcomes[low] : NULL;
+}
+
+static const struct outcome *next_ordered(struct stream *stream,
+                                          const struct job_view *view)
+{
+    const struct outcome *outcome = outcome_from(view, stream->next);
+    bool over = job_state_final(view->status->state);
+
+    while (outcome && !outcome->shown && view->live) { /* not for clients yet */
+        if (stream->follow && !over)
+            return NULL;
+        outcome = outcome_from(view, outcome->first + outcome->count);
+    }
+    if (!outcome || (outcome->first > stream->next && stream->follow && !over))
+        return NULL;
+    stream->next = outcome->first + outcome->count;
+    return outcome;
+}
+
+static const struct outcome *next_arrived(struct stream *stream,
+                                          const struct job_view *view)
+{
+    if (stream->next >= view->live->arrival_count)
+        return NULL;
+    return job_outcome(&view->live->job, view->live->arrivals[stream->next++]);
+}
+
+/* Opens the next outcome for reading; false if there is none now. */
+static bool open_outcome(struct stream *stream, const struct job_view *view)
+{
+    const struct outcome *outcome = !stream->ordered && view->live
+                                        ? next_arrived(stream, view)
+                                        : next_ordered(stream, view);
+
+    if (!outcome)
+        return false;
+    stream->text = blob_ref(outcome->text);
+    stream->rest = blob_text(outcome->text);
+    stream->is_error = outcome->is_error;
+    stream->index = outcome->first;
+    return true;
+}
+
+/* Writes the line of the next value of the open outcome; false at its end. */
+static bool write_line(struct stream *stream)
+{
+    struct text value = stream->rest;
+
+    if (stream->is_error)
+        stream->rest.len = 0;
+    if (stream->is_error ? !value.len : !slice_next(&stream->rest, &value)) {
+        blob_unref(stream->text);
+        stream->text = NULL;
+        return false;
+    }
+    if (stream->index >= stream->from) {
+        buf_addf(&stream->line,
+                 "{\"index\":%llu,\"%s\":", (unsigned long long)stream->index,
+                 stream->is_error ? "error" : "result");
+        buf_add_text(&stream->line, value);
+        buf_add_str(&stream->line, "}\n");
+    }
+    stream->index++;
+    return true;
+}
+
+static void write_end(struct stream *stream, const struct job_view *view)
+{
+    bool done = job_state_final(view->status->state);
+
+    buf_addf(&stream->line, "{\"done\":%s,\"state\":\"%s\",\"total\":%llu}\n",
+             done ? "true" : "false", job_state_names[view->status->state],
+             (unsigned long long)view->spec->item_count);
+    stream->finished = true;
+}
+
+static void on_more(void *data, enum wake wake, enum status st)
+{
+    struct stream *stream = data;
+
+    (void)st;
+    stream->waiter = NULL;
+    if (wake == WAKE_SHUTDOWN)
+        stream->finished = true; /* without its last line: the client comes back */
+    request_wake(stream->request);
+}
+
+static bool stream_wait(struct stream *stream)
+{
+    if (!stream->waiter)
+        stream->waiter = dispatch_wait(stream->live, WAIT_OUTCOMES, -1, on_more, stream);
+    return stream->waiter != NULL;
+}
+
+static ptrdiff_t stream_pull_lines(void *data, char *out, size_t cap)
+{
+    struct stream *stream = data;
+    struct job_view view = stream_view(stream);
+    size_t n;
+
+    if (stream->line_at == stream->line.len) {
+        buf_reset(&stream->line);
+        stream->line_at = 0;
+    }
+    while (!stream->finished && stream->line.len < cap) {
+        if (stream->text && write_line(stream))
+            continue;
+        if (!stream->text && open_outcome(stream, &view))
+            continue;
+        if (stream->text || stream->line.len)
+            break;
+        if (stream->follow && !job_state_final(view.status->state)) {
+            if (stream_wait(stream))
+                return STREAM_WAIT;
+            return STREAM_END; /* cut off: too many wait */
+        }
+        write_end(stream, &view);
+    }
+    if (stream->line.failed)
+        return STREAM_END; /* cut off: no memory */
+    n = stream->line.len - stream->line_at;
+    if (!n)
+        return STREAM_END;
+    n = n < cap ? n : cap;
+    memcpy(out, stream->line.data + stream->line_at, n);
+    stream->line_at += n;
+    return (ptrdiff_t)n;
+}
+
+static void stream_free(void *data)
+{
+    struct stream *stream = data;
+
+    waiter_end(stream->waiter);
+    blob_unref(stream->text);
+    buf_clear(&stream->line);
+    if (stream->live)
+        live_unpin(stream->live);
+    stored_job_clear(&stream->stored);
+    mem_free(stream);
+}
+
+static void start_stream(struct api *api, struct request *request,
+                         const struct job_view *view, void *data)
+{
+    const struct stream *wanted = data;
+    struct stream *stream = mem_alloc(sizeof(*stream));
+    struct reply head;
+
+    (void)api;
+    if (result_gone(view)) {
+        mem_free(stream);
+        api_problem(request, PROBLEM_RESULT_GONE, "the results were kept for %g seconds",
+                    (double)view->spec->result_ttl_ms / 1000);
+        return;
+    }
+    if (!stream) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    *stream = *wanted;
+    stream->request = request;
+    stream->next = stream->ordered || !view->live ? stream->from : 0;
+    if (view->live) {
+        stream->live = view->live;
+        live_pin(view->live);
+    } else {
+        stream->stored = *view->stored;
+        memset(view->stored, 0, sizeof(*view->stored));
+    }
+    reply_init(&head, 200, "application/x-ndjson");
+    request_stream(request, &head, stream_pull_lines, stream_free, stream);
+}
+
+void api_job_results(struct api *api, struct request *request, struct text param)
+{
+    struct stream *wanted = mem_zalloc(sizeof(*wanted));
+    struct lookup lookup = { .with_outcomes = true,
+                             .then = start_stream,
+                             .data = wanted };
+    struct query_param params[3] = { { .name = "ordered" },
+                                     { .name = "from" },
+                                     { .name = "follow" } };
+
+    if (!wanted) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    wanted->ordered = true;
+    params[0].ret_bool = &wanted->ordered;
+    params[1].ret_number = &wanted->from;
+    params[2].ret_bool = &wanted->follow;
+    if (!api_job_id(request, param, &lookup.id) || !api_query(request, params, 3)) {
+        mem_free(wanted);
+        return;
+    }
+    api_lookup(api, request, &lookup);
+}

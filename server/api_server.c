@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/api.h"
+
+#include "common/clock.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* Made at build time; see scripts/embed.cmake. */
+extern const unsigned char embed_openapi_yaml[], embed_openapi_json[], embed_docs_html[];
+extern const size_t embed_openapi_yaml_len, embed_openapi_json_len, embed_docs_html_len;
+
+static void add_seconds_or_null(struct buf *out, int64_t ms)
+{
+    if (ms)
+        buf_addf(out, "%g", (double)ms / 1000);
+    else
+        buf_add_str(out, "null");
+}
+
+void api_info(struct api *api, struct request *request, struct text param)
+{
+    const struct config *config = api->config;
+    struct store_info store;
+    struct reply reply;
+    char started[CLOCK_TEXT_LEN + 1];
+
+    (void)param;
+    if (!api_query(request, NULL, 0))
+        return;
+    store_get_info(dispatch_store(api->dispatch), &store);
+    clock_format(api->started_at_ms, started);
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_addf(
+        &reply.body,
+        "{\"name\":\"poold\",\"version\":\"" POOLD_VERSION "\",\"started_at\":\"%s\","
+        "\"store\":{\"kind\":\"%s\",\"schema_version\":%d},\"durability\":{\"waiting\":"
+        "\"%s\",\"async\":\"%s\"}",
+        started, store.kind, store.schema_version, durability_names[DURABILITY_RELAXED],
+        durability_names[DURABILITY_DURABLE]);
+    buf_addf(
+        &reply.body,
+        ",\"limits\":{\"max_body_bytes\":%llu,\"max_items\":%llu,\"max_item_bytes\":%llu,"
+        "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_connections\":%llu,"
+        "\"max_waiters\":%llu,\"max_wait\":%g,\"time_limit\":",
+        (unsigned long long)config->max_body_bytes, (unsigned long long)config->max_items,
+        (unsigned long long)config->max_item_bytes,
+        (unsigned long long)config->max_result_bytes,
+        (unsigned long long)config->max_queued_jobs,
+        (unsigned long long)config->max_connections,
+        (unsigned long long)config->max_waiters, (double)config->max_wait_ms / 1000);
+    add_seconds_or_null(&reply.body, config->time_limit_ms);
+    buf_add_str(&reply.body, "}}");
+    request_reply(request, &reply);
+}
+
+void api_healthz(struct api *api, struct request *request, struct text param)
+{
+    struct reply reply;
+
+    (void)api;
+    (void)param;
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"status\":\"alive\"}");
+    request_reply(request, &reply);
+}
+
+/* What keeps the server from committing and dispatching; NULL if nothing. */
+static const char *not_ready(const struct api *api)
+{
+    struct store_info store;
+    struct lane *lane;
+
+    if (dispatch_draining(api->dispatch))
+        return "the server is shutting down";
+    store_get_info(dispatch_store(api->dispatch), &store);
+    if (!store.writable)
+        return "the store cannot commit; the log says why";
+    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
+        if (!pool_idle(lane->pool) && !pool_busy(lane->pool))
+            return "no worker is up; the log says why";
+    return NULL;
+}
+
+void api_readyz(struct api *api, struct request *request, struct text param)
+{
+    const char *reason = not_ready(api);
+    struct reply reply;
+
+    (void)param;
+    if (reason) {
+        api_problem_retry(request, PROBLEM_NOT_READY, reason);
+        return;
+    }
+    reply_init(&reply, 200, TYPE_JSON);
+    buf_add_str(&reply.body, "{\"status\":\"ready\"}");
+    request_reply(request, &reply);
+}
+
+void api_problem_get(struct api *api, struct request *request, struct text param)
+{
+    enum problem problem = problem_find(param);
+    struct reply reply;
+
+    (void)api;
+    if (problem == PROBLEM_COUNT) {
+        api_problem(request, PROBLEM_NOT_FOUND, "there is no problem of this name");
+        return;
+    }
+    reply_init(&reply, 200, TYPE_JSON);
+    problem_open(&reply.body, problem, (struct text){ NULL, 0 });
+    buf_addf(&reply.body, ",\"explanation\":");
+    buf_add_json_string(&reply.body,
+                        (struct text){ problem_infos[problem].explanation,
+                                       strlen(problem_infos[problem].explanation) });
+    buf_add_char(&reply.body, '}');
+    request_reply(request, &reply);
+}
+
+static void reply_file(struct request *request, const char *type,
+                       const unsigned char *bytes, size_t len)
+{
+    struct reply reply;
+
+    if (!api_query(request, NULL, 0))
+        return;
+    reply_init(&reply, 200, type);
+    buf_add(&reply.body, bytes, len);
+    request_reply(request, &reply);
+}
+
+void api_openapi_json(struct api *api, struct request *request, struct text param)
+{
+    (void)api;
+    (void)param;
+    reply_file(request, TYPE_JSON, embed_openapi_json, embed_openapi_json_len);
+}
+
+void api_openapi_yaml(struct api *api, struct request *request, struct text param)
+{
+    (void)api;
+    (void)param;
+    reply_file(request, "application/yaml", embed_openapi_yaml, embed_openapi_yaml_len);
+}
+
+void api_docs(struct api *api, struct request *request, struct text param)
+{
+    (void)api;
+    (void)param;
+    reply_file(request, "text/html; charset=utf-8", embed_docs_html, embed_docs_html_len);
+}

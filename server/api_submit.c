@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Submitting: POST /v1/apply, /v1/map, /v1/starmap and their _async forms.
+ *
+ *     parse ─> dispatch_submit ─┬─ over already ───────────────> 200 (or the task's
+ * failure) ├─ waiting call ─> WAIT_READY ──> 200, or 202 when the wait is over └─ async
+ * call ──> accepted? ───> 202; durable: WAIT_ACCEPTED first
+ *
+ * A durable job may be refused by the store after all (WAKE_REFUSED): then it does not
+ * exist. If that is because its Idempotency-Key is known, the request is answered with
+ * the job that exists.
+ */
+#include "server/api.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/job_json.h"
+
+#include <string.h>
+
+#define IDEMPOTENCY_KEY_MAX 128
+
+struct submission {
+    struct api *api;
+    struct request *request;
+    struct live *live; /* while it is waited for */
+    struct waiter *waiter;
+    struct preferences applied;
+    int64_t wait_ms; /* for the result; 0: answer with the job */
+    uint64_t request_hash;
+    bool cancel_on_disconnect;
+};
+
+static void on_wake_submission(void *data, enum wake wake, enum status st);
+
+static void submission_free(struct submission *submission)
+{
+    mem_free(submission);
+}
+
+/* The client of a parked submission has gone: the job goes on. */
+static void on_submission_gone(void *data)
+{
+    struct submission *submission = data;
+
+    waiter_end(submission->waiter);
+    submission_free(submission);
+}
+
+static void on_client_left(void *data)
+{
+    struct submission *submission = data;
+
+    if (submission->live && submission->live->accepted &&
+        dispatch_cancel(submission->live, true) != ST_OK)
+        log_debug("a client left, but its job was over", "");
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+/* The job goes on: 202. */
+static void answer_accepted(struct submission *submission, struct live *live)
+{
+    struct job_view view = view_of(live);
+
+    dispatch_record(live);
+    api_reply_job(submission->request, 202, &view, &submission->applied, false);
+    submission_free(submission);
+}
+
+static void answer_result(struct submission *submission, struct live *live)
+{
+    struct job_view view = view_of(live);
+
+    api_reply_result(submission->request, &view, &submission->applied, false);
+    submission_free(submission);
+}
+
+/* Parks the request until the job is accepted or ready; without a waiter, answers at
+ * once. */
+static void wait_for(struct submission *submission, struct live *live, enum wait_for what,
+                     int64_t timeout_ms)
+{
+    submission->live = live;
+    submission->waiter =
+        dispatch_wait(live, what, timeout_ms, on_wake_submission, submission);
+    if (!submission->waiter) {
+        /* Only a job that its client can find again may be left without an answer that
+         * waits. */
+        if (live->accepted) {
+            answer_accepted(submission, live);
+        } else {
+            api_problem_retry(
+                submission->request, PROBLEM_STORAGE_ERROR,
+                "too many requests wait; whether the job exists is not known");
+            submission_free(submission);
+        }
+        return;
+    }
+    request_park(submission->request, on_submission_gone, submission);
+    if (submission->cancel_on_disconnect && what == WAIT_READY)
+        request_watch(submission->request, on_client_left, submission);
+}
+
+/* ---- the same Idempotency-Key again ------------------------------------------------ */
+
+struct replay {
+    struct preferences applied;
+    bool wants_result;
+};
+
+static void answer_replay(struct api *api, struct request *request,
+                          const struct job_view *view, void *data)
+{
+    struct replay *replay = data;
+
+    (void)api;
+    if (replay->wants_result && job_state_final(view->status->state))
+        api_reply_result(request, view, &replay->applied, true);
+    else
+        api_reply_job(request, 202, view, &replay->applied, true);
+}
+
+static void answer_existing(struct submission *submission)
+{
+    struct api *api = submission->api;
+    const struct store_existing *existing = dispatch_existing(api->dispatch);
+    struct request *request = submission->request;
+    struct replay *replay = NULL;
+    struct lookup lookup = { .id = existing->id,
+                             .wait_ms = submission->wait_ms,
+                             .with_outcomes = submission->wait_ms > 0,
+                             .then = answer_replay };
+
+    if (existing->request_hash != submission->request_hash)
+        api_problem(request, PROBLEM_IDEMPOTENCY_MISMATCH,
+                    "this Idempotency-Key came with another method or body before");
+    else if (!(replay = mem_zalloc(sizeof(*replay))))
+        api_problem_status(request, ST_NO_MEMORY);
+    if (replay) {
+        *replay = (struct replay){ submission->applied, submission->wait_ms > 0 };
+        lookup.data = replay;
+        api_lookup(api, request, &lookup);
+    }
+    submission_free(submission);
+}
+
+static void on_wake_submission(void *data, enum wake wake, enum status st)
+{
+    struct submission *submission = data;
+    struct live *live = submission->live;
+
+    submission->waiter = NULL;
+    switch (wake) {
+    case WAKE_READY:
+        if (submission->wait_ms)
+            answer_result(submission, live);
+        else
+            answer_accepted(submission, live);
+        return;
+    case WAKE_REFUSED:
+        if (st == ST_EXISTS) {
+            answer_existing(submission);
+            return;
+        }
+        api_problem_status(submission->request, st);
+        submission_free(submission);
+        return;
+    case WAKE_TIMEOUT:
+        submission->wait_ms = 0;
+        if (!live->accepted) {
+            wait_for(submission, live, WAIT_ACCEPTED, -1);
+            return;
+        }
+        answer_accepted(submission, live);
+        return;
+    default: /* accepted, or the server stops */
+        if (live->accepted) {
+            answer_accepted(submission, live);
+        } else {
+            api_problem_retry(submission->request, PROBLEM_STORAGE_ERROR,
+                              "the server stops; whether the job exists is not known");
+            submission_free(submission);
+        }
+    }
+}
+
+/* ---- the request ------------------------------------------------------------------- */
+
+static unsigned pool_processes_of(void *data, const char *pool)
+{
+    struct lane *lane = dispatch_lane(data, pool);
+
+    return lane ? pool_processes(lane->pool) : 0;
+}
+
+/* NULL if there is none. Answers and returns false if it is not valid. */
+static bool idempotency_key(struct request *request, const char **ret_key)
+{
+    size_t len;
+
+    *ret_key = request_header(request, "Idempotency-Key");
+    if (!*ret_key)
+        return true;
+    len = strlen(*ret_key);
+    for (const char *c = *ret_key; *c; c++)
+        if (*c < '!' || *c > '~')
+            len = 0;
+    if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX)
+        return true;
+    api_problem(request, PROBLEM_INVALID_PARAMETER,
+                "Idempotency-Key has to be 1 to 128 visible ASCII characters");
+    return false;
+}
+
+/* Answers and returns NULL if the request is refused. */
+static struct job_spec *read_spec(struct api *api, struct request *request,
+                                  enum job_method method, bool async, bool lenient)
+{
+    struct job_rules rules = {
+        .max_items = api->config->max_items,
+        .max_item_bytes = api->config->max_item_bytes,
+        .time_limit_ms = api->config->time_limit_ms,
+        .pool_processes = pool_processes_of,
+        .data = api->dispatch,
+    };
+    struct job_intake intake = {
+        .method = method, .async = async, .lenient = lenient, .now_ms = clock_wall_ms()
+    };
+    struct job_refusal refusal;
+    struct job_spec *spec = NULL;
+
+    if (!api_body_is_json(request) || !api_query(request, NULL, 0) ||
+        !idempotency_key(request, &intake.idempotency_key))
+        return NULL;
+    intake.id = dispatch_new_id(api->dispatch, intake.now_ms);
+    if (job_json_parse(request_body(request), &intake, &rules, &spec, &refusal) != ST_OK)
+        api_problem_errors(request, refusal.problem, refusal.detail,
+                           buf_text(&refusal.errors));
+    job_refusal_clear(&refusal);
+    return spec;
+}
+
+static void submit(struct api *api, struct request *request, enum job_method method,
+                   bool async)
+{
+    struct submission *submission;
+    struct preferences preferences;
+    struct job_spec *spec;
+    struct live *live;
+    enum status st;
+    int64_t max_ms = api->config->max_wait_ms;
+
+    api_preferences(request, &preferences);
+    if (preferences.respond_async && async)
+        preferences.respond_async = false; /* it is so already: nothing to apply */
+    async = async || preferences.respond_async;
+    spec = read_spec(api, request, method, async, preferences.lenient);
+    if (!spec)
+        return;
+    submission = mem_zalloc(sizeof(*submission));
+    if (!submission) {
+        job_spec_unref(spec);
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    submission->api = api;
+    submission->request = request;
+    submission->applied = preferences;
+    submission->request_hash = spec->request_hash;
+    submission->cancel_on_disconnect = spec->cancel_on_disconnect;
+    submission->wait_ms = preferences.has_wait ? preferences.wait_ms : async ? 0 : max_ms;
+    if (submission->wait_ms > max_ms)
+        submission->wait_ms = submission->applied.wait_ms = max_ms;
+    st = dispatch_submit(api->dispatch, spec, &live);
+    if (st != ST_OK) {
+        api_problem_status(request, st);
+        submission_free(submission);
+    } else if (job_state_final(live->job.status.state) && submission->wait_ms) {
+        answer_result(submission, live);
+    } else if (submission->wait_ms) {
+        wait_for(submission, live, WAIT_READY, submission->wait_ms);
+    } else if (live->accepted) {
+        answer_accepted(submission, live);
+    } else {
+        wait_for(submission, live, WAIT_ACCEPTED, -1);
+    }
+}
+
+void api_apply(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_APPLY, false);
+}
+
+void api_map(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_MAP, false);
+}
+
+void api_starmap(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_STARMAP, false);
+}
+
+void api_apply_async(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_APPLY, true);
+}
+
+void api_map_async(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_MAP, true);
+}
+
+void api_starmap_async(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_STARMAP, true);
+}

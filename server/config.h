@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config - the settings of `poold serve`: defaults, file, environment, flags, in rising
+ * order.
+ *
+ * Every setting has one name in three spellings: --max-body-bytes, POOLD_MAX_BODY_BYTES
+ * and "max_body_bytes" in the JSON file. Everything is checked before anything starts; an
+ * error names the setting, where it came from, its value and the reason. The one list of
+ * settings is the table in setting.c.
+ */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include "common/buf.h"
+#include "common/log.h"
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum store_kind { STORE_SQLITE, STORE_MEMORY, STORE_KIND_COUNT };
+extern const char *const store_kind_names[STORE_KIND_COUNT];
+
+struct config {
+    /* Names are the settings' names; strings are owned. */
+    char *listen;      /* HOST:PORT as given; port 0: any free one */
+    char *listen_host; /* from listen: numeric, IPv6 without brackets; localhost is
+                          127.0.0.1 */
+    uint16_t listen_port;
+    bool insecure; /* allow an address other than loopback although there are no keys */
+    char *data;    /* directory */
+    enum store_kind store;
+    uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
+    enum log_level log_level;
+    enum log_format log_format;
+
+    uint64_t max_body_bytes; /* of one request */
+    uint64_t max_items;      /* of one job */
+    uint64_t max_item_bytes;
+    uint64_t max_result_bytes; /* of one item */
+    uint64_t max_queued_jobs;  /* jobs that are not over, in all */
+    uint64_t max_connections;
+    uint64_t max_waiters;     /* requests that wait for a job */
+    int64_t max_wait_ms;      /* setting max_wait, in seconds */
+    int64_t idle_timeout_ms;  /* of a connection */
+    int64_t drain_timeout_ms; /* how long SIGTERM lets running items finish */
+    int64_t time_limit_ms;    /* default per item; 0: none */
+};
+
+enum config_action { CONFIG_RUN, CONFIG_HELP };
+
+/* Reads the settings for `poold serve ARGS`: argv[0] is the first argument after "serve".
+ * environ_vars as in environ(7); variables that Kubernetes sets for a service named poold
+ * are no settings. CONFIG_HELP for --help (nothing else is checked then). Failures, with
+ * err set and *ret_config all zero: ST_INVALID, ST_NO_MEMORY. */
+NODISCARD enum status config_load(int argc, char **argv, char **environ_vars,
+                                  struct config *ret_config,
+                                  enum config_action *ret_action, struct error_text *err);
+void config_clear(struct config *config);
+/* The help text of `poold serve --help`: every setting with unit, range, default and
+ * meaning. In setting.c, beside the table. */
+void config_help(struct buf *out);
+
+#endif

@@ -1,0 +1,756 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Jobs from submission to end. How the items get to the workers and back is in
+ * dispatch_lane.c.
+ *
+ * Where a live job is, and who lets it go:
+ *
+ *     submitted ── durable ──> findable, not accepted ── commit ──> accepted, in_store ─┐
+ *         │                                                                             │
+ * over ├────── relaxed ──> findable, accepted, in `unstored` ── 50 ms ──> in_store ──┤
+ *         └────── memory ───> findable, accepted ──────────────────────────────────┐    │
+ *                                                                      over: `kept`┘ └─>
+ * ending │ ttl      │ commit └── forgotten ──> freed when not pinned
+ */
+#include "server/dispatch.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/dispatch_private.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define SWEEP_IDLE_MS 1000
+
+/* ---- small things ------------------------------------------------------------------ */
+
+/* xorshift64: good enough to spread retries. */
+double dispatch_random(struct dispatch *dispatch)
+{
+    dispatch->random ^= dispatch->random << 13;
+    dispatch->random ^= dispatch->random >> 7;
+    dispatch->random ^= dispatch->random << 17;
+    return (double)(dispatch->random >> 11) / (double)(UINT64_C(1) << 53);
+}
+
+struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms)
+{
+    return uuid_next(&dispatch->ids, now_ms);
+}
+
+static uv_timer_t *timer_new(uv_loop_t *loop, void *data)
+{
+    uv_timer_t *timer = mem_alloc(sizeof(*timer));
+
+    if (!timer)
+        return NULL;
+    (void)uv_timer_init(loop, timer);
+    timer->data = data;
+    return timer;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    mem_free(handle);
+}
+
+static void timer_free(uv_timer_t *timer)
+{
+    if (timer)
+        uv_close((uv_handle_t *)timer, on_timer_closed);
+}
+
+static struct task_cost *cost_of(struct dispatch *dispatch, const char *task)
+{
+    size_t len = strlen(task);
+    struct task_cost *cost;
+
+    HASH_FIND(hh, dispatch->costs, task, len, cost);
+    if (cost)
+        return cost;
+    cost = mem_zalloc(sizeof(*cost) + len + 1);
+    if (!cost)
+        return NULL;
+    memcpy(cost->task, task, len + 1);
+    HASH_ADD_KEYPTR(hh, dispatch->costs, cost->task, len, cost);
+    return cost;
+}
+
+struct lane *dispatch_lane(struct dispatch *dispatch, const char *name)
+{
+    struct lane *lane;
+
+    TAILQ_FOREACH (lane, &dispatch->lanes, link)
+        if (strcmp(pool_name(lane->pool), name) == 0)
+            return lane;
+    return NULL;
+}
+
+struct lane *dispatch_first_lane(struct dispatch *dispatch)
+{
+    return TAILQ_FIRST(&dispatch->lanes);
+}
+
+/* ---- the life of a live job -------------------------------------------------------- */
+
+void live_pin(struct live *live)
+{
+    live->pins++;
+}
+
+static void live_free(struct live *live)
+{
+    assert(TAILQ_EMPTY(&live->chunks) && !live->job.queued);
+    timer_free(live->timer);
+    mem_free(live->arrivals);
+    job_clear(&live->job);
+    mem_free(live);
+}
+
+void live_unpin(struct live *live)
+{
+    assert(live->pins);
+    if (!--live->pins && !live->findable)
+        live_free(live);
+}
+
+bool live_arrived(struct live *live, uint64_t first)
+{
+    if (live->arrival_count == live->arrival_cap) {
+        size_t cap = live->arrival_cap ? live->arrival_cap * 2 : 4;
+        uint64_t *bigger = mem_realloc(live->arrivals, cap * sizeof(*bigger));
+
+        if (!bigger)
+            return false;
+        live->arrivals = bigger;
+        live->arrival_cap = cap;
+    }
+    live->arrivals[live->arrival_count++] = first;
+    return true;
+}
+
+static void leave_aside(struct live *live)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    if (live->aside_in == ASIDE_UNSTORED)
+        TAILQ_REMOVE(&dispatch->unstored, live, aside);
+    if (live->aside_in == ASIDE_KEPT) {
+        TAILQ_REMOVE(&dispatch->kept, live, aside);
+        dispatch->kept_count--;
+    }
+    live->aside_in = ASIDE_NOWHERE;
+}
+
+/* From here on the job is found in the store, or nowhere. */
+static void forget(struct live *live)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    leave_aside(live);
+    HASH_DEL(dispatch->by_id, live);
+    TAILQ_REMOVE(&dispatch->lives, live, link);
+    live->findable = false;
+    if (!job_state_final(live->job.status.state))
+        dispatch->jobs--;
+    if (!live->pins)
+        live_free(live);
+}
+
+void dispatch_forget(struct live *live)
+{
+    assert(live->aside_in == ASIDE_KEPT);
+    forget(live);
+}
+
+/* Takes spec. */
+static struct live *live_new(struct dispatch *dispatch, struct lane *lane,
+                             struct job_spec *spec)
+{
+    struct live *live = mem_zalloc(sizeof(*live));
+    struct task_cost *cost = cost_of(dispatch, spec->task);
+
+    if (!live || !cost) {
+        job_spec_unref(spec);
+        mem_free(live);
+        return NULL;
+    }
+    live->dispatch = dispatch;
+    live->lane = lane;
+    live->cost = cost;
+    live->submitted_ns = clock_mono_ns();
+    TAILQ_INIT(&live->chunks);
+    TAILQ_INIT(&live->waiters);
+    job_init(&live->job, spec, clock_wall_ms());
+    live->job.owner = live;
+    return live;
+}
+
+static void make_findable(struct live *live)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    HASH_ADD_KEYPTR(hh, dispatch->by_id, live->job.spec->id.bytes,
+                    sizeof(live->job.spec->id.bytes), live);
+    TAILQ_INSERT_TAIL(&dispatch->lives, live, link);
+    live->findable = true;
+    live->lane->jobs_total++;
+    dispatch->jobs++;
+}
+
+struct live *dispatch_find(struct dispatch *dispatch, struct uuid id)
+{
+    struct live *live;
+
+    HASH_FIND(hh, dispatch->by_id, id.bytes, sizeof(id.bytes), live);
+    return live && live->accepted ? live : NULL;
+}
+
+/* ---- timers of a job --------------------------------------------------------------- */
+
+/* When something happens to a job that has not started: its start, or its expiry. */
+static uint64_t next_due_ns(const struct live *live)
+{
+    if (live->job.status.state != JOB_SCHEDULED)
+        return live->expires_ns;
+    return live->expires_ns && live->expires_ns < live->start_ns ? live->expires_ns
+                                                                 : live->start_ns;
+}
+
+static void live_due(struct live *live)
+{
+    uint64_t now_ns = clock_mono_ns();
+    enum job_state state = live->job.status.state;
+
+    if (live->ending || job_state_final(state))
+        return;
+    if (state <= JOB_QUEUED && live->expires_ns && now_ns >= live->expires_ns) {
+        job_stop(&live->job, JOB_EXPIRED);
+        live_settle(live);
+        return;
+    }
+    if (state == JOB_SCHEDULED && now_ns >= live->start_ns)
+        job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
+    if (live->job.status.state <= JOB_QUEUED)
+        live_arm(live, next_due_ns(live));
+    if (live->job.status.state != JOB_SCHEDULED)
+        lane_offer(live->lane, live);
+    live_settle(live);
+}
+
+static void on_live_timer(uv_timer_t *timer)
+{
+    live_due(timer->data);
+}
+
+void live_arm(struct live *live, uint64_t at_ns)
+{
+    uint64_t now_ns;
+
+    if (!at_ns) {
+        if (live->timer)
+            (void)uv_timer_stop(live->timer);
+        return;
+    }
+    if (!live->timer)
+        live->timer = timer_new(live->dispatch->loop, live);
+    if (!live->timer) {
+        live_out_of_memory(live);
+        return;
+    }
+    /* The loop's time may be older than now, and the timer then early: live_due looks at
+     * the clock and arms it again. */
+    now_ns = clock_mono_ns();
+    (void)uv_timer_start(
+        live->timer, on_live_timer,
+        at_ns > now_ns ? (at_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0, 0);
+}
+
+/* A wall time on the monotonic clock, so that later jumps of the wall clock do not
+ * matter. */
+static uint64_t mono_of(int64_t wall_ms)
+{
+    int64_t delta_ms = wall_ms - clock_wall_ms();
+
+    return clock_mono_ns() + (delta_ms > 0 ? (uint64_t)delta_ms * NS_PER_MS : 0);
+}
+
+/* The job is accepted: it may run. */
+static void begin(struct live *live)
+{
+    const struct job_spec *spec = live->job.spec;
+
+    live->accepted = true;
+    live->expires_ns = spec->expires_at_ms ? mono_of(spec->expires_at_ms) : 0;
+    if (live->job.status.state == JOB_SCHEDULED)
+        live->start_ns = mono_of(spec->start_at_ms);
+    live_arm(live, next_due_ns(live));
+    if (live->job.status.state != JOB_SCHEDULED)
+        lane_offer(live->lane, live);
+    live_settle(live);
+}
+
+/* ---- the end ----------------------------------------------------------------------- */
+
+/* Shows the end to everybody who waits. */
+static void show_end(struct live *live)
+{
+    struct job_status status = job_end_status(&live->job, live->end, live->end_at_ms);
+
+    live->ending = false;
+    blob_unref(live->job.status.error);
+    live->job.status.error = status.error;
+    job_set_state(&live->job, live->end, live->end_at_ms);
+    live->dispatch->jobs--;
+    waiter_wake_all(&live->waiters, WAKE_READY, ST_OK);
+}
+
+static void sweep_later(struct dispatch *dispatch);
+
+static void keep(struct live *live)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    live->aside_in = ASIDE_KEPT;
+    TAILQ_INSERT_TAIL(&dispatch->kept, live, aside);
+    if (++dispatch->kept_count > MEMORY_JOBS_MAX)
+        forget(TAILQ_FIRST(&dispatch->kept));
+    sweep_later(dispatch);
+}
+
+static void on_end_stored(void *data, enum status st)
+{
+    struct live *live = data;
+
+    if (st != ST_OK)
+        log_error("the end of a job could not be stored", "status=\"%s\"",
+                  status_text(st));
+    if (live->ending)
+        show_end(live);
+    if (live->findable)
+        forget(live);
+    live_unpin(live);
+}
+
+static void end(struct live *live, enum job_state state)
+{
+    struct dispatch *dispatch = live->dispatch;
+    struct job *job = &live->job;
+    struct job_status status;
+    bool show = job->spec->durability == DURABILITY_RELAXED &&
+                store_backlog(dispatch->store) < RELAXED_BACKLOG_MAX;
+
+    live->ending = true;
+    live->end = state;
+    live->end_at_ms = clock_wall_ms();
+    live_arm(live, 0);
+    if (job->queued)
+        queue_remove(&live->lane->queue, job);
+    if (job->spec->durability == DURABILITY_MEMORY) {
+        show_end(live);
+        keep(live);
+        return;
+    }
+    leave_aside(live);
+    live_pin(live);
+    status = job_end_status(job, state, live->end_at_ms);
+    if (live->in_store) {
+        store_put_status(dispatch->store, job->spec, &status, on_end_stored, live);
+    } else {
+        live->in_store = true;
+        store_put_finished(dispatch->store, job->spec, &status, job->outcomes,
+                           job->outcome_count, on_end_stored, live);
+    }
+    job_status_clear(&status);
+    if (show)
+        show_end(live);
+}
+
+void live_settle(struct live *live)
+{
+    enum job_state state;
+
+    if (!live->accepted || live->ending || job_state_final(live->job.status.state))
+        return;
+    if (live->job.status.state == JOB_SCHEDULED && live->job.end == JOB_STATE_COUNT)
+        return;
+    if (job_is_over(&live->job, &state))
+        end(live, state);
+}
+
+void live_out_of_memory(struct live *live)
+{
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(live->job.spec->id, id);
+    log_error("out of memory, the job fails", "job=%s", id);
+    job_stop(&live->job, JOB_FAILED);
+    if (live->job.queued)
+        queue_remove(&live->lane->queue, &live->job);
+}
+
+/* ---- relaxed jobs that take long, and kept ones ------------------------------------ */
+
+void dispatch_record(struct live *live)
+{
+    struct dispatch *dispatch = live->dispatch;
+    const struct job *job = &live->job;
+
+    if (live->aside_in != ASIDE_UNSTORED)
+        return;
+    leave_aside(live);
+    live->in_store = true;
+    store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL);
+    for (size_t i = 0; i < job->outcome_count; i++)
+        store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
+}
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct dispatch *dispatch = timer->data;
+    uint64_t now_ns = clock_mono_ns();
+    int64_t now_ms = clock_wall_ms();
+    struct live *live;
+
+    while ((live = TAILQ_FIRST(&dispatch->unstored)) &&
+           now_ns - live->submitted_ns >= RELAXED_STORE_MS * NS_PER_MS)
+        dispatch_record(live);
+    while ((live = TAILQ_FIRST(&dispatch->kept)) &&
+           now_ms - live->job.status.finished_at_ms >= live->job.spec->result_ttl_ms)
+        forget(live);
+    sweep_later(dispatch);
+}
+
+static void sweep_later(struct dispatch *dispatch)
+{
+    bool unstored = !TAILQ_EMPTY(&dispatch->unstored);
+
+    if (!unstored && TAILQ_EMPTY(&dispatch->kept))
+        (void)uv_timer_stop(dispatch->sweep);
+    else if (!uv_is_active((uv_handle_t *)dispatch->sweep) ||
+             (unstored && uv_timer_get_due_in(dispatch->sweep) > RELAXED_STORE_MS))
+        (void)uv_timer_start(dispatch->sweep, on_sweep,
+                             unstored ? RELAXED_STORE_MS : SWEEP_IDLE_MS, 0);
+}
+
+/* ---- submitting -------------------------------------------------------------------- */
+
+static void on_job_stored(void *data, enum status st,
+                          const struct store_existing *existing)
+{
+    struct live *live = data;
+    struct dispatch *dispatch = live->dispatch;
+
+    if (st == ST_OK) {
+        live->accepted = true;
+        waiter_wake_all(&live->waiters, WAKE_ACCEPTED, ST_OK);
+        begin(live);
+    } else {
+        if (existing)
+            dispatch->existing = *existing;
+        waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
+        forget(live);
+    }
+    live_unpin(live);
+}
+
+enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
+                            struct live **ret_live)
+{
+    struct lane *lane = dispatch_lane(dispatch, spec->pool);
+    enum status st = dispatch->draining                                    ? ST_STATE
+                     : dispatch->jobs >= dispatch->options.max_queued_jobs ? ST_LIMIT
+                     : !lane                                               ? ST_NOT_FOUND
+                                                                           : ST_OK;
+    struct live *live;
+
+    if (st != ST_OK) {
+        job_spec_unref(spec);
+        return st;
+    }
+    live = live_new(dispatch, lane, spec);
+    if (!live)
+        return ST_NO_MEMORY;
+    make_findable(live);
+    *ret_live = live;
+    if (spec->durability == DURABILITY_DURABLE || spec->idempotency_key) {
+        live->in_store = true;
+        live_pin(live);
+        store_put_job(dispatch->store, spec, &live->job.status, on_job_stored, live);
+        return ST_OK;
+    }
+    if (spec->durability == DURABILITY_RELAXED) {
+        live->aside_in = ASIDE_UNSTORED;
+        TAILQ_INSERT_TAIL(&dispatch->unstored, live, aside);
+        sweep_later(dispatch);
+    }
+    begin(live);
+    return ST_OK;
+}
+
+const struct store_existing *dispatch_existing(const struct dispatch *dispatch)
+{
+    return &dispatch->existing;
+}
+
+enum status dispatch_cancel(struct live *live, bool terminate)
+{
+    enum job_state state = live->job.status.state;
+
+    if (live->ending || job_state_final(state))
+        return ST_EXISTS;
+    if (live->job.end == JOB_CANCELLED)
+        return ST_OK; /* under way */
+    if (state == JOB_RUNNING && !terminate)
+        return ST_STATE;
+    job_stop(&live->job, JOB_CANCELLED);
+    if (live->job.queued)
+        queue_remove(&live->lane->queue, &live->job);
+    lane_recall(live->lane, live, true);
+    live_settle(live);
+    return ST_OK;
+}
+
+struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
+                             int64_t timeout_ms, waiter_woken *on_wake, void *data)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    if (dispatch->waiters >= dispatch->options.max_waiters)
+        return NULL;
+    return waiter_new(dispatch->loop, &live->waiters, wait_for, timeout_ms,
+                      &dispatch->waiters, on_wake, data);
+}
+
+/* ---- start and stop ---------------------------------------------------------------- */
+
+enum status dispatch_new(uv_loop_t *loop, struct store *store,
+                         const struct dispatch_options *options,
+                         const struct dispatch_events *events, void *data,
+                         struct dispatch **ret_dispatch)
+{
+    struct dispatch *dispatch = mem_zalloc(sizeof(*dispatch));
+
+    if (!dispatch)
+        return ST_NO_MEMORY;
+    dispatch->sweep = timer_new(loop, dispatch);
+    if (!dispatch->sweep) {
+        mem_free(dispatch);
+        return ST_NO_MEMORY;
+    }
+    dispatch->loop = loop;
+    dispatch->store = store;
+    dispatch->options = *options;
+    dispatch->events = *events;
+    dispatch->data = data;
+    dispatch->random = clock_mono_ns() | 1;
+    TAILQ_INIT(&dispatch->lives);
+    TAILQ_INIT(&dispatch->unstored);
+    TAILQ_INIT(&dispatch->kept);
+    TAILQ_INIT(&dispatch->lanes);
+    *ret_dispatch = dispatch;
+    return ST_OK;
+}
+
+static void drop_all(struct dispatch *dispatch)
+{
+    struct live *live;
+
+    while ((live = TAILQ_FIRST(&dispatch->lives))) {
+        waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
+        if (live->job.queued)
+            queue_remove(&live->lane->queue, &live->job);
+        forget(live);
+    }
+}
+
+void dispatch_free(struct dispatch *dispatch)
+{
+    struct lane *lane;
+    struct task_cost *cost, *next;
+
+    if (!dispatch)
+        return;
+    drop_all(dispatch);
+    while ((lane = TAILQ_FIRST(&dispatch->lanes))) {
+        TAILQ_REMOVE(&dispatch->lanes, lane, link);
+        pool_free(lane->pool);
+        mem_free(lane);
+    }
+    HASH_ITER (hh, dispatch->costs, cost, next) {
+        HASH_DEL(dispatch->costs, cost);
+        mem_free(cost);
+    }
+    timer_free(dispatch->sweep);
+    mem_free(dispatch);
+}
+
+enum status dispatch_add_pool(struct dispatch *dispatch, struct forkserver *forkserver,
+                              const struct pool_options *options)
+{
+    struct lane *lane = mem_zalloc(sizeof(*lane));
+    enum status st;
+
+    if (!lane)
+        return ST_NO_MEMORY;
+    lane->dispatch = dispatch;
+    queue_init(&lane->queue);
+    st = pool_new(dispatch->loop, forkserver, options, &lane_pool_events, lane,
+                  &lane->pool);
+    if (st != ST_OK) {
+        mem_free(lane);
+        return st;
+    }
+    TAILQ_INSERT_TAIL(&dispatch->lanes, lane, link);
+    return ST_OK;
+}
+
+/* A job of the store goes on. Its pool may not exist any more: then the default one takes
+ * it. */
+static enum status take_up(void *data, struct stored_job *stored)
+{
+    struct dispatch *dispatch = data;
+    struct lane *lane = dispatch_lane(dispatch, stored->spec->pool);
+    struct live *live;
+    enum status st;
+
+    live = live_new(dispatch, lane ? lane : dispatch_first_lane(dispatch),
+                    job_spec_ref(stored->spec));
+    if (!live) {
+        stored_job_clear(stored);
+        return ST_NO_MEMORY;
+    }
+    job_clear(&live->job);
+    st = job_restore(&live->job, stored->spec, &stored->status, stored->outcomes,
+                     stored->outcome_count);
+    if (st != ST_OK) {
+        mem_free(live);
+        return st;
+    }
+    live->job.owner = live;
+    for (size_t i = 0; i < live->job.outcome_count; i++) {
+        live->job.outcomes[i].shown = true;
+        if (!live_arrived(live, live->job.outcomes[i].first)) {
+            live_free(live);
+            return ST_NO_MEMORY;
+        }
+    }
+    live->in_store = true;
+    make_findable(live);
+    return ST_OK;
+}
+
+enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
+{
+    struct uuid newest = { { 0 } };
+    struct live *live, *next;
+    struct lane *lane;
+    enum status st =
+        store_load_unfinished(dispatch->store, take_up, dispatch, &newest, err);
+
+    if (st != ST_OK)
+        return st;
+    uuid_generator_after(&dispatch->ids, newest);
+    if (dispatch->jobs)
+        log_info("unfinished jobs go on", "jobs=%zu", dispatch->jobs);
+    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
+        next = TAILQ_NEXT(live, link);
+        begin(live);
+    }
+    TAILQ_FOREACH (lane, &dispatch->lanes, link)
+        pool_start(lane->pool);
+    return ST_OK;
+}
+
+void dispatch_drain(struct dispatch *dispatch)
+{
+    struct live *live;
+    struct lane *lane;
+
+    if (dispatch->draining)
+        return;
+    dispatch->draining = true;
+    while ((live = TAILQ_FIRST(&dispatch->unstored)))
+        dispatch_record(live);
+    TAILQ_FOREACH (live, &dispatch->lives, link)
+        lane_recall(live->lane, live, false);
+    TAILQ_FOREACH (lane, &dispatch->lanes, link)
+        if (lane->in_flight)
+            return;
+    dispatch->events.on_drained(dispatch->data);
+}
+
+bool dispatch_draining(const struct dispatch *dispatch)
+{
+    return dispatch->draining;
+}
+
+void dispatch_wake_all(struct dispatch *dispatch)
+{
+    struct live *live, *next;
+
+    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
+        next = TAILQ_NEXT(live, link);
+        waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
+    }
+}
+
+static void on_pool_stopped(void *data)
+{
+    struct lane *lane = data;
+    struct dispatch *dispatch = lane->dispatch;
+
+    if (!--dispatch->pools_running)
+        dispatch->on_stopped(dispatch->data);
+}
+
+void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data))
+{
+    struct lane *lane;
+
+    dispatch->draining = true;
+    if (!dispatch->on_stopped) {
+        dispatch->on_stopped = on_stopped;
+        TAILQ_FOREACH (lane, &dispatch->lanes, link)
+            dispatch->pools_running++;
+        TAILQ_FOREACH (lane, &dispatch->lanes, link)
+            pool_stop(lane->pool, on_pool_stopped);
+    }
+    if (kill)
+        TAILQ_FOREACH (lane, &dispatch->lanes, link)
+            pool_kill(lane->pool);
+}
+
+/* ---- inspection -------------------------------------------------------------------- */
+
+struct live *dispatch_newest(struct dispatch *dispatch)
+{
+    struct live *live = TAILQ_LAST(&dispatch->lives, live_list);
+
+    return live && !live->accepted ? dispatch_older(live) : live;
+}
+
+struct live *dispatch_older(struct live *live)
+{
+    do {
+        live = TAILQ_PREV(live, live_list, link);
+    } while (live && !live->accepted);
+    return live;
+}
+
+size_t dispatch_jobs(const struct dispatch *dispatch)
+{
+    return dispatch->jobs;
+}
+
+size_t dispatch_waiters(const struct dispatch *dispatch)
+{
+    return dispatch->waiters;
+}
+
+struct store *dispatch_store(struct dispatch *dispatch)
+{
+    return dispatch->store;
+}

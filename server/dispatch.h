@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dispatch - what the service does: jobs in, chunks to workers, outcomes to the store,
+ * waiters woken.
+ *
+ *     dispatch_submit ─> [durable: commit] ─> queue ─> chunk to a worker ─> outcomes ─>
+ * [commit] ─> end
+ *
+ * It owns every job that is not over (struct live), and those that are over until the
+ * store has them. All of it runs on the loop's thread and takes no lock. The only caller
+ * of job_set_state().
+ *
+ * Commit, then tell: a durable job is accepted when its row is committed, and shown as
+ * ended when its end is. A relaxed job is shown at once; its row follows when it ends, or
+ * after RELAXED_STORE_MS if it is not over by then. A job of durability `memory` stays
+ * here until its result_ttl is over.
+ */
+#ifndef SERVER_DISPATCH_H
+#define SERVER_DISPATCH_H
+
+#include "common/status.h"
+#include "server/job.h"
+#include "server/queue.h"
+#include "server/store.h"
+#include "server/waiter.h"
+#include "workers/pool.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define RELAXED_STORE_MS 50
+/* A relaxed job waits for its commit like a durable one while the store lags behind by
+ * this many commands. */
+#define RELAXED_BACKLOG_MAX 20000
+/* Finished jobs of durability `memory` that are kept at most; the oldest go first. */
+#define MEMORY_JOBS_MAX 10000
+
+struct dispatch;
+
+/* A job in memory. The fields are for reading; pins as below. */
+struct live {
+    struct job job;
+    struct dispatch *dispatch;
+    struct lane *lane;
+    struct task_cost *cost;
+    UT_hash_handle hh;       /* by id, while it can be found */
+    TAILQ_ENTRY(live) link;  /* all that can be found, oldest first */
+    TAILQ_ENTRY(live) aside; /* relaxed: not stored yet; memory: finished */
+    enum { ASIDE_NOWHERE, ASIDE_UNSTORED, ASIDE_KEPT } aside_in;
+    TAILQ_HEAD(, chunk) chunks; /* at workers */
+    struct waiter_list waiters;
+    uv_timer_t *timer;     /* start time, expiry or next retry; NULL if none was needed */
+    uint64_t submitted_ns; /* CLOCK_MONOTONIC */
+    uint64_t start_ns;     /* the same: when a scheduled job starts */
+    uint64_t expires_ns;   /* the same: when it expires if it has not started; 0: never */
+    enum job_state end;    /* while `ending`: as what, */
+    int64_t end_at_ms;     /* and when (wall time) */
+    unsigned unbegun_losses; /* workers that died before they began one of its chunks */
+    unsigned pins;      /* streams that read from it, commits that will report to it */
+    uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
+    size_t arrival_count, arrival_cap;
+    bool findable; /* is in the hash and the list */
+    bool in_store; /* its row is in the store, or on the way there */
+    bool accepted; /* its submitter may know of it */
+    bool ending;   /* its end is on the way to the store */
+};
+
+struct dispatch_options {
+    uint64_t max_queued_jobs; /* jobs that are not over */
+    uint64_t max_waiters;
+};
+
+struct dispatch_events {
+    /* After dispatch_drain: no chunk is at a worker any more. */
+    void (*on_drained)(void *data);
+};
+
+NODISCARD enum status dispatch_new(uv_loop_t *loop, struct store *store,
+                                   const struct dispatch_options *options,
+                                   const struct dispatch_events *events, void *data,
+                                   struct dispatch **ret_dispatch);
+/* All pools must have been stopped, and the store closed. Handles of the loop close in
+ * its next turns. */
+void dispatch_free(struct dispatch *dispatch);
+
+/* Makes the pool and its queue. Takes over the forkserver. */
+NODISCARD enum status dispatch_add_pool(struct dispatch *dispatch,
+                                        struct forkserver *forkserver,
+                                        const struct pool_options *options);
+/* Takes up the jobs of the store again, and starts the workers. */
+NODISCARD enum status dispatch_start(struct dispatch *dispatch, struct error_text *err);
+
+/* No new jobs, no new chunks; what workers have begun they may finish. Jobs that are not
+ * stored yet are stored now. on_drained is called when no chunk is left at a worker. */
+void dispatch_drain(struct dispatch *dispatch);
+bool dispatch_draining(const struct dispatch *dispatch);
+/* Stops the pools: at once with `kill`, else behind what they run. on_stopped is called
+ * when all workers have gone. May be called again with `kill`. */
+void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data));
+/* Wakes every waiter with WAKE_SHUTDOWN. */
+void dispatch_wake_all(struct dispatch *dispatch);
+
+/* ---- jobs -------------------------------------------------------------------------- */
+
+struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
+
+/* A new job. Takes spec (also on failure). ST_STATE: draining; ST_LIMIT: too many jobs;
+ * ST_NOT_FOUND: no such pool; ST_NO_MEMORY. The job may be over when this returns. It is
+ * accepted at once if it is not durable; otherwise wait for WAIT_ACCEPTED. */
+NODISCARD enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
+                                      struct live **ret_live);
+/* A job in memory that its submitter may know of; NULL if there is none: ask the store
+ * then. */
+struct live *dispatch_find(struct dispatch *dispatch, struct uuid id);
+/* The idempotency key of a refused submit (WAKE_REFUSED with ST_EXISTS) belongs to this
+ * job. */
+const struct store_existing *dispatch_existing(const struct dispatch *dispatch);
+
+/* Waits for the job; see waiter.h. NULL when there are too many waiters, or no memory. */
+struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
+                             int64_t timeout_ms, waiter_woken *on_wake, void *data);
+
+/* ST_OK: it is cancelled, or (`terminate`) will be as soon as its workers are dead; the
+ * end comes by WAIT_READY. ST_STATE: it is running and terminate is false; ST_EXISTS: it
+ * is over already. */
+NODISCARD enum status dispatch_cancel(struct live *live, bool terminate);
+
+/* Sees to it that a relaxed job is in the store from now on: its submitter is about to be
+ * told of it before it is over. */
+void dispatch_record(struct live *live);
+
+/* Forgets a job that is over and is not in the store. */
+void dispatch_forget(struct live *live);
+
+/* Keeps the struct alive, although the job may no longer be found. */
+void live_pin(struct live *live);
+void live_unpin(struct live *live);
+
+/* ---- inspection -------------------------------------------------------------------- */
+
+/* Newest first; for the listing. */
+struct live *dispatch_newest(struct dispatch *dispatch);
+struct live *dispatch_older(struct live *live);
+
+size_t dispatch_jobs(const struct dispatch *dispatch); /* not over */
+size_t dispatch_waiters(const struct dispatch *dispatch);
+struct store *dispatch_store(struct dispatch *dispatch);
+
+/* A pool with the queue of jobs that wait for its workers. */
+struct lane {
+    TAILQ_ENTRY(lane) link;
+    struct dispatch *dispatch;
+    struct pool *pool;
+    struct queue queue;
+    uint64_t jobs_total, items_total; /* since the start: submitted; with an outcome */
+    unsigned in_flight;               /* chunks at workers */
+};
+struct lane *dispatch_lane(struct dispatch *dispatch, const char *name); /* NULL: none */
+struct lane *dispatch_first_lane(struct dispatch *dispatch);
+
+#endif

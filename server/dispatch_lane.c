@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A lane is a pool with its queue. Whenever a worker can take work, the job in front
+ * hands over one chunk and the next job has its turn.
+ *
+ * How large is a chunk? If the client did not say, about CHUNK_TARGET_NS of work by the
+ * average cost of the task's items, so that hand-over costs nothing in comparison and
+ * other jobs get their turn soon; less towards the end of the job, so that the workers
+ * finish together; and one item while the cost is not known.
+ */
+#include "server/dispatch_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/failure.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define CHUNK_TARGET_NS (20 * NS_PER_MS)
+#define CHUNK_MIN_NS                                                                     \
+    (1 * NS_PER_MS)                /* not less than this only because the end is near    \
+                                    */
+#define CHUNK_BYTES_MAX (4u << 20) /* of input, by the average item of the job */
+/* Workers that may die before they begin a chunk of one job, until its first item is
+ * blamed: else a chunk that kills its worker on arrival would go round for ever. */
+#define UNBEGUN_LOSSES_MAX 16
+#define COST_WEIGHT        0.25 /* of the newest measurement */
+
+/* ---- handing out ------------------------------------------------------------------- */
+
+static uint64_t chunk_want(const struct lane *lane, const struct live *live)
+{
+    const struct job_spec *spec = live->job.spec;
+    double item_ns = live->cost->item_ns;
+    double share, want;
+
+    if (spec->chunksize != JOB_CHUNKSIZE_AUTO)
+        return spec->chunksize;
+    if (spec->item_count <= 1 || item_ns <= 0)
+        return 1;
+    share = (double)job_todo(&live->job) / (2.0 * pool_processes(lane->pool));
+    want = CHUNK_TARGET_NS / item_ns;
+    if (want > share)
+        want = share > CHUNK_MIN_NS / item_ns ? share : CHUNK_MIN_NS / item_ns;
+    if (want * (double)spec->input.len >
+        (double)CHUNK_BYTES_MAX * (double)spec->item_count)
+        want =
+            (double)CHUNK_BYTES_MAX * (double)spec->item_count / (double)spec->input.len;
+    return want < 1 ? 1 : (uint64_t)want;
+}
+
+static const enum call_style style_of_method[JOB_METHOD_COUNT] = {
+    [JOB_APPLY] = CALL_APPLY,        [JOB_MAP] = CALL_MAP,
+    [JOB_STARMAP] = CALL_STARMAP,    [JOB_IMAP] = CALL_MAP,
+    [JOB_IMAP_UNORDERED] = CALL_MAP,
+};
+
+static void send_chunk(struct lane *lane, struct live *live, struct worker *worker,
+                       struct chunk *chunk)
+{
+    const struct job_spec *spec = live->job.spec;
+    struct frame_chunk content = {
+        .first = chunk->first,
+        .count = chunk->count,
+        .style = style_of_method[spec->method],
+        .task = { spec->task, strlen(spec->task) },
+        .kwargs = spec->kwargs,
+        .items = spec->index ? slice_index_range(spec->index, spec->input, chunk->first,
+                                                 chunk->count)
+                             : spec->input,
+    };
+
+    if (live->job.status.state == JOB_QUEUED) {
+        job_set_state(&live->job, JOB_RUNNING, clock_wall_ms());
+        live->job.status.attempt =
+            live->job.status.attempt ? live->job.status.attempt : 1;
+        live_arm(live, 0); /* it can no longer expire */
+    }
+    TAILQ_INSERT_TAIL(&live->chunks, chunk, link);
+    lane->in_flight++;
+    pool_send(lane->pool, worker, chunk, &content);
+}
+
+/* The job in front gives one chunk to the worker. Returns false if the job had none to
+ * give: then it has left the queue, and the worker is still free. */
+static bool hand_out(struct lane *lane, struct live *live, struct worker *worker)
+{
+    struct job *job = &live->job;
+    uint64_t retry_at_ns = 0;
+    struct job_range range;
+    struct chunk *chunk;
+
+    if (!job_take(job, chunk_want(lane, live), clock_mono_ns(), &range, &retry_at_ns)) {
+        queue_remove(&lane->queue, job);
+        live_arm(live, retry_at_ns);
+        return false;
+    }
+    chunk = mem_zalloc(sizeof(*chunk));
+    if (!chunk) {
+        queue_remove(&lane->queue, job);
+        if (job_return(job, range) != ST_OK)
+            log_error("no memory to hand out a chunk, its job fails", "item=%llu",
+                      (unsigned long long)range.first);
+        live_out_of_memory(live);
+        return false;
+    }
+    chunk->owner = live;
+    chunk->first = range.first;
+    chunk->count = (uint32_t)range.count;
+    chunk->time_limit_ms = job->spec->time_limit_ms;
+    chunk->expected_ns = (uint64_t)(live->cost->item_ns * (double)range.count);
+    if (job_todo(job))
+        queue_rotate(&lane->queue, job);
+    else
+        queue_remove(&lane->queue, job);
+    send_chunk(lane, live, worker, chunk);
+    return true;
+}
+
+void lane_pump(struct lane *lane)
+{
+    struct job *job;
+
+    while (!lane->dispatch->draining && (job = queue_front(&lane->queue))) {
+        struct live *live = job->owner;
+        double expected_ns = live->cost->item_ns * (double)chunk_want(lane, live);
+        struct worker *worker = pool_free_slot(lane->pool, (uint64_t)expected_ns);
+
+        if (!worker)
+            break;
+        (void)hand_out(lane, live, worker);
+    }
+}
+
+void lane_offer(struct lane *lane, struct live *live)
+{
+    if (!live->job.queued && job_todo(&live->job) && live->job.end == JOB_STATE_COUNT)
+        queue_push(&lane->queue, &live->job);
+    lane_pump(lane);
+}
+
+/* ---- chunks that come back --------------------------------------------------------- */
+
+/* The chunk is over; returns its job. */
+static struct live *chunk_end(struct lane *lane, struct chunk *chunk)
+{
+    struct live *live = chunk->owner;
+
+    TAILQ_REMOVE(&live->chunks, chunk, link);
+    lane->in_flight--;
+    mem_free(chunk);
+    return live;
+}
+
+/* Items came back without an outcome: the job is next again, unless it has been stopped.
+ */
+static void requeue(struct lane *lane, struct live *live)
+{
+    if (!live->job.queued && job_todo(&live->job) && live->job.end == JOB_STATE_COUNT)
+        queue_push_front(&lane->queue, &live->job);
+}
+
+/* All of the chunk, without blame. */
+static void chunk_return(struct lane *lane, struct chunk *chunk)
+{
+    struct job_range range = { chunk->first, chunk->count };
+    struct live *live = chunk_end(lane, chunk);
+
+    if (job_return(&live->job, range) != ST_OK)
+        live_out_of_memory(live);
+    else
+        requeue(lane, live);
+    live_settle(live);
+}
+
+static void check_drained(struct lane *lane)
+{
+    struct dispatch *dispatch = lane->dispatch;
+    struct lane *other;
+
+    if (!dispatch->draining || !dispatch->events.on_drained)
+        return;
+    TAILQ_FOREACH (other, &dispatch->lanes, link)
+        if (other->in_flight)
+            return;
+    dispatch->events.on_drained(dispatch->data);
+}
+
+void lane_recall(struct lane *lane, struct live *live, bool kill)
+{
+    struct chunk *chunk, *next;
+
+    for (chunk = TAILQ_FIRST(&live->chunks); chunk; chunk = next) {
+        next = TAILQ_NEXT(chunk, link);
+        if (pool_reclaim(lane->pool, chunk)) {
+            struct job_range range = { chunk->first, chunk->count };
+
+            (void)chunk_end(lane, chunk);
+            if (job_return(&live->job, range) != ST_OK)
+                live_out_of_memory(live);
+        } else if (kill) {
+            pool_kill_chunk(lane->pool, chunk, EXIT_TERMINATED);
+        }
+    }
+}
+
+/* ---- outcomes ---------------------------------------------------------------------- */
+
+/* An outcome on its way to the store. */
+struct pending_outcome {
+    struct live *live;
+    uint64_t first;
+};
+
+static void show_outcome(struct live *live, uint64_t first)
+{
+    struct outcome *outcome = job_outcome(&live->job, first);
+
+    if (!outcome || outcome->shown)
+        return;
+    outcome->shown = true;
+    if (!live_arrived(live, first))
+        live_out_of_memory(live);
+    if (!TAILQ_EMPTY(&live->waiters))
+        waiter_wake_all(&live->waiters, WAKE_OUTCOMES, ST_OK);
+}
+
+static void on_outcome_stored(void *data, enum status st)
+{
+    struct pending_outcome *pending = data;
+    struct live *live = pending->live;
+
+    if (st == ST_OK)
+        show_outcome(live, pending->first);
+    mem_free(pending);
+    live_unpin(live);
+}
+
+/* The outcome that starts with `first` is new. It is stored as it comes if the job's row
+ * is in the store already; otherwise it follows with the row. */
+static void publish(struct live *live, uint64_t first)
+{
+    struct dispatch *dispatch = live->dispatch;
+    const struct outcome *outcome = job_outcome(&live->job, first);
+    struct pending_outcome *pending;
+
+    if (!live->in_store) {
+        show_outcome(live, first);
+        return;
+    }
+    pending = mem_alloc(sizeof(*pending));
+    if (!pending) { /* stored all the same, only streams learn of it later */
+        store_put_outcome(dispatch->store, live->job.spec, outcome, NULL, NULL);
+        return;
+    }
+    *pending = (struct pending_outcome){ live, first };
+    live_pin(live);
+    store_put_outcome(dispatch->store, live->job.spec, outcome, on_outcome_stored,
+                      pending);
+    if (live->job.spec->durability != DURABILITY_DURABLE)
+        show_outcome(live, first);
+}
+
+static void learn_cost(struct live *live, uint64_t items, uint64_t run_ns)
+{
+    double item_ns = (double)run_ns / (double)items;
+    double *average = &live->cost->item_ns;
+
+    if (item_ns < 1)
+        item_ns = 1;
+    *average = *average > 0 ? *average + COST_WEIGHT * (item_ns - *average) : item_ns;
+}
+
+static void on_result(void *data, struct chunk *chunk, const struct frame_result *result,
+                      bool last)
+{
+    struct lane *lane = data;
+    struct live *live = chunk->owner;
+    struct blob *text = blob_new(result->results.at, result->results.len);
+
+    if (last)
+        (void)chunk_end(lane, chunk);
+    learn_cost(live, result->count, result->run_ns);
+    lane->items_total += result->count;
+    if (!text ||
+        job_add_results(&live->job, result->first, result->count, text) != ST_OK) {
+        live->job.in_flight -= result->count;
+        live_out_of_memory(live);
+    } else {
+        publish(live, result->first);
+    }
+    live_settle(live);
+    check_drained(lane);
+}
+
+/* The item is lost to the job: its error is its outcome. */
+static void add_error(struct lane *lane, struct live *live, uint64_t item,
+                      struct blob *problem)
+{
+    lane->items_total++;
+    if (!problem || job_add_error(&live->job, item, problem) != ST_OK) {
+        live->job.in_flight--;
+        live_out_of_memory(live);
+        return;
+    }
+    publish(live, item);
+    if (live->job.end == JOB_STATE_COUNT)
+        return;
+    if (live->job.queued) /* on_error: stop */
+        queue_remove(&lane->queue, &live->job);
+    lane_recall(lane, live, false);
+}
+
+static struct failure_place place_of(const struct live *live, uint64_t item)
+{
+    return (struct failure_place){ live->job.spec->id, item,
+                                   job_item_attempt(&live->job, item) };
+}
+
+static void on_failure(void *data, struct chunk *chunk,
+                       const struct frame_failure *failure, bool last)
+{
+    struct lane *lane = data;
+    struct live *live = chunk->owner;
+    struct dispatch *dispatch = lane->dispatch;
+    enum job_verdict verdict = JOB_ITEM_FAILED;
+    struct failure_place place = place_of(live, failure->item);
+
+    if (last)
+        (void)chunk_end(lane, chunk);
+    learn_cost(live, 1, failure->run_ns);
+    if (job_item_trouble(&live->job, failure->item, false, clock_mono_ns(),
+                         dispatch_random(dispatch), &verdict) != ST_OK)
+        verdict = JOB_ITEM_FAILED;
+    if (verdict == JOB_ITEM_FAILED)
+        add_error(lane, live, failure->item, failure_of_task(&place, failure));
+    else
+        requeue(lane, live);
+    live_settle(live);
+    check_drained(lane);
+}
+
+/* Who is to blame for the end of the worker, and from which budget is it paid? */
+static bool exit_is_blameless(enum exit_cause cause)
+{
+    return cause == EXIT_NORMAL || cause == EXIT_TERMINATED || cause == EXIT_FORKSERVER;
+}
+
+static void blame(struct lane *lane, struct live *live, uint64_t item,
+                  const struct worker_exit *exit)
+{
+    struct failure_place place = place_of(live, item);
+    enum job_verdict verdict = JOB_ITEM_FAILED;
+
+    if (job_item_trouble(&live->job, item, exit->cause != EXIT_TIME_LIMIT,
+                         clock_mono_ns(), dispatch_random(lane->dispatch),
+                         &verdict) != ST_OK)
+        verdict = JOB_ITEM_FAILED;
+    if (verdict == JOB_ITEM_FAILED)
+        add_error(lane, live, item,
+                  failure_of_exit(&place, exit, live->job.spec->time_limit_ms));
+}
+
+static void on_lost(void *data, struct chunk *chunk, uint64_t guilty,
+                    const struct worker_exit *exit)
+{
+    struct lane *lane = data;
+    uint64_t first = chunk->first, end = chunk->first + chunk->count;
+    struct live *live;
+
+    live = chunk->owner;
+    if (guilty == UINT64_MAX && !exit_is_blameless(exit->cause) &&
+        ++live->unbegun_losses > UNBEGUN_LOSSES_MAX)
+        guilty = first;
+    if (guilty == UINT64_MAX || exit_is_blameless(exit->cause)) {
+        chunk_return(lane, chunk);
+        lane_pump(lane);
+        check_drained(lane);
+        return;
+    }
+    live = chunk_end(lane, chunk);
+    if (job_return(&live->job, (struct job_range){ guilty + 1, end - guilty - 1 }) !=
+            ST_OK ||
+        job_return(&live->job, (struct job_range){ first, guilty - first }) != ST_OK)
+        live_out_of_memory(live);
+    else
+        blame(lane, live, guilty, exit);
+    requeue(lane, live);
+    live_settle(live);
+    lane_pump(lane);
+    check_drained(lane);
+}
+
+static void on_returned(void *data, struct chunk *chunk)
+{
+    struct lane *lane = data;
+
+    chunk_return(lane, chunk);
+    lane_pump(lane);
+    check_drained(lane);
+}
+
+static void on_capacity(void *data)
+{
+    lane_pump(data);
+}
+
+const struct pool_events lane_pool_events = {
+    .on_capacity = on_capacity,
+    .on_result = on_result,
+    .on_failure = on_failure,
+    .on_lost = on_lost,
+    .on_returned = on_returned,
+};

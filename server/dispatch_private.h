@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What dispatch.c (jobs from submission to end) and dispatch_lane.c (chunks to workers
+ * and outcomes back) share. Nobody else includes this.
+ */
+#ifndef SERVER_DISPATCH_PRIVATE_H
+#define SERVER_DISPATCH_PRIVATE_H
+
+#include "server/dispatch.h"
+
+#include <uthash.h>
+
+/* What one item of a task has cost so far, by exponential average. */
+struct task_cost {
+    UT_hash_handle hh;
+    double item_ns; /* 0: not known yet */
+    char task[];
+};
+
+TAILQ_HEAD(live_list, live);
+TAILQ_HEAD(lane_list, lane);
+
+struct dispatch {
+    uv_loop_t *loop;
+    struct store *store;
+    struct dispatch_options options;
+    struct dispatch_events events;
+    void *data;
+    struct uuid_generator ids;
+    struct live *by_id;
+    struct live_list lives;    /* that can be found; oldest first, so newest id last */
+    struct live_list unstored; /* relaxed and not in the store yet, oldest first */
+    struct live_list kept;     /* finished, of durability memory; oldest first */
+    size_t kept_count;
+    struct lane_list lanes;
+    struct task_cost *costs;
+    size_t jobs; /* not over */
+    size_t waiters;
+    uint64_t random;   /* state of the jitter's generator */
+    uv_timer_t *sweep; /* stores relaxed jobs that take long, forgets kept ones */
+    bool draining;
+    struct store_existing existing;
+    unsigned pools_running;
+    void (*on_stopped)(void *data);
+};
+
+/* dispatch.c */
+/* After any change of the job's items: ends it if nothing is left to do. live may be gone
+ * afterwards. */
+void live_settle(struct live *live);
+/* The outcome that starts with `first` is shown from now on; false without memory. */
+bool live_arrived(struct live *live, uint64_t first);
+/* Has live_due called at this time; a time of 0 is never. */
+void live_arm(struct live *live, uint64_t at_ns);
+/* The server cannot keep the job's promise for lack of memory: ends it as failed. */
+void live_out_of_memory(struct live *live);
+double dispatch_random(struct dispatch *dispatch); /* 0..1 */
+
+/* dispatch_lane.c */
+extern const struct pool_events lane_pool_events;
+/* Queues the job if it has items to hand over, and hands out what workers can take. */
+void lane_offer(struct lane *lane, struct live *live);
+void lane_pump(struct lane *lane);
+/* Takes the job's chunks back from the workers: those not begun at once, the others, if
+ * `kill`, by killing. */
+void lane_recall(struct lane *lane, struct live *live, bool kill);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure - why an item failed, as the problem object that clients read (RFC 9457). Pure.
+ *
+ *     {"type":"/problems/task-error","title":…,"status":422,"detail":"ValueError: …",
+ *      "job":"…","item":2,"attempt":1,"exception":{"type":…,"message":…,"traceback":…}}
+ *     {"type":"/problems/worker-lost",…,"job":"…","item":2,"attempt":3,"signal":"SIGKILL"}
+ */
+#ifndef SERVER_FAILURE_H
+#define SERVER_FAILURE_H
+
+#include "common/blob.h"
+#include "common/uuid.h"
+#include "workers/pool.h"
+
+#include <stdint.h>
+
+struct failure_place {
+    struct uuid job;
+    uint64_t item;
+    uint32_t attempt; /* 1 for the first */
+};
+
+/* One reference for the caller; NULL without memory. The exception is foreign text: if it
+ * is not a JSON object with type and message, the failure is a protocol-error. */
+struct blob *failure_of_task(const struct failure_place *place,
+                             const struct frame_failure *failure);
+struct blob *failure_of_exit(const struct failure_place *place,
+                             const struct worker_exit *exit, int64_t time_limit_ms);
+
+#endif

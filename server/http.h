@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * http - HTTP/1.1 on one port, inside the loop. The only user of libmicrohttpd.
+ *
+ * libmicrohttpd runs without a thread of its own: its epoll descriptor is one more
+ * descriptor of the loop. A request is given to on_request when its body is complete. The
+ * handler answers it then (request_reply), or parks it and answers later, from anywhere
+ * in the loop; a parked request costs a suspended connection. Every request given out has
+ * to be answered exactly once.
+ *
+ * Answers are a head and parts; parts are sent from where they are, without a copy. A
+ * stream is an answer whose bytes are asked for as the client reads them, so a slow
+ * reader holds nothing but its own place.
+ *
+ * Wrong requests (URI, version, sizes) are answered here, by http_gate.h, before a byte
+ * of the body is read.
+ */
+#ifndef SERVER_HTTP_H
+#define SERVER_HTTP_H
+
+#include "common/buf.h"
+#include "common/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct http;
+struct request;
+
+struct http_options {
+    const char *host;        /* numeric address */
+    uint16_t port;           /* 0: any free one */
+    uint64_t max_body_bytes; /* of one request */
+    unsigned max_connections;
+    unsigned idle_timeout_s; /* of a connection without a request */
+};
+
+typedef void http_on_request(void *data, struct request *request);
+
+/* Starts to listen. ST_BUSY: the port is in use; ST_DENIED; ST_IO; err names the address.
+ */
+NODISCARD enum status http_open(uv_loop_t *loop, const struct http_options *options,
+                                http_on_request *on_request, void *data,
+                                struct http **ret_http, struct error_text *err);
+uint16_t http_port(const struct http *http);
+unsigned http_connections(const struct http *http);
+/* Takes no new connection, and closes each one behind its next answer. */
+void http_quiesce(struct http *http);
+/* Sends what is answered, closes all. Parked requests hear of it by on_gone. The handles
+ * of the loop close in its next turns; on_closed is called then, and the struct is freed.
+ */
+void http_close(struct http *http, void (*on_closed)(void *data), void *data);
+
+/* ---- the request ------------------------------------------------------------------- */
+
+enum http_method {
+    HTTP_GET,
+    HTTP_POST,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+    HTTP_METHOD_COUNT
+}; /* HEAD is GET here; http leaves the body out */
+extern const char *const http_method_names[HTTP_METHOD_COUNT];
+
+enum http_method request_method(const struct request *request);
+/* Decoded path without the query. */
+struct text request_path(const struct request *request);
+/* The value of a header, or NULL. Names are compared without regard to case. */
+const char *request_header(const struct request *request, const char *name);
+/* The body; empty when there is none. It lives as long as the request; reference it to
+ * keep it. */
+struct blob *request_body(const struct request *request);
+/* Calls each for every parameter of the query, decoded; value is "" for "?name". Stops
+ * when it returns false. */
+void request_query(const struct request *request,
+                   bool (*each)(void *data, const char *name, const char *value),
+                   void *data);
+
+/* For the handler's use: freed with the request. */
+void *request_data(const struct request *request);
+void request_set_data(struct request *request, void *data, void (*on_free)(void *data));
+
+/* Puts the request aside. on_gone is called if it can no longer be answered: its
+ * connection is closed. It must not be answered then. */
+void request_park(struct request *request, void (*on_gone)(void *data), void *data);
+/* on_left is called once if the client closes its side while the request is parked. It
+ * still has to be answered. */
+void request_watch(struct request *request, void (*on_left)(void *data), void *data);
+
+/* ---- the answer -------------------------------------------------------------------- */
+
+#define REPLY_HEADERS_MAX 8
+#define REPLY_VALUE_MAX   256
+
+struct reply {
+    int status;
+    const char *content_type; /* constant; NULL for an answer without a body */
+    struct {
+        const char *name; /* constant */
+        char value[REPLY_VALUE_MAX];
+    } headers[REPLY_HEADERS_MAX];
+    size_t header_count;
+    struct buf body;     /* the body, or what comes before the parts */
+    struct blob **blobs; /* parts of the body after `body`, see reply_add_blob */
+    struct text *parts;
+    size_t part_count, part_cap;
+    struct buf tail; /* what comes behind the parts */
+};
+
+void reply_init(struct reply *reply, int status, const char *content_type);
+void reply_header(struct reply *reply, const char *name, const char *format, ...)
+    PRINTF(3, 4);
+/* Adds a part: text inside of blob; takes a reference of its own. false without memory.
+ */
+bool reply_add_part(struct reply *reply, struct blob *blob, struct text text);
+void reply_clear(struct reply *reply);
+
+/* Sends it. Takes the content of reply. The request must not be used any more. */
+void request_reply(struct request *request, struct reply *reply);
+
+/* Gives the next bytes: up to cap of them into out, returns how many; STREAM_WAIT when
+ * there are none now (call request_wake when there are), STREAM_END at the end. */
+#define STREAM_WAIT (-1)
+#define STREAM_END  (-2)
+typedef ptrdiff_t stream_pull(void *data, char *out, size_t cap);
+/* Answers with a stream; head gives status, type and headers. on_free is called when it
+ * is over or broken. */
+void request_stream(struct request *request, struct reply *head, stream_pull *pull,
+                    void (*on_free)(void *data), void *data);
+/* A stream that said STREAM_WAIT has bytes again. */
+void request_wake(struct request *request);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/http_gate.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static enum problem refuse(struct error_text *err, enum problem problem, const char *text)
+{
+    (void)error_set(err, ST_INVALID, "%s", text);
+    return problem;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* Decodes %XX in the path. Only visible ASCII that does not change the path's structure
+ * may be written that way. */
+static bool decode_path(const char *path, size_t len, char *ret_path, size_t *ret_len)
+{
+    size_t out = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        char c = path[i];
+
+        if (c == '%') {
+            int high = i + 2 < len ? hex_digit(path[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(path[i + 2]) : -1;
+
+            if (low < 0)
+                return false;
+            c = (char)(high * 16 + low);
+            if (c <= ' ' || c > '~' || strchr("/\\.%", c))
+                return false;
+            i += 2;
+        }
+        ret_path[out++] = c;
+    }
+    ret_path[out] = '\0';
+    *ret_len = out;
+    return true;
+}
+
+enum problem gate_uri(const char *uri, char ret_path[GATE_URI_MAX + 1], size_t *ret_len,
+                      struct error_text *err)
+{
+    size_t len = strlen(uri);
+    size_t path_len = strcspn(uri, "?");
+
+    if (len > GATE_URI_MAX)
+        return refuse(err, PROBLEM_URI_TOO_LONG, "the request target is over 2048 bytes");
+    if (uri[0] != '/')
+        return refuse(err, PROBLEM_INVALID_URI, "the path does not start with a slash");
+    for (size_t i = 0; i < len; i++)
+        if (uri[i] <= ' ' || uri[i] > '~')
+            return refuse(err, PROBLEM_INVALID_URI,
+                          "the request target has a byte that is not visible ASCII");
+    for (size_t i = 0; i < path_len; i++) {
+        const char *segment = uri + i + 1;
+        size_t segment_len;
+
+        if (uri[i] != '/')
+            continue;
+        segment_len = strcspn(segment, "/?");
+        if (segment_len == 0 && i + 1 < path_len)
+            return refuse(err, PROBLEM_INVALID_URI, "the path has an empty segment");
+        if ((segment_len == 1 && segment[0] == '.') ||
+            (segment_len == 2 && segment[0] == '.' && segment[1] == '.'))
+            return refuse(err, PROBLEM_INVALID_URI, "the path has a dot segment");
+    }
+    if (!decode_path(uri, path_len, ret_path, ret_len))
+        return refuse(
+            err, PROBLEM_INVALID_URI,
+            "the path has a percent sign that does not encode a plain character");
+    return PROBLEM_COUNT;
+}
+
+enum problem gate_version(const char *version, struct error_text *err)
+{
+    if (strcmp(version, "HTTP/1.1") == 0 || strcmp(version, "HTTP/1.0") == 0)
+        return PROBLEM_COUNT;
+    return refuse(err, PROBLEM_VERSION_NOT_SUPPORTED, "use HTTP/1.1");
+}
+
+/* A second one of these would let two programs read the same bytes as different requests.
+ */
+static const char *const singletons[] = {
+    "Host",         "Content-Length", "Transfer-Encoding",
+    "Content-Type", "Authorization",  "Idempotency-Key",
+    "Expect",       "Origin"
+};
+
+static bool is_token(const char *name)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+
+    for (const char *c = name; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+              (*c >= '0' && *c <= '9') || strchr(others, *c)))
+            return false;
+    return name[0] != '\0';
+}
+
+enum problem gate_header(struct gate_headers *state, const char *name, const char *value,
+                         struct error_text *err)
+{
+    size_t len = strlen(value);
+
+    if (++state->count > GATE_HEADERS_MAX)
+        return refuse(err, PROBLEM_HEADERS_TOO_LARGE, "there are more than 64 headers");
+    if (len > GATE_HEADER_VALUE_MAX)
+        return refuse(err, PROBLEM_HEADERS_TOO_LARGE,
+                      "a header has more than 8192 bytes");
+    if (!is_token(name))
+        return refuse(err, PROBLEM_BAD_REQUEST, "a header's name is not a token");
+    for (size_t i = 0; i < len; i++)
+        if (((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
+            return refuse(err, PROBLEM_BAD_REQUEST,
+                          "a header's value has a control byte");
+    for (size_t i = 0; i < sizeof(singletons) / sizeof(*singletons); i++) {
+        if (strcasecmp(name, singletons[i]) != 0)
+            continue;
+        if (state->seen & (1u << i)) {
+            (void)error_set(err, ST_INVALID, "there are two headers %s", singletons[i]);
+            return PROBLEM_BAD_REQUEST;
+        }
+        state->seen |= 1u << i;
+    }
+    return PROBLEM_COUNT;
+}
+
+enum problem gate_body(const char *transfer_encoding, const char *content_length,
+                       const char *expect, const char *content_encoding,
+                       const char *version, uint64_t max_bytes, int64_t *ret_length,
+                       struct error_text *err)
+{
+    char *end = NULL;
+    unsigned long long length;
+
+    *ret_length = content_length ? 0 : -1;
+    if (transfer_encoding) {
+        if (strcasecmp(transfer_encoding, "chunked") != 0)
+            return refuse(err, PROBLEM_BAD_REQUEST,
+                          "the only Transfer-Encoding that works is chunked");
+        if (content_length)
+            return refuse(err, PROBLEM_BAD_REQUEST,
+                          "Transfer-Encoding and Content-Length exclude each other");
+        if (strcmp(version, "HTTP/1.0") == 0)
+            return refuse(err, PROBLEM_BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding");
+    }
+    if (expect && strcasecmp(expect, "100-continue") != 0)
+        return refuse(err, PROBLEM_EXPECTATION_FAILED,
+                      "the only expectation that works is 100-continue");
+    if (content_encoding && strcasecmp(content_encoding, "identity") != 0)
+        return refuse(err, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                      "the body must not be compressed: send no Content-Encoding");
+    if (!content_length)
+        return PROBLEM_COUNT;
+    if (content_length[0] < '0' || content_length[0] > '9')
+        return refuse(err, PROBLEM_BAD_REQUEST, "Content-Length is not a decimal number");
+    length = strtoull(content_length, &end, 10);
+    if (*end)
+        return refuse(err, PROBLEM_BAD_REQUEST, "Content-Length is not a decimal number");
+    if (length > max_bytes) {
+        (void)error_set(err, ST_LIMIT,
+                        "the body has %llu bytes, the limit (max_body_bytes) is %llu",
+                        length, (unsigned long long)max_bytes);
+        return PROBLEM_BODY_TOO_LARGE;
+    }
+    *ret_length = (int64_t)length;
+    return PROBLEM_COUNT;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * http_gate - what a request has to look like before a byte of its body is read. Pure.
+ */
+#ifndef SERVER_HTTP_GATE_H
+#define SERVER_HTTP_GATE_H
+
+#include "common/blob.h"
+#include "common/status.h"
+#include "server/problem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define GATE_URI_MAX          2048 /* bytes of path and query */
+#define GATE_HEADERS_MAX      64
+#define GATE_HEADER_VALUE_MAX 8192 /* bytes */
+
+/* Checks the request target as it was sent and writes the decoded path (at most
+ * GATE_URI_MAX bytes and a NUL) to ret_path. PROBLEM_COUNT: all is well. Otherwise the
+ * problem, and err says what is wrong. */
+enum problem gate_uri(const char *uri, char ret_path[GATE_URI_MAX + 1], size_t *ret_len,
+                      struct error_text *err);
+/* "HTTP/1.0" or "HTTP/1.1". */
+enum problem gate_version(const char *version, struct error_text *err);
+/* One header after another; *state is all-zero before the first. A name has to be a token
+ * (RFC 9110), a value without control bytes, and those that frame, route or authorise a
+ * request may come only once. */
+struct gate_headers {
+    unsigned count;
+    unsigned seen; /* bits: those that may come only once */
+};
+enum problem gate_header(struct gate_headers *state, const char *name, const char *value,
+                         struct error_text *err);
+/* Transfer-Encoding, Content-Length, Expect and Content-Encoding, each NULL if absent.
+ * *ret_length is the announced length, or -1 when it is not known. */
+enum problem gate_body(const char *transfer_encoding, const char *content_length,
+                       const char *expect, const char *content_encoding,
+                       const char *version, uint64_t max_bytes, int64_t *ret_length,
+                       struct error_text *err);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What http.c (the loop and the library's life), http_request.c (requests as they come
+ * in) and http_reply.c (answers and streams) share. Nobody else includes this.
+ */
+#ifndef SERVER_HTTP_PRIVATE_H
+#define SERVER_HTTP_PRIVATE_H
+
+#include "server/http.h"
+#include "server/http_gate.h"
+#include "server/problem.h"
+
+#include <microhttpd.h>
+#include <sys/queue.h>
+
+struct http {
+    struct MHD_Daemon *daemon;
+    struct http_options options;
+    http_on_request *on_request;
+    void *data;
+    uint16_t port;
+    bool resumed;   /* a connection was resumed since the last MHD_run */
+    bool quiescing; /* answers close their connection */
+    bool closing;   /* requests are no longer given to on_request */
+    TAILQ_HEAD(, request) parked;
+    int watch_fd; /* epoll on the sockets of watched requests */
+    uv_poll_t poll, watch_poll;
+    uv_prepare_t prepare;
+    uv_idle_t again;
+    uv_timer_t housekeeping;
+    int open_handles;
+    void (*on_closed)(void *data);
+    void *closed_data;
+};
+
+enum request_phase {
+    REQUEST_HEADERS, /* the first call of the access handler is still to come */
+    REQUEST_BODY,
+    REQUEST_HANDLED, /* given to on_request */
+    REQUEST_PARKED,  /* suspended */
+    REQUEST_ANSWERED
+};
+
+struct request {
+    struct http *http;
+    TAILQ_ENTRY(request) link; /* while parked */
+    struct MHD_Connection *connection;
+    enum request_phase phase;
+    enum http_method method;
+    char uri[GATE_URI_MAX +
+             2]; /* as sent; longer ones are cut here and refused by the gate */
+    char path[GATE_URI_MAX + 1];
+    size_t path_len;
+    struct blob *body;
+    struct buf upload;
+    size_t overrun;
+    struct MHD_Response *response; /* answered while parked: queued when resumed */
+    int status;
+    void *data;
+    void (*on_data_free)(void *data);
+    void (*on_gone)(void *data);
+    void *gone_data;
+    void (*on_left)(void *data);
+    void *left_data;
+    int watched_fd; /* socket in http->watch_fd, or -1 */
+    bool streaming;
+    bool stream_waits; /* suspended inside of the stream */
+};
+
+/* http_request.c: the library's callbacks. */
+void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
+                               const char *url, const char *method, const char *version,
+                               const char *bytes, size_t *len, void **con_cls);
+void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
+                       enum MHD_RequestTerminationCode code);
+/* Clients of watched requests may have left. */
+void http_on_watch(struct http *http);
+void http_unwatch(struct request *request);
+
+/* http_reply.c */
+/* Answers with a problem and closes the connection. */
+void http_refuse(struct request *request, enum problem problem, const char *detail);
+
+#endif

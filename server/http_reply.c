@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Answers and streams. An answer to a parked request is kept until its connection has
+ * been resumed and the library asks for it; see http_request.c.
+ */
+#include "server/http_private.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STREAM_BLOCK (64u * 1024)
+
+void reply_init(struct reply *reply, int status, const char *content_type)
+{
+    reply->status = status;
+    reply->content_type = content_type;
+    reply->header_count = 0;
+    reply->body = (struct buf)BUF_INIT;
+    reply->blobs = NULL;
+    reply->parts = NULL;
+    reply->part_count = reply->part_cap = 0;
+    reply->tail = (struct buf)BUF_INIT;
+}
+
+void reply_header(struct reply *reply, const char *name, const char *format, ...)
+{
+    va_list args;
+
+    assert(reply->header_count < REPLY_HEADERS_MAX);
+    va_start(args, format);
+    (void)vsnprintf(reply->headers[reply->header_count].value, REPLY_VALUE_MAX, format,
+                    args);
+    va_end(args);
+    reply->headers[reply->header_count++].name = name;
+}
+
+bool reply_add_part(struct reply *reply, struct blob *blob, struct text text)
+{
+    if (reply->part_count == reply->part_cap) {
+        size_t cap = reply->part_cap ? reply->part_cap * 2 : 16;
+        struct blob **blobs = mem_realloc(reply->blobs, cap * sizeof(struct blob *));
+        struct text *parts;
+
+        if (!blobs)
+            return false;
+        reply->blobs = blobs;
+        parts = mem_realloc(reply->parts, cap * sizeof(*parts));
+        if (!parts)
+            return false;
+        reply->parts = parts;
+        reply->part_cap = cap;
+    }
+    reply->blobs[reply->part_count] = blob_ref(blob);
+    reply->parts[reply->part_count++] = text;
+    return true;
+}
+
+void reply_clear(struct reply *reply)
+{
+    for (size_t i = 0; i < reply->part_count; i++)
+        blob_unref(reply->blobs[i]);
+    mem_free(reply->blobs);
+    mem_free(reply->parts);
+    buf_clear(&reply->body);
+    buf_clear(&reply->tail);
+    reply_init(reply, 0, NULL);
+}
+
+static void free_blob(void *cls)
+{
+    blob_unref(cls);
+}
+
+static void free_parts(void *cls)
+{
+    struct reply *reply = cls;
+
+    reply_clear(reply);
+    mem_free(reply);
+}
+
+/* The answer with parts: an iovec over the body, the parts and the tail, which live in a
+ * copy of the reply until the answer is sent. */
+static struct MHD_Response *response_of_parts(struct reply *reply)
+{
+    struct reply *kept = mem_alloc(sizeof(*kept));
+    struct MHD_IoVec *iov = mem_alloc((reply->part_count + 2) * sizeof(*iov));
+    struct MHD_Response *response = NULL;
+    unsigned n = 0;
+
+    if (kept && iov) {
+        iov[n++] = (struct MHD_IoVec){ reply->body.data, reply->body.len };
+        for (size_t i = 0; i < reply->part_count; i++)
+            iov[n++] = (struct MHD_IoVec){ reply->parts[i].at, reply->parts[i].len };
+        iov[n++] = (struct MHD_IoVec){ reply->tail.data, reply->tail.len };
+        response = MHD_create_response_from_iovec(iov, n, free_parts, kept);
+    }
+    if (response) {
+        *kept = *reply;
+        reply_init(reply, 0, NULL);
+    } else {
+        mem_free(kept);
+    }
+    mem_free(iov);
+    return response;
+}
+
+static struct MHD_Response *response_of(struct reply *reply)
+{
+    struct blob *blob;
+    struct MHD_Response *response;
+
+    if (reply->body.failed || reply->tail.failed)
+        return NULL;
+    if (reply->part_count)
+        return response_of_parts(reply);
+    if (!reply->body.len)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    blob = buf_take_blob(&reply->body);
+    if (!blob)
+        return NULL;
+    response = MHD_create_response_from_buffer_with_free_callback_cls(
+        blob->len, blob->data, free_blob, blob);
+    if (!response)
+        blob_unref(blob);
+    return response;
+}
+
+static void add_headers(struct request *request, struct MHD_Response *response,
+                        const char *content_type, const struct reply *reply)
+{
+    if (content_type)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                                      content_type);
+    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    for (size_t i = 0; i < reply->header_count; i++)
+        (void)MHD_add_response_header(response, reply->headers[i].name,
+                                      reply->headers[i].value);
+    if (request->http->quiescing)
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+}
+
+/* Queues now, or when the connection has been resumed. */
+static void send_response(struct request *request, struct MHD_Response *response,
+                          int status)
+{
+    bool parked = request->phase == REQUEST_PARKED;
+
+    assert(request->phase != REQUEST_ANSWERED);
+    request->phase = REQUEST_ANSWERED;
+    request->response = response;
+    request->status = status;
+    request->on_gone = NULL;
+    http_unwatch(request);
+    if (parked) {
+        TAILQ_REMOVE(&request->http->parked, request, link);
+        request->http->resumed = true;
+        MHD_resume_connection(request->connection);
+    }
+}
+
+/* What is left to say when memory for the real answer was refused. */
+static struct MHD_Response *response_without_memory(void)
+{
+    static char text[] =
+        "{\"type\":\"/problems/internal-error\",\"title\":\"The server could "
+        "not do it\",\"status\":500,\"detail\":\"out of memory\"}";
+
+    return MHD_create_response_from_buffer(sizeof(text) - 1, text,
+                                           MHD_RESPMEM_PERSISTENT);
+}
+
+void request_reply(struct request *request, struct reply *reply)
+{
+    int status = reply->status;
+    const char *content_type = reply->content_type;
+    struct reply head = *reply; /* the headers outlive the move of the parts */
+    struct MHD_Response *response = response_of(reply);
+
+    if (!response) {
+        log_error("no memory for an answer", "status=%d", status);
+        response = response_without_memory();
+        status = 500;
+        content_type = "application/problem+json";
+        head.header_count = 0;
+    }
+    if (response)
+        add_headers(request, response, content_type, &head);
+    reply_clear(reply);
+    send_response(request, response, status);
+}
+
+struct stream {
+    struct request *request;
+    stream_pull *pull;
+    void (*on_free)(void *data);
+    void *data;
+};
+
+static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
+{
+    struct stream *stream = cls;
+    ptrdiff_t n = stream->pull(stream->data, out, cap);
+
+    (void)pos;
+    if (n == STREAM_END)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == STREAM_WAIT) {
+        stream->request->stream_waits = true;
+        MHD_suspend_connection(stream->request->connection);
+        return 0;
+    }
+    return n;
+}
+
+static void stream_free(void *cls)
+{
+    struct stream *stream = cls;
+
+    stream->on_free(stream->data);
+    mem_free(stream);
+}
+
+void request_stream(struct request *request, struct reply *head, stream_pull *pull,
+                    void (*on_free)(void *data), void *data)
+{
+    struct stream *stream = mem_alloc(sizeof(*stream));
+    struct MHD_Response *response = NULL;
+    int status = head->status;
+
+    if (stream) {
+        *stream = (struct stream){ request, pull, on_free, data };
+        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+                                                     stream_read, stream, stream_free);
+    }
+    if (response) {
+        request->streaming = true;
+        add_headers(request, response, head->content_type, head);
+    } else {
+        mem_free(stream);
+        on_free(data);
+        response = response_without_memory();
+        status = 500;
+    }
+    reply_clear(head);
+    send_response(request, response, status);
+}
+
+void request_wake(struct request *request)
+{
+    if (!request->stream_waits)
+        return;
+    request->stream_waits = false;
+    request->http->resumed = true;
+    MHD_resume_connection(request->connection);
+}
+
+void http_refuse(struct request *request, enum problem problem, const char *detail)
+{
+    struct reply reply;
+
+    reply_init(&reply, problem_infos[problem].status, "application/problem+json");
+    reply_header(&reply, "Connection", "close");
+    problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
+    buf_add_char(&reply.body, '}');
+    request_reply(request, &reply);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests as the library hands them over, in pieces, and what handlers may ask of them.
+ *
+ * The library calls once when the headers are in, then for each piece of the body, then
+ * once with no bytes when the body is complete. A response queued in the first call
+ * refuses the body and closes the connection; in between none can be queued.
+ */
+#include "server/http_private.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define BODY_FIRST_RESERVE                                                               \
+    (1u << 20) /* bytes reserved on the word of Content-Length alone */
+/* Bytes over the limit that are read and thrown away, so that a client that does not
+ * announce its length still gets to read the answer. */
+#define BODY_OVERRUN_MAX (1u << 20)
+
+const char *const http_method_names[HTTP_METHOD_COUNT] = {
+    [HTTP_GET] = "GET",
+    [HTTP_POST] = "POST",
+    [HTTP_DELETE] = "DELETE",
+    [HTTP_OPTIONS] = "OPTIONS",
+};
+
+/* ---- the request ------------------------------------------------------------------- */
+
+enum http_method request_method(const struct request *request)
+{
+    return request->method;
+}
+
+struct text request_path(const struct request *request)
+{
+    return (struct text){ request->path, request->path_len };
+}
+
+const char *request_header(const struct request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+struct blob *request_body(const struct request *request)
+{
+    return request->body;
+}
+
+struct query_each {
+    bool (*each)(void *data, const char *name, const char *value);
+    void *data;
+};
+
+static enum MHD_Result query_value(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    const struct query_each *query = cls;
+
+    (void)kind;
+    return query->each(query->data, name ? name : "", value ? value : "") ? MHD_YES
+                                                                          : MHD_NO;
+}
+
+void request_query(const struct request *request,
+                   bool (*each)(void *data, const char *name, const char *value),
+                   void *data)
+{
+    struct query_each query = { each, data };
+
+    MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, query_value,
+                              &query);
+}
+
+void *request_data(const struct request *request)
+{
+    return request->data;
+}
+
+void request_set_data(struct request *request, void *data, void (*on_free)(void *data))
+{
+    request->data = data;
+    request->on_data_free = on_free;
+}
+
+void request_park(struct request *request, void (*on_gone)(void *data), void *data)
+{
+    request->on_gone = on_gone;
+    request->gone_data = data;
+}
+
+/* ---- clients that leave while their request is parked ------------------------------ */
+
+void http_unwatch(struct request *request)
+{
+    if (request->watched_fd < 0)
+        return;
+    (void)epoll_ctl(request->http->watch_fd, EPOLL_CTL_DEL, request->watched_fd, NULL);
+    request->watched_fd = -1;
+}
+
+void request_watch(struct request *request, void (*on_left)(void *data), void *data)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct epoll_event event = { .events =
+                                     EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLONESHOT,
+                                 .data.ptr = request };
+
+    request->on_left = on_left;
+    request->left_data = data;
+    if (info &&
+        epoll_ctl(request->http->watch_fd, EPOLL_CTL_ADD, info->connect_fd, &event) == 0)
+        request->watched_fd = info->connect_fd;
+    else
+        log_warn("cannot watch a client, it will not be noticed if it leaves", "error=%s",
+                 strerror(errno));
+}
+
+void http_on_watch(struct http *http)
+{
+    struct epoll_event event;
+
+    /* One at a time: the callback may answer, and so free, other requests of the same
+     * batch. */
+    while (epoll_wait(http->watch_fd, &event, 1, 0) == 1) {
+        struct request *request = event.data.ptr;
+
+        http_unwatch(request);
+        if (request->phase == REQUEST_PARKED && request->on_left)
+            request->on_left(request->left_data);
+    }
+}
+
+/* ---- from libmicrohttpd ------------------------------------------------------------ */
+
+/* The first thing that is known of a request: its target, not decoded. What is returned
+ * here is the con_cls of the later calls. */
+void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
+{
+    struct request *request = mem_alloc(sizeof(*request));
+
+    if (!request)
+        return NULL; /* http_on_access closes the connection */
+    memset(request, 0, offsetof(struct request, uri));
+    request->path_len = 0;
+    memset(&request->body, 0, sizeof(*request) - offsetof(struct request, body));
+    request->http = cls;
+    request->connection = connection;
+    request->watched_fd = -1;
+    (void)strncpy(request->uri, uri, sizeof(request->uri) - 1);
+    request->uri[sizeof(request->uri) - 1] = '\0';
+    return request;
+}
+
+void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
+                       enum MHD_RequestTerminationCode code)
+{
+    struct request *request = *con_cls;
+
+    (void)cls;
+    (void)connection;
+    (void)code;
+    *con_cls = NULL;
+    if (!request)
+        return;
+    http_unwatch(request);
+    if (request->phase == REQUEST_PARKED)
+        TAILQ_REMOVE(&request->http->parked, request, link);
+    if (request->on_gone)
+        request->on_gone(request->gone_data);
+    if (request->on_data_free)
+        request->on_data_free(request->data);
+    if (request->response)
+        MHD_destroy_response(request->response);
+    blob_unref(request->body);
+    buf_clear(&request->upload);
+    mem_free(request);
+}
+
+static enum problem method_of(const char *name, enum http_method *ret_method)
+{
+    if (strcmp(name, "HEAD") == 0) {
+        *ret_method = HTTP_GET;
+        return PROBLEM_COUNT;
+    }
+    for (enum http_method i = 0; i < HTTP_METHOD_COUNT; i++)
+        if (strcmp(name, http_method_names[i]) == 0) {
+            *ret_method = i;
+            return PROBLEM_COUNT;
+        }
+    if (strcmp(name, "PUT") == 0 || strcmp(name, "PATCH") == 0 ||
+        strcmp(name, "TRACE") == 0 || strcmp(name, "CONNECT") == 0)
+        return PROBLEM_METHOD_NOT_ALLOWED;
+    return PROBLEM_NOT_IMPLEMENTED;
+}
+
+struct header_walk {
+    struct gate_headers state;
+    enum problem problem;
+    struct error_text *err;
+};
+
+static enum MHD_Result each_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    struct header_walk *walk = cls;
+
+    (void)kind;
+    walk->problem = gate_header(&walk->state, name, value ? value : "", walk->err);
+    return walk->problem == PROBLEM_COUNT ? MHD_YES : MHD_NO;
+}
+
+static enum problem check_headers(struct request *request, struct error_text *err)
+{
+    struct header_walk walk = { .problem = PROBLEM_COUNT, .err = err };
+
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, each_header, &walk);
+    return walk.problem;
+}
+
+/* The headers are in. Refuses, or makes room for the body. */
+static void on_headers(struct request *request, const char *method, const char *version)
+{
+    struct error_text err = { "" };
+    int64_t length = -1;
+    enum problem problem = gate_version(version, &err);
+
+    if (problem == PROBLEM_COUNT)
+        problem = gate_uri(request->uri, request->path, &request->path_len, &err);
+    if (problem == PROBLEM_COUNT) {
+        problem = method_of(method, &request->method);
+        if (problem != PROBLEM_COUNT)
+            (void)error_set(&err, ST_INVALID, "%.32s does not work here", method);
+    }
+    if (problem == PROBLEM_COUNT)
+        problem = check_headers(request, &err);
+    if (problem == PROBLEM_COUNT)
+        problem = gate_body(request_header(request, "Transfer-Encoding"),
+                            request_header(request, "Content-Length"),
+                            request_header(request, "Expect"),
+                            request_header(request, "Content-Encoding"), version,
+                            request->http->options.max_body_bytes, &length, &err);
+    if (problem != PROBLEM_COUNT) {
+        http_refuse(request, problem, err.text);
+        return;
+    }
+    request->phase = REQUEST_BODY;
+    if (length > 0)
+        (void)buf_reserve(
+            &request->upload,
+            (size_t)(length < BODY_FIRST_RESERVE ? length : BODY_FIRST_RESERVE));
+}
+
+static enum MHD_Result on_body(struct request *request, const char *bytes, size_t *len)
+{
+    uint64_t max = request->http->options.max_body_bytes;
+
+    if (request->overrun || request->upload.len + *len > max) {
+        request->overrun += *len;
+        if (request->overrun > BODY_OVERRUN_MAX)
+            return MHD_NO;
+    } else {
+        buf_add(&request->upload, bytes, *len);
+    }
+    *len = 0;
+    return MHD_YES;
+}
+
+static void on_complete(struct request *request)
+{
+    request->phase = REQUEST_HANDLED;
+    if (request->overrun) {
+        http_refuse(request, PROBLEM_BODY_TOO_LARGE,
+                    "the body is over the limit (max_body_bytes)");
+        return;
+    }
+    request->body =
+        request->upload.len ? buf_take_blob(&request->upload) : blob_new("", 0);
+    if (!request->body) {
+        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the body");
+        return;
+    }
+    if (request->http->closing) {
+        http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
+        return;
+    }
+    request->http->on_request(request->http->data, request);
+    if (request->phase == REQUEST_HANDLED) {
+        request->phase = REQUEST_PARKED;
+        TAILQ_INSERT_TAIL(&request->http->parked, request, link);
+        MHD_suspend_connection(request->connection);
+    }
+}
+
+static enum MHD_Result queue_answer(struct request *request)
+{
+    enum MHD_Result result;
+
+    if (!request->response)
+        return MHD_NO; /* no memory even for the shortest answer */
+    result = MHD_queue_response(request->connection, (unsigned)request->status,
+                                request->response);
+    MHD_destroy_response(request->response);
+    request->response = NULL;
+    return result;
+}
+
+enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
+                               const char *url, const char *method, const char *version,
+                               const char *bytes, size_t *len, void **con_cls)
+{
+    struct request *request = *con_cls;
+
+    (void)cls;
+    (void)connection;
+    (void)url;
+    if (!request)
+        return MHD_NO;
+    if (request->phase == REQUEST_HEADERS)
+        on_headers(request, method, version);
+    else if (request->phase == REQUEST_BODY && *len)
+        return on_body(request, bytes, len);
+    else if (request->phase == REQUEST_BODY)
+        on_complete(request);
+    return request->phase == REQUEST_ANSWERED ? queue_answer(request) : MHD_YES;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job - what a client submitted, how far it is, and which items are still to do. Pure: no
+ * clock, no descriptor, no thread of its own.
+ *
+ * Three parts with three owners:
+ *
+ *     job_spec    what was asked for. Never changes, and is shared by counting
+ *                 references: the loop, the store and answers read it side by side.
+ *     job_status  how far it is: a plain struct that is copied to whoever needs it.
+ *     job         the live job in the loop: spec, status, and what its items do.
+ *
+ * States and their moves are drawn in schema/README.md; job_set_state is the only
+ * function that changes one. Items have no records of their own: the outcomes of
+ * consecutive items are kept together (struct outcome), and what is still to do is a list
+ * of ranges. Only items that failed or crashed before have a record (struct job_trouble).
+ */
+#ifndef SERVER_JOB_H
+#define SERVER_JOB_H
+
+#include "common/blob.h"
+#include "common/buf.h"
+#include "common/status.h"
+#include "common/uuid.h"
+#include "server/json_slice.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+/* ---- what was asked for ------------------------------------------------------------ */
+
+enum job_method {
+    JOB_APPLY,
+    JOB_MAP,
+    JOB_STARMAP,
+    JOB_IMAP,
+    JOB_IMAP_UNORDERED,
+    JOB_METHOD_COUNT
+};
+extern const char *const job_method_names[JOB_METHOD_COUNT]; /* "apply", ... */
+
+enum durability {
+    DURABILITY_DURABLE, /* acknowledged after a synced commit */
+    DURABILITY_RELAXED, /* recorded behind the answer */
+    DURABILITY_MEMORY,  /* never stored */
+    DURABILITY_COUNT
+};
+extern const char *const durability_names[DURABILITY_COUNT];
+
+#define JOB_PRIORITY_MIN   (-100)
+#define JOB_PRIORITY_MAX   100
+#define JOB_CHUNKSIZE_AUTO 0 /* chosen from the measured cost of an item */
+
+struct job_backoff {
+    int64_t initial_ms, max_ms;
+    double factor;
+    bool jitter;
+};
+
+struct job_spec {
+    atomic_uint refs;
+    struct uuid id;
+    enum job_method method;
+    enum durability durability;
+    const char
+        *task; /* this and the texts below are in the same allocation or in `body` */
+    const char *pool;
+    int priority;
+    uint64_t item_count;   /* 1 for apply */
+    uint64_t chunksize;    /* JOB_CHUNKSIZE_AUTO or what was asked for */
+    int64_t created_at_ms; /* wall time, as all *_at_ms */
+    int64_t start_at_ms;   /* 0: at once */
+    int64_t expires_at_ms; /* 0: never; not started by then = expired */
+    int64_t time_limit_ms; /* per item; 0: none */
+    int64_t result_ttl_ms;
+    uint32_t retries;       /* extra attempts after a task's error */
+    uint32_t crash_retries; /* extra attempts after a worker's death */
+    struct job_backoff backoff;
+    bool return_exceptions;
+    bool stop_on_error;
+    bool cancel_on_disconnect;
+    const char *tags;            /* JSON array text, or NULL for [] */
+    const char *metadata;        /* JSON object text, or NULL for {} */
+    const char *idempotency_key; /* or NULL */
+    uint64_t request_hash;       /* of the request that carried the key */
+    struct blob *body;           /* holds the two texts below */
+    struct text input;  /* JSON array: the items; for apply the positional arguments */
+    struct text kwargs; /* JSON object, or empty */
+    struct slice_index *index; /* of input; NULL for apply and when finished */
+};
+
+/* A spec with one reference, filled from `from` by copying; strings are copied, `body`
+ * gets another reference, `index` is taken over (also on failure). NULL without memory.
+ */
+struct job_spec *job_spec_new(const struct job_spec *from);
+struct job_spec *job_spec_ref(struct job_spec *spec);
+void job_spec_unref(struct job_spec *spec); /* NULL is fine; any thread */
+
+/* ---- how far it is ----------------------------------------------------------------- */
+
+enum job_state {
+    JOB_SCHEDULED, /* waits for its time */
+    JOB_QUEUED,
+    JOB_RUNNING,
+    JOB_SUCCEEDED, /* the first of the four states that are final */
+    JOB_FAILED,
+    JOB_CANCELLED,
+    JOB_EXPIRED,
+    JOB_STATE_COUNT
+};
+extern const char *const job_state_names[JOB_STATE_COUNT];
+bool job_state_final(enum job_state state);
+
+struct job_status {
+    enum job_state state;
+    uint64_t completed; /* items with a result */
+    uint64_t failed;    /* items with an error */
+    uint32_t
+        attempt; /* largest number of the attempts at one item so far, 1 once started */
+    int64_t started_at_ms, finished_at_ms; /* 0: not yet */
+    struct blob
+        *error; /* problem object as JSON text, or NULL; a status owns one reference */
+};
+/* A copy that owns its reference; and its end. */
+struct job_status job_status_copy(const struct job_status *status);
+void job_status_clear(struct job_status *status);
+
+/* The outcomes of consecutive items. */
+struct outcome {
+    uint64_t first;
+    uint64_t count; /* 1 for an error */
+    bool is_error;
+    bool shown; /* clients may see it: it is stored, or need not be */
+    struct blob
+        *text; /* results separated by commas; or one problem object. One reference. */
+};
+
+/* ---- the live job ------------------------------------------------------------------ */
+
+/* Items [first, first + count). */
+struct job_range {
+    uint64_t first, count;
+};
+
+/* An item that has failed or crashed before, and has attempts left. */
+struct job_trouble {
+    uint64_t item;
+    uint32_t errors;      /* attempts that ended in a task's error */
+    uint32_t crashes;     /* attempts that a worker died in */
+    uint64_t retry_at_ns; /* CLOCK_MONOTONIC; not to be handed out before */
+    bool waiting; /* to be handed out again, as a chunk of its own: in job->waiting */
+    TAILQ_ENTRY(job_trouble) link;
+    UT_hash_handle hh; /* by item */
+};
+TAILQ_HEAD(job_trouble_list, job_trouble);
+
+struct job {
+    struct job_spec *spec;
+    struct job_status status;
+
+    uint64_t next_item;         /* items from here on were never handed out */
+    struct job_range *returned; /* handed out and come back without blame; a stack */
+    size_t returned_count, returned_cap;
+    struct job_trouble *troubles;    /* hash by item */
+    struct job_trouble_list waiting; /* ordered by retry_at_ns */
+    size_t waiting_count;
+    uint64_t in_flight; /* items at workers */
+
+    struct outcome
+        *outcomes; /* ordered by first; kept until the job is dropped from memory */
+    size_t outcome_count, outcome_cap;
+    uint64_t lowest_failed; /* index, UINT64_MAX for none: its error is the job's */
+    enum job_state
+        end; /* what it will be when nothing is in flight; JOB_STATE_COUNT: open */
+
+    TAILQ_ENTRY(job) queue_link; /* server/queue */
+    bool queued;                 /* is in a queue */
+    void *owner; /* server/dispatch keeps its own record of the job here */
+};
+
+/* Fresh job: takes the reference to spec. now_ms is wall time: SCHEDULED if start_at_ms
+ * is later, else QUEUED. */
+void job_init(struct job *job, struct job_spec *spec, int64_t now_ms);
+/* A job that was stored: as it was, with what has no outcome yet left to do. Takes spec,
+ * the content of status and of the outcomes, and the array; they are freed on failure
+ * too. A job that was running is QUEUED again. */
+NODISCARD enum status job_restore(struct job *job, struct job_spec *spec,
+                                  const struct job_status *status,
+                                  struct outcome *outcomes, size_t outcome_count);
+void job_clear(struct job *job);
+
+/* The one mover. Asserts that the move is legal. */
+void job_set_state(struct job *job, enum job_state state, int64_t now_ms);
+
+/* The next range to hand over, at most `want` items (>= 1): items that came back first,
+ * then items whose retry time has come (alone), then new ones. false: nothing now;
+ * *ret_retry_at_ns is then when the next retry is due, or 0. The range counts as in
+ * flight from here on. */
+bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
+              struct job_range *ret_range, uint64_t *ret_retry_at_ns);
+/* Items that were never handed out or may be handed out now. */
+uint64_t job_todo(const struct job *job);
+/* Attempt number (1..) that a run of this item will be. */
+uint32_t job_item_attempt(const struct job *job, uint64_t item);
+
+/* Outcomes that belong to the job. Each takes the items out of flight. */
+/* Results of items [first, first + count); takes the reference to text. */
+NODISCARD enum status job_add_results(struct job *job, uint64_t first, uint64_t count,
+                                      struct blob *text);
+/* What is to become of an item that failed or whose worker died. */
+enum job_verdict { JOB_ITEM_FAILED, JOB_ITEM_RETRIES };
+/* is_crash chooses the budget. For JOB_ITEM_RETRIES the item will be taken again, for a
+ * task's error after the back-off (random in 0..1 is the jitter). For JOB_ITEM_FAILED the
+ * caller adds the error with job_add_error. */
+NODISCARD enum status job_item_trouble(struct job *job, uint64_t item, bool is_crash,
+                                       uint64_t now_ns, double random,
+                                       enum job_verdict *ret_verdict);
+/* Takes the reference to problem. */
+NODISCARD enum status job_add_error(struct job *job, uint64_t item, struct blob *problem);
+/* The outcome that starts with this item, or NULL. */
+struct outcome *job_outcome(const struct job *job, uint64_t first);
+/* A range came back without blame. */
+NODISCARD enum status job_return(struct job *job, struct job_range range);
+
+/* No new item starts from here on; the job ends as `state` when nothing is in flight. */
+void job_stop(struct job *job, enum job_state state);
+/* Whether nothing is left to do or in flight, and which final state that makes. */
+bool job_is_over(const struct job *job, enum job_state *ret_state);
+/* The status that the job will have when it has ended as `state`: with its error, if it
+ * has one. For the store, which has to know before the job is shown as ended. The caller
+ * owns it. */
+struct job_status job_end_status(const struct job *job, enum job_state state,
+                                 int64_t now_ms);
+
+#endif

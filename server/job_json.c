@@ -1,0 +1,710 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/job_json.h"
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "workers/registry.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define RETRIES_MAX       100
+#define SECONDS_MAX       31536000.0 /* a year: the longest delay, time limit, ... */
+#define TAGS_MAX          32
+#define TAG_LEN_MAX       64
+#define METADATA_MAX      4096
+#define RESULT_TTL_MS     86400000
+#define NAME_MAX_LEN      64
+#define CRASH_RETRIES     2
+#define CHUNKSIZE_CPYTHON UINT64_MAX /* replaced when the number of items is known */
+
+struct parse {
+    const struct job_intake *intake;
+    const struct job_rules *rules;
+    struct job_spec spec; /* the draft; texts point to the strings below */
+    struct job_refusal *refusal;
+    char task[NAME_MAX_LEN + 1], pool[NAME_MAX_LEN + 1];
+    char *tags, *metadata;
+    bool no_memory;
+};
+
+/* ---- refusing ---------------------------------------------------------------------- */
+
+void job_refusal_clear(struct job_refusal *refusal)
+{
+    buf_clear(&refusal->errors);
+}
+
+/* JSON Pointer (RFC 6901) of a member, or of an element of it (element >= 0). */
+static void add_pointer(struct buf *out, struct text member, int64_t element)
+{
+    struct buf pointer = BUF_INIT;
+
+    buf_add_str(&pointer, "#/");
+    for (size_t i = 0; i < member.len; i++) {
+        if (member.at[i] == '~')
+            buf_add_str(&pointer, "~0");
+        else if (member.at[i] == '/')
+            buf_add_str(&pointer, "~1");
+        else
+            buf_add_char(&pointer, member.at[i]);
+    }
+    if (element >= 0)
+        buf_addf(&pointer, "/%lld", (long long)element);
+    buf_add_json_string(out, buf_text(&pointer));
+    buf_clear(&pointer);
+}
+
+/* Notes what is wrong with a member; the first one is also the problem's detail. `what`
+ * follows the member's name: "is not a string". */
+static void wrong_element(struct parse *parse, struct text member, int64_t element,
+                          enum problem problem, const char *what)
+{
+    struct job_refusal *refusal = parse->refusal;
+    struct buf *errors = &refusal->errors;
+
+    if (!refusal->error_count) {
+        refusal->problem = problem;
+        (void)snprintf(refusal->detail, sizeof(refusal->detail), "%.*s %s",
+                       (int)(member.len < 80 ? member.len : 80), member.at, what);
+    } else {
+        refusal->problem = PROBLEM_VALIDATION_FAILED;
+        buf_add_char(errors, ',');
+    }
+    refusal->error_count++;
+    buf_add_str(errors, "{\"pointer\":");
+    add_pointer(errors, member, element);
+    buf_add_str(errors, ",\"detail\":");
+    buf_add_json_string(errors, (struct text){ what, strlen(what) });
+    buf_add_char(errors, '}');
+}
+
+static void wrong(struct parse *parse, struct text member, enum problem problem,
+                  const char *what)
+{
+    wrong_element(parse, member, -1, problem, what);
+}
+
+static void invalid(struct parse *parse, const struct slice_member *member,
+                    const char *what)
+{
+    wrong(parse, member->name, PROBLEM_VALIDATION_FAILED, what);
+}
+
+/* ---- members ----------------------------------------------------------------------- */
+
+typedef void member_reader(struct parse *parse, const struct slice_member *member,
+                           json_t *value);
+
+/* Seconds as a number up to SECONDS_MAX, from 0 or, if not `zero_is_fine`, above it;
+ * false if not. */
+static bool read_seconds(struct parse *parse, const struct slice_member *member,
+                         json_t *value, bool zero_is_fine, int64_t *ret_ms)
+{
+    double seconds = json_number_value(value);
+
+    if (!json_is_number(value) || seconds < 0 || (seconds == 0 && !zero_is_fine) ||
+        seconds > SECONDS_MAX) {
+        invalid(parse, member,
+                zero_is_fine ? "is not a number of seconds from 0 to 31536000"
+                             : "is not a number of seconds above 0 and up to 31536000");
+        return false;
+    }
+    *ret_ms = (int64_t)ceil(seconds * 1000);
+    return true;
+}
+
+static void read_bool(struct parse *parse, const struct slice_member *member,
+                      json_t *value, bool *ret_bool)
+{
+    if (json_is_boolean(value))
+        *ret_bool = json_boolean_value(value);
+    else
+        invalid(parse, member, "is not true or false");
+}
+
+/* One of two words; the second sets the flag. */
+static void read_choice(struct parse *parse, const struct slice_member *member,
+                        json_t *value, const char *no, const char *yes, const char *what,
+                        bool *ret_bool)
+{
+    const char *word = json_string_value(value);
+
+    if (word && strcmp(word, yes) == 0)
+        *ret_bool = true;
+    else if (word && strcmp(word, no) == 0)
+        *ret_bool = false;
+    else
+        invalid(parse, member, what);
+}
+
+static bool name_valid(const char *name, size_t len)
+{
+    if (!len || len > NAME_MAX_LEN || name[0] < 'a' || name[0] > 'z')
+        return false;
+    for (size_t i = 1; i < len; i++)
+        if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') ||
+              strchr("_.:-", name[i])))
+            return false;
+    return true;
+}
+
+static void read_name(struct parse *parse, const struct slice_member *member,
+                      json_t *value, char ret_name[NAME_MAX_LEN + 1])
+{
+    const char *name = json_string_value(value);
+
+    if (!name || !name_valid(name, json_string_length(value)))
+        invalid(parse, member,
+                "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -");
+    else
+        memcpy(ret_name, name, json_string_length(value) + 1);
+}
+
+static void read_task(struct parse *parse, const struct slice_member *member,
+                      json_t *value)
+{
+    read_name(parse, member, value, parse->task);
+}
+
+static void read_pool(struct parse *parse, const struct slice_member *member,
+                      json_t *value)
+{
+    parse->pool[0] = '\0';
+    read_name(parse, member, value, parse->pool);
+}
+
+static void read_array(struct parse *parse, const struct slice_member *member,
+                       json_t *value)
+{
+    (void)value;
+    if (member->kind == SLICE_ARRAY)
+        parse->spec.input = member->value;
+    else
+        invalid(parse, member, "is not an array");
+}
+
+static void read_kwargs(struct parse *parse, const struct slice_member *member,
+                        json_t *value)
+{
+    (void)value;
+    if (member->kind == SLICE_OBJECT)
+        parse->spec.kwargs = member->value;
+    else
+        invalid(parse, member, "is not an object");
+}
+
+static void read_chunksize(struct parse *parse, const struct slice_member *member,
+                           json_t *value)
+{
+    const char *word = json_string_value(value);
+
+    if (json_is_integer(value) && json_integer_value(value) >= 1)
+        parse->spec.chunksize = (uint64_t)json_integer_value(value);
+    else if (word && strcmp(word, "cpython") == 0)
+        parse->spec.chunksize = CHUNKSIZE_CPYTHON;
+    else
+        invalid(parse, member, "is not a whole number from 1, or \"cpython\"");
+}
+
+static void read_priority(struct parse *parse, const struct slice_member *member,
+                          json_t *value)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (json_is_integer(value) && n >= JOB_PRIORITY_MIN && n <= JOB_PRIORITY_MAX)
+        parse->spec.priority = (int)n;
+    else
+        invalid(parse, member, "is not a whole number from -100 to 100");
+}
+
+static void read_delay(struct parse *parse, const struct slice_member *member,
+                       json_t *value)
+{
+    int64_t delay_ms = 0;
+
+    if (!parse->intake->async) {
+        invalid(parse, member, "is only for the _async calls");
+    } else if (read_seconds(parse, member, value, true, &delay_ms)) {
+        parse->spec.start_at_ms = parse->intake->now_ms + delay_ms;
+    }
+}
+
+static void read_eta(struct parse *parse, const struct slice_member *member,
+                     json_t *value)
+{
+    int64_t latest_ms = parse->intake->now_ms + (int64_t)SECONDS_MAX * 1000;
+
+    if (!parse->intake->async)
+        invalid(parse, member, "is only for the _async calls");
+    else if (!json_is_string(value) ||
+             clock_parse(json_string_value(value), json_string_length(value),
+                         &parse->spec.start_at_ms) != ST_OK)
+        invalid(parse, member,
+                "is not a time in RFC 3339, like \"2026-01-02T03:04:05Z\"");
+    else if (parse->spec.start_at_ms > latest_ms)
+        invalid(parse, member, "is more than a year away");
+}
+
+static void read_expires_in(struct parse *parse, const struct slice_member *member,
+                            json_t *value)
+{
+    int64_t ms = 0;
+
+    if (read_seconds(parse, member, value, false, &ms))
+        parse->spec.expires_at_ms = parse->intake->now_ms + ms;
+}
+
+static void read_time_limit(struct parse *parse, const struct slice_member *member,
+                            json_t *value)
+{
+    (void)read_seconds(parse, member, value, false, &parse->spec.time_limit_ms);
+}
+
+static void read_count(struct parse *parse, const struct slice_member *member,
+                       json_t *value, uint32_t *ret_count)
+{
+    if (json_is_integer(value) && json_integer_value(value) >= 0 &&
+        json_integer_value(value) <= RETRIES_MAX)
+        *ret_count = (uint32_t)json_integer_value(value);
+    else
+        invalid(parse, member, "is not a whole number from 0 to 100");
+}
+
+static void read_retries(struct parse *parse, const struct slice_member *member,
+                         json_t *value)
+{
+    read_count(parse, member, value, &parse->spec.retries);
+}
+
+static void read_crash_retries(struct parse *parse, const struct slice_member *member,
+                               json_t *value)
+{
+    read_count(parse, member, value, &parse->spec.crash_retries);
+}
+
+static void read_retry_backoff(struct parse *parse, const struct slice_member *member,
+                               json_t *value)
+{
+    struct job_backoff *backoff = &parse->spec.backoff;
+    const char *name;
+    json_t *part;
+
+    if (!json_is_object(value)) {
+        invalid(parse, member, "is not an object");
+        return;
+    }
+    json_object_foreach(value, name, part)
+    {
+        double number = json_number_value(part);
+        bool is_number = json_is_number(part) && number >= 0 && number <= SECONDS_MAX;
+
+        if (strcmp(name, "initial") == 0 && is_number)
+            backoff->initial_ms = (int64_t)ceil(number * 1000);
+        else if (strcmp(name, "max") == 0 && is_number)
+            backoff->max_ms = (int64_t)ceil(number * 1000);
+        else if (strcmp(name, "factor") == 0 && is_number && number >= 1 &&
+                 number <= 1000)
+            backoff->factor = number;
+        else if (strcmp(name, "jitter") == 0 && json_is_boolean(part))
+            backoff->jitter = json_boolean_value(part);
+        else
+            invalid(
+                parse, member,
+                "may have initial and max (seconds), factor (1 to 1000) and jitter (true "
+                "or false)");
+    }
+}
+
+static void read_return_exceptions(struct parse *parse, const struct slice_member *member,
+                                   json_t *value)
+{
+    read_bool(parse, member, value, &parse->spec.return_exceptions);
+}
+
+static void read_on_error(struct parse *parse, const struct slice_member *member,
+                          json_t *value)
+{
+    read_choice(parse, member, value, "continue", "stop",
+                "is not \"continue\" or \"stop\"", &parse->spec.stop_on_error);
+}
+
+static void read_on_disconnect(struct parse *parse, const struct slice_member *member,
+                               json_t *value)
+{
+    read_choice(parse, member, value, "continue", "cancel",
+                "is not \"continue\" or \"cancel\"", &parse->spec.cancel_on_disconnect);
+}
+
+static void read_durability(struct parse *parse, const struct slice_member *member,
+                            json_t *value)
+{
+    const char *word = json_string_value(value);
+
+    for (enum durability i = 0; word && i < DURABILITY_COUNT; i++)
+        if (strcmp(word, durability_names[i]) == 0) {
+            parse->spec.durability = i;
+            return;
+        }
+    invalid(parse, member, "is not \"durable\", \"relaxed\" or \"memory\"");
+}
+
+static void read_callback(struct parse *parse, const struct slice_member *member,
+                          json_t *value)
+{
+    invalid(parse, member,
+            json_is_string(value) ? "names a host that is not allowed"
+                                  : "is not a string");
+}
+
+static void read_tags(struct parse *parse, const struct slice_member *member,
+                      json_t *value)
+{
+    size_t i;
+    json_t *tag;
+
+    if (!json_is_array(value) || json_array_size(value) > TAGS_MAX) {
+        invalid(parse, member, "is not an array of at most 32 strings");
+        return;
+    }
+    json_array_foreach(value, i, tag)
+    {
+        size_t len = json_string_length(tag);
+
+        if (!json_is_string(tag) || !len || len > TAG_LEN_MAX) {
+            invalid(parse, member, "has a member that is not a string of 1 to 64 bytes");
+            return;
+        }
+    }
+    if (!i)
+        return;
+    parse->tags = json_dumps(value, JSON_COMPACT);
+    parse->no_memory |= !parse->tags;
+}
+
+static void read_metadata(struct parse *parse, const struct slice_member *member,
+                          json_t *value)
+{
+    (void)value;
+    if (member->kind != SLICE_OBJECT) {
+        invalid(parse, member, "is not an object");
+    } else if (member->value.len > METADATA_MAX) {
+        invalid(parse, member, "has more than 4096 bytes");
+    } else {
+        parse->metadata = mem_strndup(member->value.at, member->value.len);
+        parse->no_memory |= !parse->metadata;
+    }
+}
+
+static void read_result_ttl(struct parse *parse, const struct slice_member *member,
+                            json_t *value)
+{
+    (void)read_seconds(parse, member, value, true, &parse->spec.result_ttl_ms);
+}
+
+enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP };
+
+static const struct member_rule {
+    const char *name;
+    enum member_use use;
+    bool sliced; /* the reader wants no tree */
+    member_reader *read;
+} member_rules[] = {
+    { "task", FOR_ALL, false, read_task },
+    { "args", FOR_APPLY, true, read_array },
+    { "items", FOR_MAP, true, read_array },
+    { "kwargs", FOR_ALL, true, read_kwargs },
+    { "chunksize", FOR_MAP, false, read_chunksize },
+    { "pool", FOR_ALL, false, read_pool },
+    { "priority", FOR_ALL, false, read_priority },
+    { "delay", FOR_ALL, false, read_delay },
+    { "eta", FOR_ALL, false, read_eta },
+    { "expires_in", FOR_ALL, false, read_expires_in },
+    { "time_limit", FOR_ALL, false, read_time_limit },
+    { "retries", FOR_ALL, false, read_retries },
+    { "retry_backoff", FOR_ALL, false, read_retry_backoff },
+    { "crash_retries", FOR_ALL, false, read_crash_retries },
+    { "return_exceptions", FOR_MAP, false, read_return_exceptions },
+    { "on_error", FOR_MAP, false, read_on_error },
+    { "on_disconnect", FOR_ALL, false, read_on_disconnect },
+    { "durability", FOR_ALL, false, read_durability },
+    { "callback", FOR_ALL, false, read_callback },
+    { "error_callback", FOR_ALL, false, read_callback },
+    { "tags", FOR_ALL, false, read_tags },
+    { "metadata", FOR_ALL, true, read_metadata },
+    { "result_ttl", FOR_ALL, false, read_result_ttl },
+};
+
+static const struct member_rule *find_rule(struct text name)
+{
+    for (size_t i = 0; i < sizeof(member_rules) / sizeof(*member_rules); i++)
+        if (text_equals(name, member_rules[i].name))
+            return &member_rules[i];
+    return NULL;
+}
+
+static void read_member(struct parse *parse, const struct slice_member *member)
+{
+    const struct member_rule *rule = find_rule(member->name);
+    json_t *value = NULL;
+
+    if (!rule) {
+        if (!parse->intake->lenient)
+            invalid(parse, member, "is not a member that is known here");
+        return;
+    }
+    if (rule->use != FOR_ALL &&
+        (rule->use == FOR_APPLY) != (parse->intake->method == JOB_APPLY)) {
+        invalid(parse, member,
+                rule->use == FOR_APPLY ? "is only for apply"
+                                       : "is only for the map family");
+        return;
+    }
+    if (!rule->sliced) {
+        value = json_loadb(member->value.at, member->value.len,
+                           JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+        if (!value) {
+            invalid(parse, member, "is out of range");
+            return;
+        }
+    }
+    rule->read(parse, member, value);
+    json_decref(value);
+}
+
+/* ---- the whole ----- */
+
+static void check_starmap_items(struct parse *parse)
+{
+    struct text rest = slice_inside(parse->spec.input), item;
+    uint64_t i = 0;
+
+    for (; slice_next(&rest, &item); i++) {
+        if (item.at[0] == '[')
+            continue;
+        wrong_element(parse, TEXT("items"), (int64_t)i, PROBLEM_VALIDATION_FAILED,
+                      "has an item that is not an array of arguments");
+        return;
+    }
+}
+
+/* CPython's own rule: Pool._map_async. */
+static uint64_t cpython_chunksize(uint64_t items, unsigned processes)
+{
+    uint64_t parts = 4 * (uint64_t)(processes ? processes : 1); /* 0: no such pool */
+
+    return items ? items / parts + (items % parts != 0) : 1;
+}
+
+/* What can only be checked when all members have been read. */
+static void check_whole(struct parse *parse, struct slice_envelope *envelope)
+{
+    struct job_spec *spec = &parse->spec;
+    bool is_map = spec->method != JOB_APPLY;
+    struct text task = TEXT("task");
+    unsigned processes;
+
+    if (!slice_find(envelope, "task"))
+        wrong(parse, task, PROBLEM_VALIDATION_FAILED, "is missing: name the task to run");
+    else if (parse->task[0] &&
+             !registry_find((struct text){ parse->task, strlen(parse->task) }))
+        wrong(parse, task, PROBLEM_UNKNOWN_TASK,
+              "names no task that is known here; GET /v1/tasks lists them");
+    if (is_map && !slice_find(envelope, "items"))
+        wrong(parse, TEXT("items"), PROBLEM_VALIDATION_FAILED, "is missing");
+    processes = parse->rules->pool_processes(parse->rules->data, parse->pool);
+    if (parse->pool[0] && !processes)
+        wrong(parse, TEXT("pool"), PROBLEM_UNKNOWN_POOL,
+              "names no pool that is known here; GET /v1/pools lists them");
+    if (slice_find(envelope, "delay") && slice_find(envelope, "eta"))
+        wrong(parse, TEXT("eta"), PROBLEM_VALIDATION_FAILED,
+              "and delay exclude each other");
+    if (spec->idempotency_key && spec->durability == DURABILITY_MEMORY)
+        wrong(parse, TEXT("durability"), PROBLEM_VALIDATION_FAILED,
+              "cannot be \"memory\" with an Idempotency-Key, which has to be stored");
+    if (is_map && envelope->index) {
+        spec->index = envelope->index;
+        envelope->index = NULL;
+        spec->item_count = spec->index->count;
+        if (spec->method == JOB_STARMAP)
+            check_starmap_items(parse);
+    }
+    if (spec->chunksize == CHUNKSIZE_CPYTHON)
+        spec->chunksize = cpython_chunksize(spec->item_count, processes);
+    if (spec->chunksize > spec->item_count)
+        spec->chunksize = spec->item_count ? spec->item_count : 1;
+    if (spec->chunksize > UINT32_MAX)
+        spec->chunksize = UINT32_MAX;
+}
+
+static const enum problem problem_of_verdict[] = {
+    [SLICE_MALFORMED] = PROBLEM_INVALID_JSON,
+    [SLICE_TOO_DEEP] = PROBLEM_JSON_TOO_DEEP,
+    [SLICE_NOT_OBJECT] = PROBLEM_VALIDATION_FAILED,
+    [SLICE_TOO_MANY] = PROBLEM_TOO_MANY_ITEMS,
+    [SLICE_ITEM_TOO_LARGE] = PROBLEM_ITEM_TOO_LARGE,
+    [SLICE_NO_MEMORY] = PROBLEM_INTERNAL_ERROR,
+};
+
+static void refuse_document(struct job_refusal *refusal, enum slice_verdict verdict,
+                            const struct slice_error *error,
+                            const struct job_rules *rules)
+{
+    char *detail = refusal->detail;
+    size_t size = sizeof(refusal->detail);
+
+    refusal->problem = problem_of_verdict[verdict];
+    if (verdict == SLICE_TOO_MANY)
+        (void)snprintf(detail, size, "there are more than %llu items (max_items)",
+                       (unsigned long long)rules->max_items);
+    else if (verdict == SLICE_ITEM_TOO_LARGE)
+        (void)snprintf(
+            detail, size, "item %llu has more than %llu bytes (max_item_bytes)",
+            (unsigned long long)error->item, (unsigned long long)rules->max_item_bytes);
+    else if (verdict == SLICE_NOT_OBJECT)
+        (void)snprintf(detail, size, "the body is JSON, but not an object");
+    else if (verdict == SLICE_NO_MEMORY)
+        (void)snprintf(detail, size, "out of memory");
+    else
+        (void)snprintf(detail, size, "at byte %zu: %s", error->offset, error->reason);
+}
+
+static void parse_init(struct parse *parse, struct blob *body,
+                       const struct job_intake *intake, const struct job_rules *rules,
+                       struct job_refusal *refusal)
+{
+    memset(parse, 0, sizeof(*parse));
+    parse->intake = intake;
+    parse->rules = rules;
+    parse->refusal = refusal;
+    memcpy(parse->pool, "default", sizeof("default"));
+    parse->spec = (struct job_spec){
+        .id = intake->id,
+        .method = intake->method,
+        .durability = intake->async ? DURABILITY_DURABLE : DURABILITY_RELAXED,
+        .task = parse->task,
+        .pool = parse->pool,
+        .item_count = intake->method == JOB_APPLY,
+        .created_at_ms = intake->now_ms,
+        .time_limit_ms = rules->time_limit_ms,
+        .result_ttl_ms = RESULT_TTL_MS,
+        .crash_retries = CRASH_RETRIES,
+        .backoff = { .initial_ms = 1000, .max_ms = 60000, .factor = 2, .jitter = true },
+        .idempotency_key = intake->idempotency_key,
+        .body = body,
+        .input = TEXT("[]"),
+        .kwargs = { NULL, 0 },
+    };
+}
+
+enum status job_json_parse(struct blob *body, const struct job_intake *intake,
+                           const struct job_rules *rules, struct job_spec **ret_spec,
+                           struct job_refusal *ret_refusal)
+{
+    struct slice_limits limits = { rules->max_items, rules->max_item_bytes };
+    struct slice_envelope envelope;
+    struct slice_error error = { 0 };
+    enum slice_verdict verdict;
+    struct parse parse;
+    enum status st = ST_INVALID;
+
+    memset(ret_refusal, 0, offsetof(struct job_refusal, errors));
+    ret_refusal->errors = (struct buf)BUF_INIT;
+    ret_refusal->error_count = 0;
+    verdict =
+        slice_envelope_scan(blob_text(body), intake->method == JOB_APPLY ? NULL : "items",
+                            &limits, &envelope, &error);
+    if (verdict != SLICE_OK) {
+        refuse_document(ret_refusal, verdict, &error, rules);
+        return ST_INVALID;
+    }
+    parse_init(&parse, body, intake, rules, ret_refusal);
+    for (size_t i = 0; i < envelope.count; i++)
+        read_member(&parse, &envelope.members[i]);
+    check_whole(&parse, &envelope);
+    if (parse.no_memory) {
+        refuse_document(ret_refusal, SLICE_NO_MEMORY, &error, rules);
+        slice_index_free(parse.spec.index);
+        st = ST_NO_MEMORY;
+    } else if (!ret_refusal->error_count) {
+        parse.spec.tags = parse.tags;
+        parse.spec.metadata = parse.metadata;
+        parse.spec.request_hash = intake->idempotency_key
+                                      ? XXH3_64bits_withSeed(body->data, body->len,
+                                                             (XXH64_hash_t)intake->method)
+                                      : 0;
+        *ret_spec = job_spec_new(&parse.spec); /* takes the index */
+        st = *ret_spec ? ST_OK : ST_NO_MEMORY;
+        if (!*ret_spec)
+            refuse_document(ret_refusal, SLICE_NO_MEMORY, &error, rules);
+    } else {
+        slice_index_free(parse.spec.index);
+    }
+    free(parse.tags); /* of json_dumps */
+    mem_free(parse.metadata);
+    slice_envelope_clear(&envelope);
+    return st;
+}
+
+/* ---- writing ----------------------------------------------------------------------- */
+
+static void add_time(struct buf *out, const char *name, int64_t at_ms)
+{
+    char text[CLOCK_TEXT_LEN + 1];
+
+    if (!at_ms) {
+        buf_addf(out, ",\"%s\":null", name);
+        return;
+    }
+    clock_format(at_ms, text);
+    buf_addf(out, ",\"%s\":\"%s\"", name, text);
+}
+
+void job_json_write_minimal(struct buf *out, const struct job_spec *spec,
+                            const struct job_status *status)
+{
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(spec->id, id);
+    buf_addf(out, "{\"id\":\"%s\",\"state\":\"%s\"}", id, job_state_names[status->state]);
+}
+
+void job_json_write(struct buf *out, const struct job_spec *spec,
+                    const struct job_status *status)
+{
+    bool ready = job_state_final(status->state);
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(spec->id, id);
+    buf_addf(out,
+             "{\"id\":\"%s\",\"method\":\"%s\",\"task\":\"%s\",\"pool\":\"%s\",\"state\":"
+             "\"%s\","
+             "\"ready\":%s,\"successful\":%s",
+             id, job_method_names[spec->method], spec->task, spec->pool,
+             job_state_names[status->state], ready ? "true" : "false",
+             !ready                           ? "null"
+             : status->state == JOB_SUCCEEDED ? "true"
+                                              : "false");
+    buf_addf(out,
+             ",\"progress\":{\"total\":%llu,\"completed\":%llu,\"failed\":%llu,"
+             "\"message\":null},\"priority\":%d,\"durability\":\"%s\",\"attempt\":%u",
+             (unsigned long long)spec->item_count, (unsigned long long)status->completed,
+             (unsigned long long)status->failed, spec->priority,
+             durability_names[spec->durability], status->attempt);
+    buf_addf(out, ",\"tags\":%s,\"metadata\":%s", spec->tags ? spec->tags : "[]",
+             spec->metadata ? spec->metadata : "{}");
+    add_time(out, "created_at", spec->created_at_ms);
+    add_time(out, "started_at", status->started_at_ms);
+    add_time(out, "finished_at", status->finished_at_ms);
+    buf_add_str(out, ",\"error\":");
+    if (status->error)
+        buf_add_text(out, blob_text(status->error));
+    else
+        buf_add_str(out, "null");
+    buf_addf(out,
+             ",\"links\":{\"self\":\"/v1/jobs/%s\",\"result\":\"/v1/jobs/%s/result\","
+             "\"results\":\"/v1/jobs/%s/results\",\"cancel\":\"/v1/jobs/%s/cancel\"}}",
+             id, id, id, id);
+}

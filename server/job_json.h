@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job_json - JSON <-> job: every check of what a client submits, and the job as clients
+ * see it.
+ *
+ * The members of a request are one table in job_json.c. To add one: a line there, a field
+ * in struct job_spec, a column in schema/, a property in openapi/poold.yaml.
+ */
+#ifndef SERVER_JOB_JSON_H
+#define SERVER_JOB_JSON_H
+
+#include "common/buf.h"
+#include "server/job.h"
+#include "server/problem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a submission is checked against. */
+struct job_rules {
+    uint64_t max_items;
+    uint64_t max_item_bytes;
+    int64_t time_limit_ms; /* default; 0: none */
+    /* How many workers the pool of this name has; 0: there is no such pool. */
+    unsigned (*pool_processes)(void *data, const char *pool);
+    void *data;
+};
+
+/* How it came in. */
+struct job_intake {
+    enum job_method method;
+    bool async;
+    bool lenient; /* unknown members are skipped */
+    struct uuid id;
+    int64_t now_ms;              /* wall time */
+    const char *idempotency_key; /* or NULL */
+};
+
+/* Why it was refused. */
+struct job_refusal {
+    enum problem problem;
+    char detail[256];
+    struct buf errors; /* elements of the problem's `errors`, separated by commas; may be
+                          empty */
+    unsigned error_count;
+};
+void job_refusal_clear(struct job_refusal *refusal);
+
+/* Reads a request body. On success *ret_spec has one reference for the caller. On failure
+ * *ret_refusal says why; clear it in any case. */
+NODISCARD enum status job_json_parse(struct blob *body, const struct job_intake *intake,
+                                     const struct job_rules *rules,
+                                     struct job_spec **ret_spec,
+                                     struct job_refusal *ret_refusal);
+
+/* The job as an object, or only id and state. */
+void job_json_write(struct buf *out, const struct job_spec *spec,
+                    const struct job_status *status);
+void job_json_write_minimal(struct buf *out, const struct job_spec *spec,
+                            const struct job_status *status);
+
+#endif

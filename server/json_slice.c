@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/json_slice.h"
+
+#include "common/mem.h"
+#include "server/json_scan.h"
+#include "workers/items.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* An empty text may have no address at all, which must not be calculated with. */
+static struct scan scan_of(struct text doc)
+{
+    const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : "");
+
+    return (struct scan){ .start = at, .end = at + doc.len };
+}
+
+static struct text text_between(const uint8_t *at, const uint8_t *end)
+{
+    return (struct text){ (const char *)at, (size_t)(end - at) };
+}
+
+static enum slice_kind value_kind(uint8_t first)
+{
+    switch (first) {
+    case 'n':
+        return SLICE_NULL;
+    case 't':
+    case 'f':
+        return SLICE_BOOL;
+    case '"':
+        return SLICE_STRING;
+    case '[':
+        return SLICE_ARRAY;
+    case '{':
+        return SLICE_OBJECT;
+    default:
+        return SLICE_NUMBER;
+    }
+}
+
+/* --- documents --- */
+
+/* The first byte of the outermost value. */
+static const uint8_t *document_begin(struct scan *s)
+{
+    if (s->end - s->start >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0)
+        return scan_refuse(s, s->start, "a byte order mark is not allowed");
+    return scan_space(s->start, s->end);
+}
+
+/* p is behind the outermost value. */
+static const uint8_t *document_end(struct scan *s, const uint8_t *p)
+{
+    p = scan_space(p, s->end);
+    return p == s->end ? p : scan_refuse(s, p, "expected the end of the document");
+}
+
+enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
+                               struct slice_error *ret_error)
+{
+    struct scan s = scan_of(doc);
+    const uint8_t *first = document_begin(&s);
+    const uint8_t *p = first ? scan_value(&s, first) : NULL;
+
+    if (p)
+        p = document_end(&s, p);
+    if (!p) {
+        *ret_error = s.error;
+        return s.verdict;
+    }
+    *ret_kind = value_kind(*first);
+    return SLICE_OK;
+}
+
+/* --- the index --- */
+
+void slice_index_free(struct slice_index *index)
+{
+    if (!index)
+        return;
+    mem_free(index->offsets);
+    mem_free(index);
+}
+
+/* Notes one more element. offset_count is a power of two, or 0, each time that it meets
+ * the room there is, so the room needs no field of its own. */
+static inline bool index_add(struct slice_index *index, uint64_t offset)
+{
+    size_t n = index->offset_count;
+
+    if (index->count++ % SLICE_STRIDE != 0)
+        return true;
+    if ((n & (n - 1)) == 0) {
+        size_t room = n ? 2 * n : 1;
+        uint64_t *offsets = mem_realloc(index->offsets, room * sizeof(*offsets));
+
+        if (!offsets)
+            return false;
+        index->offsets = offsets;
+    }
+    index->offsets[index->offset_count++] = offset;
+    return true;
+}
+
+static const uint8_t *check_limits(struct scan *s, const uint8_t *at, size_t len,
+                                   uint64_t item, const struct slice_limits *limits)
+{
+    if (item >= limits->max_items)
+        return scan_fail(s, at, SLICE_TOO_MANY, "too many items");
+    if (len <= limits->max_item_bytes)
+        return at;
+    scan_fail(s, at, SLICE_ITEM_TOO_LARGE, "the item is too large");
+    s->error.item = item;
+    return NULL;
+}
+
+/* p is on '['. */
+static const uint8_t *indexed_array_end(struct scan *s, const uint8_t *p,
+                                        const struct slice_limits *limits,
+                                        struct slice_index *index)
+{
+    const uint8_t *bracket = p, *element;
+
+    p = scan_open(s, p);
+    if (!p || scan_at_closing(s, p))
+        return p ? scan_close(s, p) : NULL;
+    for (;;) {
+        element = p;
+        p = scan_value(s, element);
+        if (!p || !check_limits(s, element, (size_t)(p - element), index->count, limits))
+            return NULL;
+        if (!index_add(index, (uint64_t)(element - bracket)))
+            return scan_fail(s, element, SLICE_NO_MEMORY, "out of memory");
+        p = scan_space(p, s->end);
+        if (scan_at_closing(s, p))
+            return scan_close(s, p);
+        p = scan_comma(s, p);
+        if (!p)
+            return NULL;
+    }
+}
+
+struct slice_index *slice_index_new(struct text array)
+{
+    static const struct slice_limits none = { UINT64_MAX, SIZE_MAX };
+    struct scan s = scan_of(array);
+    const uint8_t *p = scan_space(s.start, s.end);
+    struct slice_index *index = mem_zalloc(sizeof(*index));
+
+    if (index && p < s.end && *p == '[' && indexed_array_end(&s, p, &none, index))
+        return index;
+    slice_index_free(index);
+    return NULL;
+}
+
+/* Element n of the array whose elements are `inside`. */
+static struct text element_at(const struct slice_index *index, struct text inside,
+                              uint64_t n)
+{
+    size_t skip = n % SLICE_STRIDE;
+    const char *at = inside.at - 1 + index->offsets[n / SLICE_STRIDE];
+    struct text rest, element = { NULL, 0 };
+
+    assert(at < inside.at + inside.len);
+    rest = (struct text){ at, (size_t)(inside.at + inside.len - at) };
+    do {
+        bool found = slice_next(&rest, &element);
+
+        assert(found);
+    } while (skip-- > 0);
+    return element;
+}
+
+struct text slice_index_range(const struct slice_index *index, struct text array,
+                              uint64_t first, uint64_t count)
+{
+    struct text inside = items_inside(array), begin, last;
+
+    assert(count >= 1 && first < index->count && count <= index->count - first);
+    begin = element_at(index, inside, first);
+    last = count == 1 ? begin : element_at(index, inside, first + count - 1);
+    return (struct text){ begin.at, (size_t)(last.at + last.len - begin.at) };
+}
+
+bool slice_next(struct text *rest, struct text *ret_element)
+{
+    return items_next(rest, ret_element);
+}
+
+struct text slice_inside(struct text array)
+{
+    struct text inside = items_inside(array);
+
+    while (inside.len > 0 && scan_is_space((uint8_t)*inside.at)) {
+        inside.at++;
+        inside.len--;
+    }
+    while (inside.len > 0 && scan_is_space((uint8_t)inside.at[inside.len - 1]))
+        inside.len--;
+    return inside;
+}
+
+/* --- the envelope --- */
+
+/* A member's name, checked against those before it. p is where it begins. */
+static const uint8_t *envelope_name(struct scan *s, const uint8_t *p,
+                                    struct slice_envelope *envelope)
+{
+    const uint8_t *after = scan_name(s, p);
+    struct text name;
+
+    if (!after)
+        return NULL;
+    if (envelope->count == SLICE_MEMBERS_MAX)
+        return scan_refuse(s, p, "too many members");
+    name = text_between(p + 1, after - 1);
+    for (size_t i = 0; i < envelope->count; i++) {
+        if (text_equal(envelope->members[i].name, name))
+            return scan_refuse(s, p, "the same member twice");
+    }
+    envelope->members[envelope->count].name = name;
+    return after;
+}
+
+/* The value of the newest member. p is on its first byte. */
+static const uint8_t *envelope_value(struct scan *s, const uint8_t *p,
+                                     const char *index_name,
+                                     const struct slice_limits *limits,
+                                     struct slice_envelope *envelope)
+{
+    struct slice_member *member = &envelope->members[envelope->count];
+    const uint8_t *after;
+
+    if (index_name && p < s->end && *p == '[' && text_equals(member->name, index_name)) {
+        envelope->index = mem_zalloc(sizeof(*envelope->index));
+        if (!envelope->index)
+            return scan_fail(s, p, SLICE_NO_MEMORY, "out of memory");
+        after = indexed_array_end(s, p, limits, envelope->index);
+    } else {
+        after = scan_value(s, p);
+    }
+    if (!after)
+        return NULL;
+    member->value = text_between(p, after);
+    member->kind = value_kind(*p);
+    envelope->count++;
+    return after;
+}
+
+/* p is on '{'. */
+static const uint8_t *envelope_end(struct scan *s, const uint8_t *p,
+                                   const char *index_name,
+                                   const struct slice_limits *limits,
+                                   struct slice_envelope *envelope)
+{
+    p = scan_open(s, p);
+    if (!p || scan_at_closing(s, p))
+        return p ? scan_close(s, p) : NULL;
+    for (;;) {
+        p = envelope_name(s, p, envelope);
+        if (p)
+            p = scan_colon(s, p);
+        if (p)
+            p = envelope_value(s, p, index_name, limits, envelope);
+        if (!p)
+            return NULL;
+        p = scan_space(p, s->end);
+        if (scan_at_closing(s, p))
+            return scan_close(s, p);
+        p = scan_comma(s, p);
+        if (!p)
+            return NULL;
+    }
+}
+
+/* The document is no object: it is still told whether it is JSON at all. */
+static enum slice_verdict refuse_other_kinds(struct text doc, size_t offset,
+                                             struct slice_error *ret_error)
+{
+    enum slice_kind kind;
+    enum slice_verdict verdict = slice_check(doc, &kind, ret_error);
+
+    if (verdict != SLICE_OK)
+        return verdict;
+    *ret_error = (struct slice_error){ .offset = offset, .reason = "expected an object" };
+    return SLICE_NOT_OBJECT;
+}
+
+enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
+                                       const struct slice_limits *limits,
+                                       struct slice_envelope *ret_envelope,
+                                       struct slice_error *ret_error)
+{
+    struct scan s = scan_of(doc);
+    const uint8_t *p = document_begin(&s);
+
+    assert(limits || !index_name);
+    ret_envelope->count = 0;
+    ret_envelope->index = NULL;
+    if (!p || p == s.end || *p != '{')
+        return refuse_other_kinds(doc, p ? (size_t)(p - s.start) : 0, ret_error);
+    p = envelope_end(&s, p, index_name, limits, ret_envelope);
+    if (p)
+        p = document_end(&s, p);
+    if (p)
+        return SLICE_OK;
+    slice_envelope_clear(ret_envelope);
+    *ret_error = s.error;
+    return s.verdict;
+}
+
+void slice_envelope_clear(struct slice_envelope *envelope)
+{
+    if (!envelope)
+        return;
+    slice_index_free(envelope->index);
+    envelope->index = NULL;
+    envelope->count = 0;
+}
+
+const struct slice_member *slice_find(const struct slice_envelope *envelope,
+                                      const char *name)
+{
+    for (size_t i = 0; i < envelope->count; i++) {
+        if (text_equals(envelope->members[i].name, name))
+            return &envelope->members[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main - which of its jobs this process has.
+ */
+#include "server/health.h"
+#include "server/serve.h"
+#include "workers/forkserver.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "poold " POOLD_VERSION ": multiprocessing.Pool as a durable HTTP service\n"
+    "\n"
+    "  poold serve [SETTINGS]   run the service; poold serve --help lists the settings\n"
+    "  poold health [URL]       ask a running service whether it is ready; exit code 0 "
+    "or 1\n"
+    "  poold --version          print the version\n";
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "";
+
+    if (strcmp(command, "serve") == 0)
+        return serve_main(argc - 2, argv + 2);
+    if (strcmp(command, "health") == 0)
+        return health_main(argc - 2, argv + 2);
+    if (strcmp(command, "forkserver") == 0)
+        return forkserver_main(); /* only the service itself starts this */
+    if (strcmp(command, "--version") == 0)
+        return printf("poold %s\n", POOLD_VERSION) < 0;
+    if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
+        return fputs(usage, stdout) < 0;
+    (void)fprintf(stderr, "poold: %s%s\n\n%s",
+                  command[0] ? "unknown command: " : "no command", command, usage);
+    return EXIT_CONFIGURATION;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * problem - the one list of errors that a client can get (RFC 9457), and how they look.
+ *
+ *     {"type":"/problems/unknown-task","title":"There is no such
+ * task","status":422,"detail":…}
+ *
+ * The type is a path that this server answers with the explanation from the same list. A
+ * task's failures (from PROBLEM_TASK_ERROR on) are also the error of a job and of an
+ * item. Pure.
+ */
+#ifndef SERVER_PROBLEM_H
+#define SERVER_PROBLEM_H
+
+#include "common/buf.h"
+
+#include <stddef.h>
+
+enum problem {
+    PROBLEM_INVALID_JSON,
+    PROBLEM_JSON_TOO_DEEP,
+    PROBLEM_INVALID_PARAMETER,
+    PROBLEM_INVALID_URI,
+    PROBLEM_BAD_REQUEST,
+    PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+    PROBLEM_BODY_TOO_LARGE,
+    PROBLEM_TOO_MANY_ITEMS,
+    PROBLEM_ITEM_TOO_LARGE,
+    PROBLEM_VALIDATION_FAILED,
+    PROBLEM_UNKNOWN_TASK,
+    PROBLEM_UNKNOWN_POOL,
+    PROBLEM_NOT_FOUND,
+    PROBLEM_METHOD_NOT_ALLOWED,
+    PROBLEM_NOT_IMPLEMENTED,
+    PROBLEM_JOB_RUNNING,
+    PROBLEM_ALREADY_FINISHED,
+    PROBLEM_NOT_FINISHED,
+    PROBLEM_JOB_CANCELLED,
+    PROBLEM_JOB_EXPIRED,
+    PROBLEM_RESULT_GONE,
+    PROBLEM_RESULT_CORRUPT,
+    PROBLEM_IDEMPOTENCY_MISMATCH,
+    PROBLEM_QUEUE_FULL,
+    PROBLEM_TOO_MANY_WAITERS,
+    PROBLEM_SHUTTING_DOWN,
+    PROBLEM_STORAGE_FULL,
+    PROBLEM_STORAGE_ERROR,
+    PROBLEM_NOT_READY,
+    PROBLEM_INTERNAL_ERROR,
+    PROBLEM_EXPECTATION_FAILED,
+    PROBLEM_URI_TOO_LONG,
+    PROBLEM_HEADERS_TOO_LARGE,
+    PROBLEM_VERSION_NOT_SUPPORTED,
+    PROBLEM_TASK_ERROR,
+    PROBLEM_WORKER_LOST,
+    PROBLEM_TIME_LIMIT,
+    PROBLEM_OUT_OF_MEMORY,
+    PROBLEM_RESULT_TOO_LARGE,
+    PROBLEM_INVALID_RESULT,
+    PROBLEM_PROTOCOL_ERROR,
+    PROBLEM_COUNT
+};
+
+struct problem_info {
+    const char *slug;
+    int status;              /* HTTP */
+    const char *title;       /* constant, one phrase */
+    const char *explanation; /* what it means and what to do; a sentence or two */
+};
+
+extern const struct problem_info problem_infos[PROBLEM_COUNT];
+
+/* PROBLEM_COUNT when there is none. */
+enum problem problem_find(struct text slug);
+
+/* Writes {"type":…,"title":…,"status":…,"detail":…  without the closing brace, so that
+ * more members can follow. An empty detail is left out. */
+void problem_open(struct buf *out, enum problem problem, struct text detail);
+
+#endif

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/serve.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/api.h"
+#include "server/config.h"
+#include "server/dispatch.h"
+#include "server/http.h"
+#include "server/store.h"
+#include "workers/forkserver.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+
+struct server {
+    struct config config;
+    uv_loop_t loop;
+    struct forkserver forkserver;
+    bool forkserver_taken; /* the pool owns it */
+    struct store *store;
+    struct dispatch *dispatch;
+    struct http *http;
+    struct api api;
+    uv_signal_t on_term, on_int;
+    uv_timer_t drain_timer;
+    uv_timer_t reap_timer; /* only as PID 1 */
+    uv_async_t store_wake;
+    bool stopping; /* SIGTERM has come, or the store has failed */
+    bool stopped;  /* the workers are being stopped for good */
+    int exit_code;
+};
+
+extern char **environ;
+
+/* ---- stopping ---------------------------------------------------------------------- */
+
+static void close_handles(struct server *server)
+{
+    uv_close((uv_handle_t *)&server->on_term, NULL);
+    uv_close((uv_handle_t *)&server->on_int, NULL);
+    uv_close((uv_handle_t *)&server->drain_timer, NULL);
+    uv_close((uv_handle_t *)&server->reap_timer, NULL);
+    uv_close((uv_handle_t *)&server->store_wake, NULL);
+}
+
+static void on_http_closed(void *data)
+{
+    struct server *server = data;
+
+    server->http = NULL;
+    dispatch_free(server->dispatch);
+    server->dispatch = NULL;
+    close_handles(server);
+}
+
+/* All workers have gone: nothing changes any more. */
+static void on_workers_stopped(void *data)
+{
+    struct server *server = data;
+
+    store_close(server->store);
+    server->store = NULL;
+    if (server->dispatch)
+        dispatch_wake_all(server->dispatch);
+    if (server->http)
+        http_close(server->http, on_http_closed, server);
+    else
+        on_http_closed(server);
+}
+
+static void stop_workers(struct server *server, bool kill)
+{
+    server->stopped = true;
+    (void)uv_timer_stop(&server->drain_timer);
+    dispatch_stop(server->dispatch, kill, on_workers_stopped);
+}
+
+static void on_drained(void *data)
+{
+    struct server *server = data;
+
+    if (!server->stopped)
+        stop_workers(server, false);
+}
+
+static void on_drain_timeout(uv_timer_t *timer)
+{
+    log_warn(
+        "running items did not finish in time, their workers are killed and the items "
+        "run again after the next start",
+        "drain_timeout=%g",
+        (double)((struct server *)timer->data)->config.drain_timeout_ms / 1000);
+    stop_workers(timer->data, true);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+
+    if (server->stopping) {
+        log_warn("stopping at once", "signal=%d", number);
+        stop_workers(server, true);
+        return;
+    }
+    server->stopping = true;
+    log_info("stopping: running items may finish, again to stop at once",
+             "signal=%d drain_timeout=%g", number,
+             (double)server->config.drain_timeout_ms / 1000);
+    (void)uv_timer_start(&server->drain_timer, on_drain_timeout,
+                         (uint64_t)server->config.drain_timeout_ms, 0);
+    dispatch_drain(server->dispatch);
+}
+
+/* ---- the store's calls ------------------------------------------------------------- */
+
+static void on_store_wake(void *data)
+{
+    struct server *server = data;
+
+    (void)uv_async_send(&server->store_wake);
+}
+
+static void on_store_drain(uv_async_t *async)
+{
+    struct server *server = async->data;
+
+    if (server->store)
+        store_drain(server->store);
+}
+
+static void on_store_fatal(void *data, const struct error_text *why)
+{
+    struct server *server = data;
+
+    log_error("the store has failed, stopping; start again to recover", "error=\"%s\"",
+              why->text);
+    server->exit_code = EXIT_STORAGE;
+    server->stopping = true;
+    if (!server->stopped)
+        stop_workers(server, true);
+}
+
+/* ---- PID 1 ------------------------------------------------------------------------- */
+
+#define REAP_MS 1000
+
+static bool is_forkserver(const struct server *server, pid_t pid)
+{
+    struct lane *lane = dispatch_first_lane(server->dispatch);
+
+    while (lane && pool_forkserver_pid(lane->pool) != pid)
+        lane = TAILQ_NEXT(lane, link);
+    return lane != NULL;
+}
+
+/* As PID 1 of a container this process inherits what others leave behind: a task's descendants,
+ * when the forkserver that would have swept them has died. The forkserver's own end is the
+ * pool's business. */
+static void on_reap(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    siginfo_t info = { .si_pid = 0 };
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid &&
+           !is_forkserver(server, info.si_pid)) {
+        (void)waitpid(info.si_pid, NULL, 0);
+        info.si_pid = 0;
+    }
+}
+
+/* ---- starting ---------------------------------------------------------------------- */
+
+static int fail(int exit_code, const struct error_text *err)
+{
+    log_error("cannot start", "error=\"%s\"", err->text);
+    return exit_code;
+}
+
+static int exit_code_of_store(enum status st)
+{
+    switch (st) {
+    case ST_CORRUPT:
+    case ST_FOREIGN:
+    case ST_NEWER:
+        return EXIT_DATA;
+    case ST_BUSY:
+        return EXIT_IN_USE;
+    case ST_NO_MEMORY:
+        return EXIT_SYSTEM;
+    default:
+        return EXIT_CANNOT_WRITE;
+    }
+}
+
+static int open_store(struct server *server)
+{
+    static const struct store_events events = { on_store_wake, on_store_fatal };
+    struct error_text err = { "" };
+    enum status st = server->config.store == STORE_MEMORY
+                         ? store_open_memory(&events, server, &server->store, &err)
+                         : store_open_sqlite(server->config.data, &events, server,
+                                             &server->store, &err);
+
+    return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
+}
+
+static int open_dispatch(struct server *server)
+{
+    static const struct dispatch_events events = { on_drained };
+    const struct config *config = &server->config;
+    struct dispatch_options options = { config->max_queued_jobs, config->max_waiters };
+    struct pool_options pool = {
+        .name = "default",
+        .processes = (unsigned)config->processes,
+        .worker = { .result_max = config->max_result_bytes },
+        .result_frame_max = config->max_result_bytes + (1u << 20),
+    };
+    struct error_text err = { "" };
+    enum status st = dispatch_new(&server->loop, server->store, &options, &events, server,
+                                  &server->dispatch);
+
+    if (st == ST_OK)
+        st = dispatch_add_pool(server->dispatch, &server->forkserver, &pool);
+    if (st != ST_OK) {
+        (void)error_set(&err, st, "the pool: %s", status_text(st));
+        return fail(EXIT_SYSTEM, &err);
+    }
+    server->forkserver_taken = true;
+    return 0;
+}
+
+static int open_http(struct server *server)
+{
+    const struct config *config = &server->config;
+    struct http_options options = {
+        .host = config->listen_host,
+        .port = config->listen_port,
+        .max_body_bytes = config->max_body_bytes,
+        .max_connections = (unsigned)config->max_connections,
+        .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
+    };
+    struct error_text err = { "" };
+    enum status st =
+        http_open(&server->loop, &options, api_handle, &server->api, &server->http, &err);
+
+    if (st != ST_OK)
+        return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
+    server->api = (struct api){ config, server->dispatch, server->http, clock_wall_ms() };
+    return 0;
+}
+
+static int take_up_jobs(struct server *server)
+{
+    struct error_text err = { "" };
+    enum status st = dispatch_start(server->dispatch, &err);
+
+    return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
+}
+
+static void open_handles(struct server *server)
+{
+    (void)uv_signal_init(&server->loop, &server->on_term);
+    (void)uv_signal_init(&server->loop, &server->on_int);
+    (void)uv_timer_init(&server->loop, &server->drain_timer);
+    (void)uv_async_init(&server->loop, &server->store_wake, on_store_drain);
+    server->on_term.data = server->on_int.data = server;
+    server->drain_timer.data = server->store_wake.data = server->reap_timer.data = server;
+    (void)uv_timer_init(&server->loop, &server->reap_timer);
+    if (getpid() == 1)
+        (void)uv_timer_start(&server->reap_timer, on_reap, REAP_MS, REAP_MS);
+    (void)uv_signal_start(&server->on_term, on_signal, SIGTERM);
+    (void)uv_signal_start(&server->on_int, on_signal, SIGINT);
+}
+
+/* Opens what is to be opened, in order; 0 or the exit code. */
+static int open_all(struct server *server)
+{
+    int exit_code = open_store(server);
+
+    if (!exit_code)
+        exit_code = open_dispatch(server);
+    if (!exit_code)
+        exit_code = open_http(server);
+    if (!exit_code)
+        exit_code = take_up_jobs(server);
+    return exit_code;
+}
+
+/* A start that has failed half-way: the way of every stop, from where it had come to. */
+static void close_half_open(struct server *server)
+{
+    server->stopping = server->stopped = true;
+    if (server->forkserver_taken) {
+        dispatch_stop(server->dispatch, true, on_workers_stopped);
+        return;
+    }
+    forkserver_stop(&server->forkserver);
+    on_workers_stopped(server);
+}
+
+static int run(struct server *server)
+{
+    struct error_text err = { "" };
+    enum status st = forkserver_start(&server->forkserver, &err);
+
+    if (st != ST_OK)
+        return fail(EXIT_SYSTEM, &err);
+    if (uv_loop_init(&server->loop) != 0) {
+        (void)error_set(&err, ST_IO, "the event loop cannot be made");
+        forkserver_stop(&server->forkserver);
+        return fail(EXIT_SYSTEM, &err);
+    }
+    open_handles(server);
+    server->exit_code = open_all(server);
+    if (server->exit_code)
+        close_half_open(server);
+    else
+        log_info(
+            "server ready",
+            "listen=%s:%u pid=%d processes=%llu store=%s data=%s version=" POOLD_VERSION,
+            server->config.listen_host, http_port(server->http), (int)getpid(),
+            (unsigned long long)server->config.processes,
+            store_kind_names[server->config.store], server->config.data);
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&server->loop);
+    if (server->exit_code == 0)
+        log_info("server stopped", "");
+    return server->exit_code;
+}
+
+int serve_main(int argc, char **argv)
+{
+    struct server server = { .forkserver = { 0, -1, -1 } };
+    enum config_action action = CONFIG_RUN;
+    struct error_text err = { "" };
+    struct buf help = BUF_INIT;
+    int exit_code;
+
+    if (config_load(argc, argv, environ, &server.config, &action, &err) != ST_OK) {
+        (void)fprintf(stderr, "poold: %s\n", err.text);
+        return EXIT_CONFIGURATION;
+    }
+    if (action == CONFIG_HELP) {
+        config_help(&help);
+        (void)fwrite(help.data, 1, help.len, stdout);
+        buf_clear(&help);
+        return 0;
+    }
+    log_init(server.config.log_level, server.config.log_format, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN); /* the end of a terminal is no reason to stop */
+    if (server.config.insecure)
+        log_warn("insecure: whoever reaches this address can run tasks", "listen=%s",
+                 server.config.listen);
+    exit_code = run(&server);
+    config_clear(&server.config);
+    return exit_code;
+}

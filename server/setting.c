@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/setting.h"
+
+#include "common/buf.h"
+#include "server/config.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define NAME_TYPOS   2 /* edits that still make a suggestion */
+#define HELP_COLUMNS 80
+#define HELP_INDENT  8
+/* A frame between processes and a row of the database hold this with room to spare. */
+#define BYTES_MAX (512u << 20)
+
+#define AT(member) .offset = offsetof(struct config, member)
+
+/* The table keeps its own layout: what a setting is, its range, what it means. */
+/* clang-format off */
+const struct setting settings[] = {
+    [SETTING_CONFIG] = { "config", SETTING_FILE,
+      .group = "Where", .value = "FILE", .initial_help = "none",
+      .help = "JSON file with settings, an object." },
+    [SETTING_LISTEN] = { "listen", SETTING_ADDRESS, AT(listen), .initial = "127.0.0.1:8080",
+      .value = "HOST:PORT",
+      .help = "Numeric address or localhost, and port, to listen on. IPv6 in brackets: "
+              "[::1]:8080. Port 0 takes any free one; the log says which." },
+    { "insecure", SETTING_BOOL, AT(insecure), .initial = "false",
+      .value = "true|false",
+      .help = "Allow an address that others can reach. There are no API keys: everyone who "
+              "reaches the port can run tasks, read results and cancel jobs. Only for use "
+              "behind something that authenticates." },
+    { "data", SETTING_TEXT, AT(data), .initial = "./data",
+      .value = "DIR",
+      .help = "Directory of the database. Made when it is missing." },
+    { "store", SETTING_CHOICE, AT(store), .initial = "sqlite",
+      .choices = store_kind_names, .choice_count = STORE_KIND_COUNT,
+      .value = "sqlite|memory",
+      .help = "Where jobs are kept. memory: nowhere, a restart forgets them all." },
+
+    { "processes", SETTING_NUMBER, AT(processes), .min = 1, .max = PROCESSES_MAX,
+      .group = "Work", .value = "N", .initial_help = "the CPUs that may be used",
+      .help = "Worker processes of the default pool." },
+    { "time_limit", SETTING_SECONDS, AT(time_limit_ms), .initial = "0",
+      .max = 2592000ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long an attempt at one item may run before it is killed, unless its job "
+              "says otherwise. 0: no limit." },
+    { "drain_timeout", SETTING_SECONDS, AT(drain_timeout_ms), .initial = "8",
+      .max = 3600ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long SIGTERM lets running items finish. What is not done by then is done "
+              "again after the next start. Stay below what the process manager allows "
+              "(docker stop: 10 seconds)." },
+
+    { "max_body_bytes", SETTING_NUMBER, AT(max_body_bytes), .initial = "67108864",
+      .min = 1, .max = BYTES_MAX,
+      .group = "Limits", .value = "BYTES",
+      .help = "Body of one request. More: 413 body-too-large." },
+    { "max_items", SETTING_NUMBER, AT(max_items), .initial = "10000000",
+      .min = 1, .max = 1000000000,
+      .value = "N",
+      .help = "Items of one job. More: 413 too-many-items." },
+    { "max_item_bytes", SETTING_NUMBER, AT(max_item_bytes), .initial = "16777216",
+      .min = 1, .max = BYTES_MAX,
+      .value = "BYTES",
+      .help = "JSON text of one item. More: 413 item-too-large." },
+    { "max_result_bytes", SETTING_NUMBER, AT(max_result_bytes), .initial = "16777216",
+      .min = 1, .max = BYTES_MAX,
+      .value = "BYTES",
+      .help = "JSON text of one item's result. More: the item fails, result-too-large." },
+    { "max_queued_jobs", SETTING_NUMBER, AT(max_queued_jobs), .initial = "100000",
+      .min = 1, .max = 10000000,
+      .value = "N",
+      .help = "Jobs that are not over yet, in all. More: 503 queue-full." },
+    { "max_connections", SETTING_NUMBER, AT(max_connections), .initial = "1024",
+      .min = 1, .max = 65536,
+      .value = "N",
+      .help = "Connections at a time. More wait until one is closed." },
+    { "max_waiters", SETTING_NUMBER, AT(max_waiters), .initial = "512",
+      .min = 1, .max = 65536,
+      .value = "N",
+      .help = "Requests that wait for a job at a time. More: 503 too-many-waiters." },
+    { "max_wait", SETTING_SECONDS, AT(max_wait_ms), .initial = "60",
+      .max = 3600ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long a request may wait for a job. One that asks for more gets this." },
+    { "idle_timeout", SETTING_SECONDS, AT(idle_timeout_ms), .initial = "30",
+      .min = 1 * MS_PER_S, .max = 86400ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "After how long a connection on which nothing moves is closed." },
+
+    { "log_level", SETTING_CHOICE, AT(log_level), .initial = "info",
+      .choices = log_level_names, .choice_count = LOG_LEVEL_COUNT,
+      .group = "Log, on standard error", .value = "debug|info|warn|error",
+      .help = "The least important lines that are written." },
+    { "log_format", SETTING_CHOICE, AT(log_format), .initial = "text",
+      .choices = log_format_names, .choice_count = LOG_FORMAT_COUNT,
+      .value = "text|json",
+      .help = "json: every line is an object." },
+};
+/* clang-format on */
+
+static_assert(sizeof(settings) / sizeof(settings[0]) == SETTING_COUNT,
+              "SETTING_COUNT is the number of rows");
+
+/* ---- names ---- */
+
+void setting_spell(size_t i, enum spelling spelling, char ret_text[SETTING_TEXT_MAX])
+{
+    static const char *const marks[] = { "", "POOLD_", "--" };
+    size_t at = strlen(marks[spelling]);
+
+    assert(at + strlen(settings[i].name) < SETTING_TEXT_MAX);
+    memcpy(ret_text, marks[spelling], at);
+    for (const char *c = settings[i].name; *c; c++) {
+        if (spelling == SPELLING_FLAG && *c == '_')
+            ret_text[at++] = '-';
+        else if (spelling == SPELLING_ENVIRONMENT && *c >= 'a' && *c <= 'z')
+            ret_text[at++] = (char)(*c - 'a' + 'A');
+        else
+            ret_text[at++] = *c;
+    }
+    ret_text[at] = '\0';
+}
+
+size_t setting_find(const char *text, size_t len, enum spelling spelling)
+{
+    char name[SETTING_TEXT_MAX];
+
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        setting_spell(i, spelling, name);
+        if (strlen(name) == len && memcmp(name, text, len) == 0)
+            return i;
+    }
+    return SETTING_COUNT;
+}
+
+/* Levenshtein's distance; 99 when one is longer than any setting's spelling. */
+static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    unsigned row[SETTING_TEXT_MAX + 1];
+
+    if (a_len > SETTING_TEXT_MAX || b_len > SETTING_TEXT_MAX)
+        return 99;
+    for (unsigned j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (unsigned i = 1; i <= a_len; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = i;
+        for (unsigned j = 1; j <= b_len; j++) {
+            unsigned change = diagonal + (a[i - 1] != b[j - 1]);
+            unsigned step = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+
+            diagonal = row[j];
+            row[j] = change < step ? change : step;
+        }
+    }
+    return row[b_len];
+}
+
+size_t setting_guess(const char *text, size_t len, enum spelling spelling)
+{
+    char name[SETTING_TEXT_MAX];
+    unsigned best = NAME_TYPOS + 1;
+    size_t nearest = SETTING_COUNT;
+
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        unsigned typos;
+
+        setting_spell(i, spelling, name);
+        typos = distance(text, len, name, strlen(name));
+        if (typos < best) {
+            best = typos;
+            nearest = i;
+        }
+    }
+    return nearest;
+}
+
+/* ---- help ---- */
+
+/* Adds words in lines of at most HELP_COLUMNS, each after HELP_INDENT blanks. */
+static void add_wrapped(struct buf *out, const char *words)
+{
+    size_t column = 0;
+
+    while (*words) {
+        size_t len = strcspn(words, " ");
+
+        if (column > 0 && column + 1 + len <= HELP_COLUMNS) {
+            buf_add_char(out, ' ');
+            column += 1 + len;
+        } else {
+            buf_addf(out, "%s%*s", column > 0 ? "\n" : "", HELP_INDENT, "");
+            column = HELP_INDENT + len;
+        }
+        buf_add(out, words, len);
+        words += len;
+        words += strspn(words, " ");
+    }
+    buf_add_char(out, '\n');
+}
+
+static void add_setting(struct buf *out, size_t i)
+{
+    const struct setting *setting = &settings[i];
+    uint64_t unit = setting->type == SETTING_SECONDS ? MS_PER_S : 1;
+    char flag[SETTING_TEXT_MAX];
+
+    setting_spell(i, SPELLING_FLAG, flag);
+    buf_addf(out, setting->type == SETTING_BOOL ? "  %s[=%s]\n" : "  %s %s\n", flag,
+             setting->value);
+    add_wrapped(out, setting->help);
+    buf_addf(out, "%*sDefault: %s", HELP_INDENT, "",
+             setting->initial ? setting->initial : setting->initial_help);
+    if (setting->max > 0)
+        buf_addf(out, " (%" PRIu64 " to %" PRIu64 ")", setting->min / unit,
+                 setting->max / unit);
+    buf_add_str(out, ".\n");
+}
+
+void config_help(struct buf *out)
+{
+    buf_add_str(out,
+                "Usage: poold serve [SETTING]...\n"
+                "\n"
+                "Every setting has one name in three spellings:\n"
+                "\n"
+                "  --max-items 1000         a flag; --max-items=1000 is the same\n"
+                "  POOLD_MAX_ITEMS=1000     in the environment\n"
+                "  {\"max_items\": 1000}      in the JSON file that --config names\n"
+                "\n"
+                "A flag beats the environment, the environment beats the file. Unknown\n"
+                "names are refused in all three. Seconds may have a fraction (0.25).\n");
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (settings[i].group)
+            buf_addf(out, "\n%s\n\n", settings[i].group);
+        add_setting(out, i);
+    }
+}

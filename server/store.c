@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/store.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "server/store_backend.h"
+
+#include <assert.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Enough for what the loop gives between two drains when memory has just run out. */
+#define RESERVE_COUNT 256
+
+/* ---- records ---------------------------------------------------------------------- */
+
+void stored_job_clear(struct stored_job *stored)
+{
+    for (size_t i = 0; i < stored->outcome_count; i++)
+        blob_unref(stored->outcomes[i].text);
+    mem_free(stored->outcomes);
+    job_status_clear(&stored->status);
+    job_spec_unref(stored->spec);
+    memset(stored, 0, sizeof(*stored));
+}
+
+void job_filter_clear(struct job_filter *filter)
+{
+    mem_free(filter->task);
+    mem_free(filter->pool);
+    mem_free(filter->tag);
+    memset(filter, 0, sizeof(*filter));
+}
+
+static enum status string_copy(const char *from, char **ret_copy)
+{
+    *ret_copy = from ? mem_strdup(from) : NULL;
+    return from && !*ret_copy ? ST_NO_MEMORY : ST_OK;
+}
+
+static enum status filter_copy(const struct job_filter *from,
+                               struct job_filter *ret_filter)
+{
+    *ret_filter = *from;
+    ret_filter->task = ret_filter->pool = ret_filter->tag = NULL;
+    if (string_copy(from->task, &ret_filter->task) != ST_OK ||
+        string_copy(from->pool, &ret_filter->pool) != ST_OK ||
+        string_copy(from->tag, &ret_filter->tag) != ST_OK) {
+        job_filter_clear(ret_filter);
+        return ST_NO_MEMORY;
+    }
+    return ST_OK;
+}
+
+/* The tags are kept as they were sent, so escapes may hide what they say. */
+static bool tags_contain(const char *tags, const char *tag)
+{
+    json_t *array = tags ? json_loads(tags, 0, NULL) : NULL;
+    json_t *element;
+    bool found = false;
+    size_t i;
+
+    json_array_foreach(array, i, element)
+    {
+        if (json_is_string(element) && strcmp(json_string_value(element), tag) == 0)
+            found = true;
+    }
+    json_decref(array);
+    return found;
+}
+
+bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
+                        enum job_state state)
+{
+    if (filter->state != JOB_STATE_COUNT && filter->state != state)
+        return false;
+    if (filter->task && strcmp(filter->task, spec->task) != 0)
+        return false;
+    if (filter->pool && strcmp(filter->pool, spec->pool) != 0)
+        return false;
+    if (filter->has_before && uuid_key(spec->id) >= uuid_key(filter->before))
+        return false;
+    return !filter->tag || tags_contain(spec->tags, filter->tag);
+}
+
+/* ---- commands --------------------------------------------------------------------- */
+
+static struct store_command *reserve_take(struct store *store)
+{
+    struct store_command *command = STAILQ_FIRST(&store->reserve);
+
+    if (!command)
+        return NULL;
+    STAILQ_REMOVE_HEAD(&store->reserve, link);
+    store->reserve_count--;
+    memset(command, 0, sizeof(*command));
+    return command;
+}
+
+/* NULL ends the store: something that it was to keep is lost. */
+static struct store_command *command_new(struct store *store,
+                                         enum store_command_kind kind)
+{
+    struct store_command *command = mem_zalloc(sizeof(*command));
+
+    if (!command)
+        command = reserve_take(store);
+    if (!command) {
+        log_error("no memory for a store command, stopping", "reserve=%d", RESERVE_COUNT);
+        store_fail(store, "out of memory: a change could not be given to the store");
+        return NULL;
+    }
+    command->kind = kind;
+    return command;
+}
+
+static void command_free(struct store *store, struct store_command *command)
+{
+    job_spec_unref(command->spec);
+    job_status_clear(&command->status);
+    for (size_t i = 0; i < command->outcome_count; i++)
+        blob_unref(command->outcomes[i].text);
+    if (command->outcomes != &command->outcome)
+        mem_free(command->outcomes);
+    job_filter_clear(&command->filter);
+    stored_job_clear(&command->job);
+    for (size_t i = 0; i < command->job_count; i++)
+        stored_job_clear(&command->jobs[i]);
+    mem_free(command->jobs);
+    if (store->reserve_count < RESERVE_COUNT) {
+        STAILQ_INSERT_HEAD(&store->reserve, command, link);
+        store->reserve_count++;
+    } else {
+        mem_free(command);
+    }
+}
+
+static void command_submit(struct store *store, struct store_command *command)
+{
+    if (store_command_writes(command))
+        atomic_fetch_add(&store->backlog, 1);
+    if (store->closing)
+        command->st = ST_CLOSED;
+    if (command->st != ST_OK)
+        store_answer_one(store, command);
+    else
+        store->backend->submit(store, command);
+}
+
+/* Of what becomes one row. */
+static void command_count(struct store_command *command, size_t len)
+{
+    command->bytes += len;
+    if (len > STORE_BYTES_MAX)
+        command->st = ST_LIMIT;
+}
+
+static void command_add_outcomes(struct store_command *command,
+                                 const struct outcome *outcomes, size_t count)
+{
+    command->outcomes = &command->outcome;
+    if (count > 1)
+        command->outcomes = mem_alloc(count * sizeof(*outcomes));
+    if (!command->outcomes) {
+        command->st = ST_NO_MEMORY;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        command->outcomes[i] = outcomes[i];
+        blob_ref(outcomes[i].text);
+        command_count(command, outcomes[i].text->len);
+    }
+    command->outcome_count = count;
+}
+
+void store_put_job(struct store *store, struct job_spec *spec,
+                   const struct job_status *status, store_put_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_JOB);
+
+    assert(spec->durability != DURABILITY_MEMORY);
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->status = job_status_copy(status);
+    command_count(command, spec->input.len + spec->kwargs.len);
+    command->on.put = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_put_outcome(struct store *store, struct job_spec *spec,
+                       const struct outcome *outcome, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_OUTCOME);
+
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command_add_outcomes(command, outcome, 1);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_put_status(struct store *store, struct job_spec *spec,
+                      const struct job_status *status, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_STATUS);
+
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->status = job_status_copy(status);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_put_finished(struct store *store, struct job_spec *spec,
+                        const struct job_status *status, const struct outcome *outcomes,
+                        size_t count, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_FINISHED);
+
+    assert(spec->durability != DURABILITY_MEMORY && job_state_final(status->state));
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->status = job_status_copy(status);
+    command_count(command, spec->input.len + spec->kwargs.len);
+    command_add_outcomes(command, outcomes, count);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_DELETE_JOB);
+
+    if (!command)
+        return;
+    command->id = id;
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
+                   store_got_job *got, void *data)
+{
+    struct store_command *command = command_new(store, STORE_GET_JOB);
+
+    if (!command)
+        return;
+    command->id = id;
+    command->with_outcomes = with_outcomes;
+    command->on.job = got;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_list_finished(struct store *store, const struct job_filter *filter,
+                         store_got_jobs *got, void *data)
+{
+    struct store_command *command = command_new(store, STORE_LIST_FINISHED);
+
+    assert(filter->limit >= 1 && filter->limit <= STORE_LIST_MAX);
+    if (!command)
+        return;
+    command->st = filter_copy(filter, &command->filter);
+    command->on.jobs = got;
+    command->data = data;
+    command_submit(store, command);
+}
+
+enum status store_load_unfinished(
+    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
+    void *data, struct uuid *ret_newest, struct error_text *err)
+{
+    return store->backend->load_unfinished(store, on_job, data, ret_newest, err);
+}
+
+/* ---- answers ---------------------------------------------------------------------- */
+
+void store_answer(struct store *store, struct store_command_list *list)
+{
+    struct store_command *command;
+    size_t writes = 0;
+    bool first;
+
+    STAILQ_FOREACH(command, list, link)
+    writes += store_command_writes(command);
+    atomic_fetch_sub(&store->backlog, writes);
+    if (STAILQ_EMPTY(list))
+        return;
+    pthread_mutex_lock(&store->lock);
+    first = STAILQ_EMPTY(&store->answers);
+    STAILQ_CONCAT(&store->answers, list);
+    pthread_mutex_unlock(&store->lock);
+    /* As long as answers wait, a call of store_drain is on its way. */
+    if (first)
+        store->events.on_wake(store->data);
+}
+
+void store_answer_one(struct store *store, struct store_command *command)
+{
+    struct store_command_list list = STAILQ_HEAD_INITIALIZER(list);
+
+    STAILQ_INSERT_TAIL(&list, command, link);
+    store_answer(store, &list);
+}
+
+void store_fail(struct store *store, const char *format, ...)
+{
+    va_list args;
+    bool said;
+
+    pthread_mutex_lock(&store->lock);
+    said = store->fatal_said;
+    store->fatal_said = true;
+    pthread_mutex_unlock(&store->lock);
+    if (said)
+        return;
+    va_start(args, format);
+    vsnprintf(store->fatal_why.text, sizeof(store->fatal_why.text), format, args);
+    va_end(args);
+    store->fatal.kind = STORE_FATAL;
+    store_answer_one(store, &store->fatal);
+}
+
+static void deliver(struct store *store, struct store_command *command)
+{
+    switch (command->kind) {
+    case STORE_PUT_JOB:
+        if (command->on.put)
+            command->on.put(command->data, command->st,
+                            command->st == ST_EXISTS ? &command->existing : NULL);
+        break;
+    case STORE_PUT_OUTCOME:
+    case STORE_PUT_STATUS:
+    case STORE_PUT_FINISHED:
+    case STORE_DELETE_JOB:
+        if (command->on.done)
+            command->on.done(command->data, command->st);
+        break;
+    case STORE_GET_JOB: {
+        struct stored_job job = command->job;
+
+        memset(&command->job, 0, sizeof(command->job)); /* the receiver's from here on */
+        command->on.job(command->data, command->st, &job);
+        break;
+    }
+    case STORE_LIST_FINISHED:
+        command->on.jobs(command->data, command->st, command->jobs,
+                         command->st == ST_OK ? command->job_count : 0);
+        break;
+    case STORE_FATAL:
+        store->events.on_fatal(store->data, &store->fatal_why);
+        break;
+    }
+}
+
+void store_drain(struct store *store)
+{
+    struct store_command_list due = STAILQ_HEAD_INITIALIZER(due);
+    struct store_command *command;
+
+    pthread_mutex_lock(&store->lock);
+    STAILQ_CONCAT(&due, &store->answers);
+    pthread_mutex_unlock(&store->lock);
+    while ((command = STAILQ_FIRST(&due))) {
+        STAILQ_REMOVE_HEAD(&due, link);
+        deliver(store, command);
+        if (command != &store->fatal)
+            command_free(store, command);
+    }
+}
+
+/* ---- life cycle ------------------------------------------------------------------- */
+
+enum status store_base_init(struct store *store, const struct store_backend *backend,
+                            const struct store_events *events, void *data)
+{
+    store->backend = backend;
+    store->events = *events;
+    store->data = data;
+    STAILQ_INIT(&store->answers);
+    STAILQ_INIT(&store->reserve);
+    atomic_init(&store->backlog, 0);
+    atomic_init(&store->writable, true);
+    atomic_init(&store->commits, 0);
+    atomic_init(&store->commands, 0);
+    while (store->reserve_count < RESERVE_COUNT) {
+        struct store_command *command = mem_zalloc(sizeof(*command));
+
+        if (!command)
+            return ST_NO_MEMORY;
+        STAILQ_INSERT_HEAD(&store->reserve, command, link);
+        store->reserve_count++;
+    }
+    if (pthread_mutex_init(&store->lock, NULL) != 0)
+        return ST_NO_MEMORY;
+    store->lock_made = true;
+    return ST_OK;
+}
+
+void store_base_clear(struct store *store)
+{
+    struct store_command *command;
+
+    while ((command = reserve_take(store)))
+        mem_free(command);
+    if (store->lock_made)
+        pthread_mutex_destroy(&store->lock);
+    store->lock_made = false;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    store->backend->stop(store);
+    store->closing = true;
+    /* The threads are gone: only callbacks can add to the answers now. */
+    while (!STAILQ_EMPTY(&store->answers))
+        store_drain(store);
+    store->backend->free(store);
+}
+
+size_t store_backlog(const struct store *store)
+{
+    return atomic_load(&store->backlog);
+}
+
+void store_get_info(struct store *store, struct store_info *ret_info)
+{
+    memset(ret_info, 0, sizeof(*ret_info));
+    ret_info->kind = store->backend->kind;
+    ret_info->path = "";
+    ret_info->writable = atomic_load(&store->writable);
+    ret_info->commits = atomic_load(&store->commits);
+    ret_info->commands = atomic_load(&store->commands);
+    store->backend->get_info(store, ret_info);
+}

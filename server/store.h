@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store - where jobs are kept: a batch of commands in -> ok / failed / unknown out.
+ *
+ * Commands change the store, in the order in which they were given. They are gathered and
+ * committed together, as many as have come in while the last commit was under way (group
+ * commit); `done` is called on the loop's thread after the commit that holds the command.
+ * A batch that holds only relaxed jobs is committed without waiting for the disk; it
+ * survives a crash of the server and is on disk with the next durable commit.
+ *
+ *     ST_OK             it is stored
+ *     ST_STORAGE_FULL   put_job only: it is not stored, nothing has changed. Commands
+ *                       for jobs that clients know of already are kept and tried
+ *                       again every second
+ *     ST_NO_MEMORY      as ST_STORAGE_FULL, when memory is short
+ *     ST_BUSY           as ST_STORAGE_FULL, when a foreign program keeps the database
+ *                       locked
+ *     ST_EXISTS         put_job, put_finished: the idempotency key is known;
+ *                       `existing` says which job
+ *     ST_NOT_FOUND      put_outcome, put_status, delete_job: there is no such job,
+ *                       because its put_job has failed or it was deleted; nothing has
+ *                       changed
+ *     ST_LIMIT          over STORE_BYTES_MAX; nothing has changed
+ *     ST_UNKNOWN        the disk has failed during the commit. Only a restart can tell
+ *                       what is stored: on_fatal has been called, nothing more is
+ *                       accepted
+ *
+ * Commands that are still kept at store_close are tried once more and then given up with
+ * the status that kept them.
+ *
+ * Queries read what is committed, on a thread of their own, and may run beside commands.
+ *
+ * Back ends: SQLite (store_sqlite*.c) and memory (store_memory.c: for tests and
+ * throw-away runs). SQL and the notion of a single node stay behind this header.
+ *
+ * Threads: all functions are called on the loop's thread. on_wake may come from any
+ * thread. Callbacks may give commands and ask queries; they call neither store_drain nor
+ * store_close.
+ */
+#ifndef SERVER_STORE_H
+#define SERVER_STORE_H
+
+#include "common/status.h"
+#include "server/job.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_BYTES_MAX                                                                  \
+    (900u << 20) /* of one job's input and kwargs, or of one outcome */
+
+struct store;
+
+struct store_events {
+    /* Answers are waiting: have store_drain called on the loop's thread. Any thread. */
+    void (*on_wake)(void *data);
+    /* The outcome of a commit is unknown: stop and exit. Loop's thread, from store_drain
+     * or store_close, once, before the commands in question are answered. */
+    void (*on_fatal)(void *data, const struct error_text *why);
+};
+
+/* ---- life cycle ------------------------------------------------------------------- */
+
+/* Opens (or creates) the database in directory `dir` (created if only the last part of
+ * its path is missing) and starts the threads. Failures, with err naming the file:
+ * ST_DENIED, ST_IO, ST_STORAGE_FULL, ST_BUSY (another server has it), ST_CORRUPT,
+ * ST_FOREIGN, ST_NEWER; the database is untouched then. */
+NODISCARD enum status store_open_sqlite(const char *dir,
+                                        const struct store_events *events, void *data,
+                                        struct store **ret_store, struct error_text *err);
+NODISCARD enum status store_open_memory(const struct store_events *events, void *data,
+                                        struct store **ret_store, struct error_text *err);
+/* Commits what is queued, then closes. `done` callbacks that are still due are called
+ * from here; what they give to the store is answered with ST_CLOSED. NULL is fine. */
+void store_close(struct store *store);
+
+/* Calls the callbacks that are due. */
+void store_drain(struct store *store);
+/* Commands that are not committed yet: a measure of how far the store lags behind. */
+size_t store_backlog(const struct store *store);
+
+/* ---- commands --------------------------------------------------------------------- */
+
+/* In all of these, done may be NULL. */
+typedef void store_done(void *data, enum status st);
+
+struct store_existing {
+    struct uuid id;
+    uint64_t request_hash;
+};
+/* existing is set for ST_EXISTS only. */
+typedef void store_put_done(void *data, enum status st,
+                            const struct store_existing *existing);
+
+/* Stores a new job, with its status of now: a job that is over already is stored as such,
+ * in one row. Not for jobs of DURABILITY_MEMORY. */
+void store_put_job(struct store *store, struct job_spec *spec,
+                   const struct job_status *status, store_put_done *done, void *data);
+/* Adds an outcome; takes a reference of its own to the text. An outcome that starts at
+ * the same item and is stored already stays as it is. */
+void store_put_outcome(struct store *store, struct job_spec *spec,
+                       const struct outcome *outcome, store_done *done, void *data);
+/* Records the status. JOB_QUEUED for a job that had failed is a retry: its outcomes that
+ * are errors are forgotten in the same commit. */
+void store_put_status(struct store *store, struct job_spec *spec,
+                      const struct job_status *status, store_done *done, void *data);
+/* Stores a new job that is over already, with all its outcomes, as one command. The array
+ * is copied. ST_NO_MEMORY when that cannot be done; otherwise kept like put_status. */
+void store_put_finished(struct store *store, struct job_spec *spec,
+                        const struct job_status *status, const struct outcome *outcomes,
+                        size_t count, store_done *done, void *data);
+/* Forgets a job with all that belongs to it, its idempotency key included. */
+void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data);
+
+/* ---- queries ---------------------------------------------------------------------- */
+
+struct stored_job {
+    struct job_spec *spec;
+    struct job_status status;
+    struct outcome *outcomes; /* ordered by first; only if asked for */
+    size_t outcome_count;
+};
+void stored_job_clear(struct stored_job *stored);
+
+/* st: ST_OK, ST_NOT_FOUND, ST_CORRUPT (a checksum is wrong), ST_IO, ST_NO_MEMORY. The
+ * receiver owns the content, which is empty unless ST_OK. */
+typedef void store_got_job(void *data, enum status st, struct stored_job *stored);
+void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
+                   store_got_job *got, void *data);
+
+#define STORE_LIST_MAX 1001 /* a page of 1000, and one to know if there is a next */
+
+struct job_filter {
+    enum job_state state;    /* JOB_STATE_COUNT: any */
+    char *task, *pool, *tag; /* NULL: any; owned by the filter */
+    bool has_before;         /* only jobs older than `before` */
+    struct uuid before;
+    unsigned limit; /* 1..STORE_LIST_MAX */
+};
+void job_filter_clear(struct job_filter *filter);
+/* Whether this job passes state, task, pool, tag and before. */
+bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
+                        enum job_state state);
+
+/* Finished jobs that match, newest first, without outcomes (and the specs without input).
+ * jobs is freed after the call, the receiver may steal contents by zeroing the element.
+ * The filter is copied. A job whose row is damaged is left out, with a line in the log.
+ */
+typedef void store_got_jobs(void *data, enum status st, struct stored_job *jobs,
+                            size_t count);
+void store_list_finished(struct store *store, const struct job_filter *filter,
+                         store_got_jobs *got, void *data);
+
+/* At start-up, before any command: every job that is not over, oldest first, with input
+ * and outcomes. Blocks. The receiver owns the content of stored; when on_job does not
+ * return ST_OK, that ends the load and is what it returns. *ret_newest is the newest id
+ * in the store, finished or not, all zero for none. A damaged job is left out and left
+ * alone, with a line in the log. */
+NODISCARD enum status store_load_unfinished(
+    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
+    void *data, struct uuid *ret_newest, struct error_text *err);
+
+/* ---- inspection ------------------------------------------------------------------- */
+
+struct store_info {
+    const char *kind;   /* "sqlite", "memory" */
+    const char *path;   /* of the database file, "" for memory */
+    bool writable;      /* the last commit went well */
+    int schema_version; /* of the database; 0 for memory */
+    uint64_t commits;   /* since the start */
+    uint64_t commands;  /* that they held */
+    uint64_t database_bytes, wal_bytes;
+};
+void store_get_info(struct store *store, struct store_info *ret_info);
+
+#endif

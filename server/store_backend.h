@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_backend - what store.c and the back ends share. Private to server/store*.c.
+ *
+ * Every call of store.h becomes a struct store_command. store.c makes it and gives it to
+ * the back end; the back end carries it out, on a thread of its own or at once, fills in
+ * the answer and returns it with store_answer; store_drain calls the callback and frees
+ * it.
+ *
+ *     loop's thread                     back end
+ *     store_put_job --- submit ------>  carried out, st is set
+ *     store_drain  <--- answers ------  store_answer, on_wake
+ *
+ * A command has a fixed size and holds references, so that a small reserve made at the
+ * start carries what must not get lost when memory runs out.
+ */
+#ifndef SERVER_STORE_BACKEND_H
+#define SERVER_STORE_BACKEND_H
+
+#include "server/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+enum store_command_kind {
+    STORE_PUT_JOB,
+    STORE_PUT_OUTCOME,
+    STORE_PUT_STATUS,
+    STORE_PUT_FINISHED,
+    STORE_DELETE_JOB, /* the last one that changes something */
+    STORE_GET_JOB,
+    STORE_LIST_FINISHED,
+    STORE_FATAL /* only among the answers: on_fatal is due */
+};
+
+struct store_command {
+    STAILQ_ENTRY(store_command) link;
+    enum store_command_kind kind;
+    enum status st;        /* the answer */
+    size_t bytes;          /* of the texts that are to be written */
+    struct job_spec *spec; /* one reference; NULL for those that name an id */
+    struct uuid id;
+    struct job_status status; /* owned */
+    struct outcome outcome;   /* owned */
+    struct outcome *outcomes; /* owned, unless it is &outcome */
+    size_t outcome_count;
+    struct store_existing existing; /* the answer, for ST_EXISTS */
+    bool with_outcomes;
+    struct job_filter filter; /* owned */
+    struct stored_job job;    /* the answer; owned until it is handed over */
+    struct stored_job *jobs;  /* the answer; owned */
+    size_t job_count;
+    union {
+        store_put_done *put;
+        store_done *done;
+        store_got_job *job;
+        store_got_jobs *jobs;
+    } on;
+    void *data; /* of the callback */
+};
+STAILQ_HEAD(store_command_list, store_command);
+
+static inline bool store_command_writes(const struct store_command *command)
+{
+    return command->kind <= STORE_DELETE_JOB;
+}
+
+struct store_backend {
+    const char *kind;
+    /* Takes the command. Loop's thread. */
+    void (*submit)(struct store *store, struct store_command *command);
+    enum status (*load_unfinished)(
+        struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
+        void *data, struct uuid *ret_newest, struct error_text *err);
+    /* Fills in what is not in struct store. */
+    void (*get_info)(struct store *store, struct store_info *ret_info);
+    /* Answers what was submitted and stops the threads. */
+    void (*stop)(struct store *store);
+    /* Frees all, with the struct store in it. After stop, and with nothing left to
+     * answer. */
+    void (*free)(struct store *store);
+};
+
+/* The first member of each back end's own struct. */
+struct store {
+    const struct store_backend *backend;
+    struct store_events events;
+    void *data;
+    bool closing; /* loop's thread */
+
+    pthread_mutex_t lock; /* of answers and fatal_said */
+    bool lock_made;
+    struct store_command_list answers;
+    struct store_command fatal; /* becomes an answer at most once */
+    struct error_text fatal_why;
+    bool fatal_said;
+
+    struct store_command_list reserve; /* loop's thread */
+    size_t reserve_count;
+
+    atomic_size_t backlog;
+    atomic_bool writable;
+    atomic_uint_fast64_t commits, commands;
+};
+
+/* Storage that is all zero before. On failure store_base_clear still has to follow. */
+NODISCARD enum status store_base_init(struct store *store,
+                                      const struct store_backend *backend,
+                                      const struct store_events *events, void *data);
+void store_base_clear(struct store *store);
+
+/* Returns commands with their answers; the list is empty afterwards. Any thread. */
+void store_answer(struct store *store, struct store_command_list *list);
+void store_answer_one(struct store *store, struct store_command *command);
+/* Has on_fatal called, the first time. Any thread. */
+void store_fail(struct store *store, const char *format, ...) PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store without a disk. Commands are carried out at once and answered with the next
+ * store_drain, so that a user of the store sees the order of events that it sees with
+ * SQLite.
+ *
+ * Jobs lie in one array that is sorted by key. Ids rise, so new ones are appended; a
+ * deleted job leaves a hole, and the holes are closed when they are half of the array.
+ * Keys that make a request idempotent are in a search tree beside it.
+ */
+#include "server/store.h"
+
+#include "common/mem.h"
+#include "server/store_backend.h"
+
+#include <search.h>
+#include <string.h>
+
+struct slot {
+    uint64_t key;
+    struct stored_job *job; /* owned; NULL: a hole */
+};
+
+struct memory_store {
+    struct store base;
+    struct slot *slots; /* sorted by key */
+    size_t count, cap;
+    size_t holes;
+    void *by_idempotency_key; /* tsearch(3) of struct stored_job */
+};
+
+static struct memory_store *memory_of(struct store *store)
+{
+    return (struct memory_store *)store;
+}
+
+static int compare_idempotency_keys(const void *left, const void *right)
+{
+    const struct stored_job *a = left, *b = right;
+
+    return strcmp(a->spec->idempotency_key, b->spec->idempotency_key);
+}
+
+/* ---- the array -------------------------------------------------------------------- */
+
+/* The first slot whose key is not smaller. */
+static size_t lower_bound(const struct memory_store *memory, uint64_t key)
+{
+    size_t low = 0, high = memory->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (memory->slots[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct slot *find(const struct memory_store *memory, struct uuid id)
+{
+    size_t at = lower_bound(memory, uuid_key(id));
+    struct slot *slot;
+
+    if (at == memory->count)
+        return NULL;
+    slot = &memory->slots[at];
+    return slot->job && uuid_equal(slot->job->spec->id, id) ? slot : NULL;
+}
+
+static bool insert(struct memory_store *memory, struct stored_job *job)
+{
+    uint64_t key = uuid_key(job->spec->id);
+    size_t at = lower_bound(memory, key);
+
+    if (memory->count == memory->cap) {
+        size_t cap = memory->cap ? 2 * memory->cap : 64;
+        struct slot *slots = mem_realloc(memory->slots, cap * sizeof(*slots));
+
+        if (!slots)
+            return false;
+        memory->slots = slots;
+        memory->cap = cap;
+    }
+    memmove(&memory->slots[at + 1], &memory->slots[at],
+            (memory->count - at) * sizeof(*memory->slots));
+    memory->slots[at] = (struct slot){ key, job };
+    memory->count++;
+    return true;
+}
+
+static void close_holes(struct memory_store *memory)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < memory->count; i++) {
+        if (memory->slots[i].job)
+            memory->slots[kept++] = memory->slots[i];
+    }
+    memory->count = kept;
+    memory->holes = 0;
+}
+
+/* ---- copies ----------------------------------------------------------------------- */
+
+static enum status outcomes_reserve(struct stored_job *job, size_t count)
+{
+    struct outcome *outcomes = mem_realloc(job->outcomes, count * sizeof(*outcomes));
+
+    if (!outcomes)
+        return ST_NO_MEMORY;
+    job->outcomes = outcomes;
+    return ST_OK;
+}
+
+static enum status copy_job(const struct stored_job *from, bool with_outcomes,
+                            struct stored_job *ret_job)
+{
+    if (with_outcomes && from->outcome_count > 0) {
+        if (outcomes_reserve(ret_job, from->outcome_count) != ST_OK)
+            return ST_NO_MEMORY;
+        memcpy(ret_job->outcomes, from->outcomes,
+               from->outcome_count * sizeof(*from->outcomes));
+        ret_job->outcome_count = from->outcome_count;
+        for (size_t i = 0; i < from->outcome_count; i++)
+            blob_ref(from->outcomes[i].text);
+    }
+    ret_job->spec = job_spec_ref(from->spec);
+    ret_job->status = job_status_copy(&from->status);
+    return ST_OK;
+}
+
+/* ---- commands --------------------------------------------------------------------- */
+
+static enum status put_job(struct memory_store *memory, struct store_command *command)
+{
+    struct stored_job *job = mem_zalloc(sizeof(*job)), **node = NULL;
+    bool keyed = command->spec->idempotency_key;
+
+    if (!job)
+        return ST_NO_MEMORY;
+    job->spec = job_spec_ref(command->spec);
+    job->status = job_status_copy(&command->status);
+    if (keyed)
+        node = tsearch(job, &memory->by_idempotency_key, compare_idempotency_keys);
+    if (node && *node != job) {
+        command->existing.id = (*node)->spec->id;
+        command->existing.request_hash = (*node)->spec->request_hash;
+        stored_job_clear(job);
+        mem_free(job);
+        return ST_EXISTS;
+    }
+    if ((keyed && !node) || !insert(memory, job)) {
+        if (node)
+            tdelete(job, &memory->by_idempotency_key, compare_idempotency_keys);
+        stored_job_clear(job);
+        mem_free(job);
+        return ST_NO_MEMORY;
+    }
+    return ST_OK;
+}
+
+static enum status add_outcome(struct stored_job *job, const struct outcome *outcome)
+{
+    size_t at = job->outcome_count;
+
+    while (at > 0 && job->outcomes[at - 1].first >= outcome->first)
+        at--;
+    if (at < job->outcome_count && job->outcomes[at].first == outcome->first)
+        return ST_OK;
+    /* Doubles at each power of two. */
+    if ((job->outcome_count & (job->outcome_count - 1)) == 0 &&
+        outcomes_reserve(job, job->outcome_count ? 2 * job->outcome_count : 1) != ST_OK)
+        return ST_NO_MEMORY;
+    memmove(&job->outcomes[at + 1], &job->outcomes[at],
+            (job->outcome_count - at) * sizeof(*job->outcomes));
+    job->outcomes[at] = *outcome;
+    job->outcomes[at].shown = true;
+    blob_ref(outcome->text);
+    job->outcome_count++;
+    return ST_OK;
+}
+
+static enum status put_outcome(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    return slot ? add_outcome(slot->job, &command->outcomes[0]) : ST_NOT_FOUND;
+}
+
+static void forget_errors(struct stored_job *job)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < job->outcome_count; i++) {
+        if (job->outcomes[i].is_error)
+            blob_unref(job->outcomes[i].text);
+        else
+            job->outcomes[kept++] = job->outcomes[i];
+    }
+    job->outcome_count = kept;
+}
+
+static enum status put_status(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    if (!slot)
+        return ST_NOT_FOUND;
+    if (command->status.state == JOB_QUEUED)
+        forget_errors(slot->job);
+    job_status_clear(&slot->job->status);
+    slot->job->status = job_status_copy(&command->status);
+    return ST_OK;
+}
+
+static enum status delete_job(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    if (!slot)
+        return ST_NOT_FOUND;
+    if (slot->job->spec->idempotency_key)
+        tdelete(slot->job, &memory->by_idempotency_key, compare_idempotency_keys);
+    stored_job_clear(slot->job);
+    mem_free(slot->job);
+    slot->job = NULL;
+    memory->holes++;
+    if (2 * memory->holes > memory->count)
+        close_holes(memory);
+    return ST_OK;
+}
+
+static enum status put_finished(struct memory_store *memory,
+                                struct store_command *command)
+{
+    enum status st = put_job(memory, command);
+    struct slot *slot = st == ST_OK ? find(memory, command->id) : NULL;
+
+    for (size_t i = 0; i < command->outcome_count && st == ST_OK; i++)
+        st = add_outcome(slot->job, &command->outcomes[i]);
+    if (slot && st != ST_OK)
+        (void)delete_job(memory, command);
+    return st;
+}
+
+static enum status get_job(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    if (!slot)
+        return ST_NOT_FOUND;
+    return copy_job(slot->job, command->with_outcomes, &command->job);
+}
+
+static enum status list_finished(struct memory_store *memory,
+                                 struct store_command *command)
+{
+    const struct job_filter *filter = &command->filter;
+
+    command->jobs = mem_zalloc(filter->limit * sizeof(*command->jobs));
+    if (!command->jobs)
+        return ST_NO_MEMORY;
+    for (size_t i = memory->count; i-- > 0 && command->job_count < filter->limit;) {
+        const struct stored_job *job = memory->slots[i].job;
+
+        if (!job || !job_state_final(job->status.state) ||
+            !job_filter_matches(filter, job->spec, job->status.state))
+            continue;
+        if (copy_job(job, false, &command->jobs[command->job_count]) != ST_OK)
+            return ST_NO_MEMORY;
+        command->job_count++;
+    }
+    return ST_OK;
+}
+
+static void memory_submit(struct store *store, struct store_command *command)
+{
+    static enum status (*const handlers[])(struct memory_store *,
+                                           struct store_command *) = {
+        [STORE_PUT_JOB] = put_job,
+        [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_STATUS] = put_status,
+        [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_FINISHED] = put_finished,
+        [STORE_GET_JOB] = get_job,
+        [STORE_LIST_FINISHED] = list_finished,
+    };
+
+    command->st = handlers[command->kind](memory_of(store), command);
+    if (store_command_writes(command)) {
+        atomic_fetch_add(&store->commits, 1);
+        atomic_fetch_add(&store->commands, 1);
+    }
+    store_answer_one(store, command);
+}
+
+/* ---- life cycle ------------------------------------------------------------------- */
+
+/* A new store is empty, and this is for new stores only. */
+static enum status memory_load_unfinished(
+    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
+    void *data, struct uuid *ret_newest, struct error_text *err)
+{
+    (void)store;
+    (void)on_job;
+    (void)data;
+    (void)err;
+    memset(ret_newest, 0, sizeof(*ret_newest));
+    return ST_OK;
+}
+
+static void memory_get_info(struct store *store, struct store_info *ret_info)
+{
+    (void)store;
+    (void)ret_info;
+}
+
+static void memory_stop(struct store *store)
+{
+    (void)store;
+}
+
+static void keep_node(void *node)
+{
+    (void)node;
+}
+
+static void memory_free(struct store *store)
+{
+    struct memory_store *memory = memory_of(store);
+
+    tdestroy(memory->by_idempotency_key, keep_node);
+    for (size_t i = 0; i < memory->count; i++) {
+        if (memory->slots[i].job)
+            stored_job_clear(memory->slots[i].job);
+        mem_free(memory->slots[i].job);
+    }
+    mem_free(memory->slots);
+    store_base_clear(store);
+    mem_free(memory);
+}
+
+static const struct store_backend memory_backend = {
+    .kind = "memory",
+    .submit = memory_submit,
+    .load_unfinished = memory_load_unfinished,
+    .get_info = memory_get_info,
+    .stop = memory_stop,
+    .free = memory_free,
+};
+
+enum status store_open_memory(const struct store_events *events, void *data,
+                              struct store **ret_store, struct error_text *err)
+{
+    struct memory_store *memory = mem_zalloc(sizeof(*memory));
+
+    if (!memory)
+        return error_set(err, ST_NO_MEMORY, "out of memory");
+    if (store_base_init(&memory->base, &memory_backend, events, data) != ST_OK) {
+        memory_free(&memory->base);
+        return error_set(err, ST_NO_MEMORY, "out of memory");
+    }
+    *ret_store = &memory->base;
+    return ST_OK;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_sqlite - what the files of the SQLite back end share. Private to
+ * server/store_sqlite*.c, the only files that include sqlite3.h.
+ *
+ *     store_sqlite.c         the store: threads, batches, commits, checkpoints
+ *     store_sqlite_file.c    the file: lock, checks before it is opened, creation
+ *     store_sqlite_schema.c  connections and migrations
+ *     store_sqlite_write.c   commands -> rows
+ *     store_sqlite_read.c    rows -> jobs
+ *
+ * Functions that return int return an SQLite result code.
+ */
+#ifndef SERVER_STORE_SQLITE_H
+#define SERVER_STORE_SQLITE_H
+
+#include "server/store_backend.h"
+
+#include <inttypes.h>
+#include <sqlite3.h>
+
+/* ---- the file --------------------------------------------------------------------- */
+
+#define SQLITE_FILE_APPLICATION_ID 0x706f6c64 /* "pold" */
+
+struct sqlite_file {
+    char *dir;  /* of all that follow; owned, as they are */
+    char *path; /* poold.db */
+    char *wal;  /* poold.db-wal */
+    int lock;   /* descriptor of poold.db.lock; the lock ends with it */
+};
+
+/* Takes the lock, refuses what is not a sound database of poold's, creates it if nothing
+ * is there, and brings it to the newest schema: its number is *ret_version. On failure
+ * the file is cleared. */
+NODISCARD enum status sqlite_file_open(const char *dir, struct sqlite_file *ret_file,
+                                       int *ret_version, struct error_text *err);
+void sqlite_file_clear(struct sqlite_file *file); /* and gives the lock back */
+
+/* ---- connections and the schema --------------------------------------------------- */
+
+/* How long to wait for a foreign program that keeps the database locked. */
+#define SQLITE_BUSY_MS 5000
+
+/* A connection for one thread at a time; flags as for sqlite3_open_v2. */
+NODISCARD enum status sqlite_open(const char *path, int flags, sqlite3 **ret_db,
+                                  struct error_text *err);
+/* The same with the settings for writing. */
+NODISCARD enum status sqlite_open_writer(const char *path, sqlite3 **ret_db,
+                                         struct error_text *err);
+
+/* The scripts in schema/, one for each version from 1 on, each followed by a NUL. */
+extern const unsigned char *const sqlite_migrations[];
+extern const int sqlite_migration_count;
+
+/* Applies the migrations that are not in the database yet, all in one transaction, after
+ * a copy of a database that is not new: poold.db.v<old version>.bak. Foreign keys are off
+ * on this connection from here on. ST_NEWER if it has more than count. */
+NODISCARD enum status sqlite_migrate(sqlite3 *db, const struct sqlite_file *file,
+                                     const unsigned char *const migrations[], int count,
+                                     int *ret_version, struct error_text *err);
+#define SQLITE_NEWER_TEXT                                                                \
+    "%s: has schema version %" PRId64 ", this poold knows %d; use a newer poold"
+
+/* Runs statements that give nothing. */
+int sqlite_run(sqlite3 *db, const char *sql);
+/* The first column of the first row; 0 if there is none. */
+int sqlite_number(sqlite3 *db, const char *sql, int64_t *ret_number);
+/* Prepares count statements that stay for the life of the connection. */
+int sqlite_prepare_all(sqlite3 *db, const char *const sql[], int count,
+                       sqlite3_stmt *ret_statements[]);
+
+/* Set err to "PATH: message" and give the status that the failure means for an opening:
+ * of SQLite, with its result code, and of a system call, from errno. db may be NULL. */
+enum status sqlite_failure(const char *path, sqlite3 *db, int rc, struct error_text *err);
+enum status sqlite_errno_failure(const char *path, struct error_text *err);
+/* Puts a file, or the names in a directory, on the disk. */
+NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err);
+
+/* ---- rows ------------------------------------------------------------------------- */
+
+/* Every column of table job but body, in the order in which they are written and read. */
+#define SQLITE_JOB_COLUMNS                                                               \
+    "key, id, method, durability, task, pool, priority, item_count, chunksize, "         \
+    "created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, result_ttl_ms, retries, " \
+    "crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor, "                \
+    "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
+    "metadata, idempotency_key, request_hash, input_len, checksum, state, completed, "   \
+    "failed, attempt, started_at_ms, finished_at_ms, error"
+
+/* The place of a text is part of its checksum, so that one that has got into another row
+ * is found out, too. body is the input followed by the kwargs. */
+uint64_t sqlite_body_checksum(struct uuid id, size_t input_len, struct text body);
+uint64_t sqlite_outcome_checksum(struct uuid id, uint64_t first, uint64_t count,
+                                 bool is_error, struct text text);
+
+enum sqlite_write_statement {
+    SQLITE_WRITE_BEGIN,
+    SQLITE_WRITE_COMMIT,
+    SQLITE_WRITE_ROLLBACK,
+    SQLITE_WRITE_JOB,
+    SQLITE_WRITE_BODY,
+    SQLITE_WRITE_EXISTING,
+    SQLITE_WRITE_OUTCOME,
+    SQLITE_WRITE_STATUS,
+    SQLITE_WRITE_FORGET_ERRORS,
+    SQLITE_WRITE_DELETE,
+    SQLITE_WRITE_COUNT
+};
+
+struct sqlite_writer {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQLITE_WRITE_COUNT];
+};
+NODISCARD enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
+                                         struct error_text *err);
+void sqlite_writer_close(struct sqlite_writer *writer);
+/* Runs a statement without parameters. */
+int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement which);
+/* Carries out one command inside a transaction and sets its st. Not SQLITE_OK: the whole
+ * transaction is to be rolled back. */
+int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command);
+/* Gives back a part of the file that deleted jobs have left, if it is most of the file.
+ */
+int sqlite_writer_shrink(struct sqlite_writer *writer);
+
+enum sqlite_read_statement {
+    SQLITE_READ_JOB,
+    SQLITE_READ_OUTCOMES,
+    SQLITE_READ_FINISHED,
+    SQLITE_READ_UNFINISHED,
+    SQLITE_READ_NEWEST,
+    SQLITE_READ_COUNT
+};
+
+struct sqlite_reader {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQLITE_READ_COUNT];
+};
+NODISCARD enum status sqlite_reader_open(struct sqlite_reader *reader, const char *path,
+                                         struct error_text *err);
+void sqlite_reader_close(struct sqlite_reader *reader);
+/* Carries out one query and sets its st. */
+void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command);
+/* As store_load_unfinished. */
+NODISCARD enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
+                                               enum status (*on_job)(void *data,
+                                                                     struct stored_job *),
+                                               void *data, struct uuid *ret_newest);
+
+#endif

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/store_sqlite.h"
+
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <string.h>
+
+static const char *const read_sql[SQLITE_READ_COUNT] = {
+    [SQLITE_READ_JOB] = "SELECT " SQLITE_JOB_COLUMNS ", coalesce(job.body, body.bytes) "
+                        "FROM job LEFT JOIN body ON body.job = key WHERE key = ?",
+    [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
+                             "WHERE job = ? ORDER BY first",
+    /* json_valid: a damaged row must not end the whole listing. */
+    [SQLITE_READ_FINISHED] =
+        "SELECT " SQLITE_JOB_COLUMNS " FROM job WHERE key < ?1 "
+        "AND state NOT IN ('scheduled', 'queued', 'running') "
+        "AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR task = ?3) "
+        "AND (?4 IS NULL OR pool = ?4) AND (?5 IS NULL OR (json_valid(tags) AND "
+        "EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?5))) "
+        "ORDER BY key DESC LIMIT ?6",
+    [SQLITE_READ_UNFINISHED] =
+        "SELECT " SQLITE_JOB_COLUMNS ", coalesce(job.body, body.bytes) "
+        "FROM job INDEXED BY job_unfinished LEFT JOIN body ON body.job = key "
+        "WHERE state IN ('scheduled', 'queued', 'running') ORDER BY key",
+    [SQLITE_READ_NEWEST] = "SELECT id FROM job ORDER BY key DESC LIMIT 1",
+};
+
+/* ---- columns ---------------------------------------------------------------------- */
+
+/* Reads one column after the other; what cannot be is noted in bad. */
+struct row {
+    sqlite3_stmt *statement;
+    int at;
+    bool bad;
+};
+
+static int64_t row_int(struct row *row)
+{
+    return sqlite3_column_int64(row->statement, row->at++);
+}
+
+static bool row_bool(struct row *row)
+{
+    return row_int(row) != 0;
+}
+
+/* Valid until the statement moves on. */
+static const char *row_string(struct row *row)
+{
+    return (const char *)sqlite3_column_text(row->statement, row->at++);
+}
+
+static struct text row_blob(struct row *row)
+{
+    const void *at = sqlite3_column_blob(row->statement, row->at);
+    int len = sqlite3_column_bytes(row->statement, row->at++);
+
+    return (struct text){ at, (size_t)len };
+}
+
+/* The position of the text in the table of names. */
+static unsigned row_name(struct row *row, const char *const names[], unsigned count)
+{
+    const char *name = row_string(row);
+
+    for (unsigned i = 0; name && i < count; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    }
+    row->bad = true;
+    return 0;
+}
+
+static struct uuid row_id(struct row *row)
+{
+    struct text bytes = row_blob(row);
+    struct uuid id = { { 0 } };
+
+    if (bytes.len == sizeof(id.bytes))
+        memcpy(id.bytes, bytes.at, sizeof(id.bytes));
+    else
+        row->bad = true;
+    return id;
+}
+
+/* ---- rows ------------------------------------------------------------------------- */
+
+/* The texts stay in the row. */
+static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_checksum)
+{
+    uint64_t key = (uint64_t)row_int(row);
+
+    spec->id = row_id(row);
+    row->bad |= uuid_key(spec->id) != key;
+    spec->method = row_name(row, job_method_names, JOB_METHOD_COUNT);
+    spec->durability = row_name(row, durability_names, DURABILITY_COUNT);
+    spec->task = row_string(row);
+    spec->pool = row_string(row);
+    spec->priority = (int)row_int(row);
+    spec->item_count = (uint64_t)row_int(row);
+    spec->chunksize = (uint64_t)row_int(row);
+    spec->created_at_ms = row_int(row);
+    spec->start_at_ms = row_int(row);
+    spec->expires_at_ms = row_int(row);
+    spec->time_limit_ms = row_int(row);
+    spec->result_ttl_ms = row_int(row);
+    spec->retries = (uint32_t)row_int(row);
+    spec->crash_retries = (uint32_t)row_int(row);
+    spec->backoff.initial_ms = row_int(row);
+    spec->backoff.max_ms = row_int(row);
+    spec->backoff.factor = sqlite3_column_double(row->statement, row->at++);
+    spec->backoff.jitter = row_bool(row);
+    spec->return_exceptions = row_bool(row);
+    spec->stop_on_error = row_bool(row);
+    spec->cancel_on_disconnect = row_bool(row);
+    spec->tags = row_string(row);
+    spec->metadata = row_string(row);
+    spec->idempotency_key = row_string(row);
+    spec->request_hash = (uint64_t)row_int(row);
+    spec->input.len = (size_t)row_int(row);
+    *ret_checksum = (uint64_t)row_int(row);
+    row->bad |= !spec->task || !spec->pool;
+}
+
+static enum status read_status(struct row *row, struct job_status *ret_status)
+{
+    struct text error;
+
+    ret_status->state = row_name(row, job_state_names, JOB_STATE_COUNT);
+    ret_status->completed = (uint64_t)row_int(row);
+    ret_status->failed = (uint64_t)row_int(row);
+    ret_status->attempt = (uint32_t)row_int(row);
+    ret_status->started_at_ms = row_int(row);
+    ret_status->finished_at_ms = row_int(row);
+    error = row_blob(row);
+    if (!error.at)
+        return ST_OK;
+    ret_status->error = blob_new(error.at, error.len);
+    return ret_status->error ? ST_OK : ST_NO_MEMORY;
+}
+
+/* spec->input.len is what the row says; sets body, input and kwargs. */
+static enum status read_body(struct row *row, struct job_spec *spec, uint64_t checksum)
+{
+    struct text body = row_blob(row);
+    size_t input_len = spec->input.len;
+
+    if (!body.at || input_len > body.len ||
+        sqlite_body_checksum(spec->id, input_len, body) != checksum)
+        return ST_CORRUPT;
+    spec->body = blob_new(body.at, body.len);
+    if (!spec->body)
+        return ST_NO_MEMORY;
+    spec->input = (struct text){ spec->body->data, input_len };
+    spec->kwargs = (struct text){ spec->body->data + input_len, body.len - input_len };
+    return ST_OK;
+}
+
+static bool wants_index(const struct job_spec *spec, const struct job_status *status)
+{
+    return spec->body && spec->method != JOB_APPLY && !job_state_final(status->state);
+}
+
+/* The row that the statement is at. On failure ret_job is left empty. */
+static enum status read_job(sqlite3_stmt *statement, bool with_body,
+                            struct stored_job *ret_job)
+{
+    struct row row = { statement, 0, false };
+    struct job_spec spec = { 0 };
+    uint64_t checksum;
+    enum status st;
+
+    read_spec(&row, &spec, &checksum);
+    st = read_status(&row, &ret_job->status);
+    if (st == ST_OK && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        st = ST_NO_MEMORY; /* a text could not be fetched */
+    if (st == ST_OK && row.bad)
+        st = ST_CORRUPT;
+    if (st == ST_OK && with_body)
+        st = read_body(&row, &spec, checksum);
+    else
+        spec.input.len = 0;
+    if (st == ST_OK && wants_index(&spec, &ret_job->status)) {
+        spec.index = slice_index_new(spec.input);
+        st = spec.index ? ST_OK : ST_NO_MEMORY;
+        if (spec.index && spec.index->count != spec.item_count) {
+            slice_index_free(spec.index);
+            st = ST_CORRUPT;
+        }
+    }
+    if (st == ST_OK) {
+        ret_job->spec = job_spec_new(&spec);
+        st = ret_job->spec ? ST_OK : ST_NO_MEMORY;
+    }
+    blob_unref(spec.body);
+    if (st != ST_OK)
+        stored_job_clear(ret_job);
+    return st;
+}
+
+static enum status read_outcome(sqlite3_stmt *statement, struct uuid id,
+                                struct outcome *ret_outcome)
+{
+    struct row row = { statement, 0, false };
+    uint64_t checksum;
+    struct text text;
+
+    ret_outcome->first = (uint64_t)row_int(&row);
+    ret_outcome->count = (uint64_t)row_int(&row);
+    ret_outcome->is_error = row_bool(&row);
+    ret_outcome->shown = true;
+    checksum = (uint64_t)row_int(&row);
+    text = row_blob(&row);
+    if (!text.at && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return ST_NO_MEMORY;
+    if (!text.at || sqlite_outcome_checksum(id, ret_outcome->first, ret_outcome->count,
+                                            ret_outcome->is_error, text) != checksum)
+        return ST_CORRUPT;
+    ret_outcome->text = blob_new(text.at, text.len);
+    return ret_outcome->text ? ST_OK : ST_NO_MEMORY;
+}
+
+static enum status status_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+        return ST_OK;
+    case SQLITE_NOMEM:
+        return ST_NO_MEMORY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ST_CORRUPT;
+    default:
+        return ST_IO;
+    }
+}
+
+/* ---- queries ---------------------------------------------------------------------- */
+
+static enum status add_outcome(struct stored_job *job, size_t *cap,
+                               sqlite3_stmt *statement)
+{
+    enum status st;
+
+    if (job->outcome_count == *cap) {
+        size_t more = *cap ? 2 * *cap : 8;
+        void *outcomes = mem_realloc(job->outcomes, more * sizeof(*job->outcomes));
+
+        if (!outcomes)
+            return ST_NO_MEMORY;
+        job->outcomes = outcomes;
+        *cap = more;
+    }
+    st = read_outcome(statement, job->spec->id, &job->outcomes[job->outcome_count]);
+    if (st == ST_OK)
+        job->outcome_count++;
+    return st;
+}
+
+static enum status read_outcomes(struct sqlite_reader *reader, struct stored_job *job)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_OUTCOMES];
+    enum status st = ST_OK;
+    size_t cap = 0;
+    int rc;
+
+    rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(job->spec->id));
+    if (rc != SQLITE_OK)
+        return status_of(rc);
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW)
+        st = add_outcome(job, &cap, statement);
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
+}
+
+/* The statement for the job stays open until the outcomes are read: so both see the same
+ * commit. */
+static enum status get_job(struct sqlite_reader *reader, struct store_command *command)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_JOB];
+    struct stored_job *job = &command->job;
+    enum status st;
+    int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(command->id));
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW)
+        st = read_job(statement, true, job);
+    else
+        st = rc == SQLITE_DONE ? ST_NOT_FOUND : status_of(rc);
+    if (st == ST_OK && !uuid_equal(job->spec->id, command->id))
+        st = ST_NOT_FOUND; /* shares the time, but not the random part */
+    if (st == ST_OK && command->with_outcomes)
+        st = read_outcomes(reader, job);
+    sqlite3_reset(statement);
+    if (st != ST_OK)
+        stored_job_clear(job);
+    return st;
+}
+
+static void log_damaged(sqlite3_stmt *statement)
+{
+    log_error("a stored job is damaged, leaving it out and alone", "key=%lld",
+              (long long)sqlite3_column_int64(statement, 0));
+}
+
+static int bind_filter(sqlite3_stmt *statement, const struct job_filter *filter)
+{
+    bool any_state = filter->state == JOB_STATE_COUNT;
+    const char *texts[] = { any_state ? NULL : job_state_names[filter->state],
+                            filter->task, filter->pool, filter->tag };
+    int64_t before = filter->has_before ? (int64_t)uuid_key(filter->before) : INT64_MAX;
+    int rc = sqlite3_bind_int64(statement, 1, before);
+
+    for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
+        rc = sqlite3_bind_text(statement, 2 + i, texts[i], -1, SQLITE_STATIC);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(statement, 6, filter->limit);
+    return rc;
+}
+
+static enum status list_finished(struct sqlite_reader *reader,
+                                 struct store_command *command)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_FINISHED];
+    enum status st = ST_OK;
+    int rc = SQLITE_OK;
+
+    command->jobs = mem_zalloc(command->filter.limit * sizeof(*command->jobs));
+    if (!command->jobs)
+        return ST_NO_MEMORY;
+    rc = bind_filter(statement, &command->filter);
+    if (rc != SQLITE_OK)
+        return status_of(rc);
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        st = read_job(statement, false, &command->jobs[command->job_count]);
+        if (st == ST_OK) {
+            command->job_count++;
+        } else if (st == ST_CORRUPT) {
+            log_damaged(statement);
+            st = ST_OK;
+        }
+    }
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
+}
+
+void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command)
+{
+    if (command->kind == STORE_GET_JOB)
+        command->st = get_job(reader, command);
+    else
+        command->st = list_finished(reader, command);
+}
+
+/* ---- the restart ------------------------------------------------------------------ */
+
+static enum status read_newest(struct sqlite_reader *reader, struct uuid *ret_newest)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_NEWEST];
+    int rc = sqlite3_step(statement);
+
+    memset(ret_newest, 0, sizeof(*ret_newest));
+    if (rc == SQLITE_ROW) {
+        struct row row = { statement, 0, false };
+
+        *ret_newest = row_id(&row);
+        rc = row.bad ? SQLITE_CORRUPT : SQLITE_OK;
+    } else if (rc == SQLITE_DONE) {
+        rc = SQLITE_OK;
+    }
+    sqlite3_reset(statement);
+    return status_of(rc);
+}
+
+enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
+                                     enum status (*on_job)(void *data,
+                                                           struct stored_job *stored),
+                                     void *data, struct uuid *ret_newest)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_UNFINISHED];
+    enum status st = read_newest(reader, ret_newest);
+    int rc = SQLITE_DONE;
+
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        struct stored_job job = { 0 };
+
+        st = read_job(statement, true, &job);
+        if (st == ST_OK)
+            st = read_outcomes(reader, &job);
+        if (st == ST_OK) {
+            st = on_job(data, &job);
+            continue;
+        }
+        stored_job_clear(&job);
+        if (st == ST_CORRUPT) {
+            log_damaged(statement);
+            st = ST_OK;
+        }
+    }
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
+}
+
+/* ---- life cycle ------------------------------------------------------------------- */
+
+enum status sqlite_reader_open(struct sqlite_reader *reader, const char *path,
+                               struct error_text *err)
+{
+    enum status st = sqlite_open(path, SQLITE_OPEN_READONLY, &reader->db, err);
+    int rc;
+
+    if (st != ST_OK)
+        return st;
+    rc = sqlite_prepare_all(reader->db, read_sql, SQLITE_READ_COUNT, reader->statements);
+    return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, reader->db, rc, err);
+}
+
+void sqlite_reader_close(struct sqlite_reader *reader)
+{
+    for (int i = 0; i < SQLITE_READ_COUNT; i++)
+        sqlite3_finalize(reader->statements[i]);
+    sqlite3_close(reader->db);
+    memset(reader, 0, sizeof(*reader));
+}

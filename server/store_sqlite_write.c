@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/store_sqlite.h"
+
+#include "common/buf.h"
+
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* A status is changed by writing the job's row anew. A longer body lies in a table of its
+ * own, so that it is not written anew with it; for a short one a second row would cost
+ * more. */
+#define INLINE_BODY_MAX 512
+
+/* Less is left alone: new jobs will use it. At once so much that commands do not wait. */
+#define SHRINK_MIN_PAGES 1024
+#define SHRINK_SQL       "PRAGMA incremental_vacuum(2048)"
+
+static const char *const write_sql[SQLITE_WRITE_COUNT] = {
+    [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
+    [SQLITE_WRITE_COMMIT] = "COMMIT",
+    [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
+    [SQLITE_WRITE_JOB] =
+        "INSERT INTO job (" SQLITE_JOB_COLUMNS
+        ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
+        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+        "ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+    [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
+    [SQLITE_WRITE_EXISTING] =
+        "SELECT id, request_hash FROM job WHERE idempotency_key = ?",
+    [SQLITE_WRITE_OUTCOME] =
+        "INSERT INTO outcome (job, first, count, is_error, checksum, body) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
+    [SQLITE_WRITE_STATUS] =
+        "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
+        "started_at_ms = ?, finished_at_ms = ?, error = ? WHERE key = ?",
+    [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
+    [SQLITE_WRITE_DELETE] = "DELETE FROM job WHERE key = ?",
+};
+
+/* ---- checksums -------------------------------------------------------------------- */
+
+static uint64_t checksum(struct uuid id, const uint64_t place[3], struct text text)
+{
+    uint64_t seed = XXH3_64bits_withSeed(place, 3 * sizeof(*place), uuid_key(id));
+
+    return XXH3_64bits_withSeed(text.at, text.len, seed);
+}
+
+uint64_t sqlite_body_checksum(struct uuid id, size_t input_len, struct text body)
+{
+    return checksum(id, (const uint64_t[]){ UINT64_MAX, input_len, 0 }, body);
+}
+
+uint64_t sqlite_outcome_checksum(struct uuid id, uint64_t first, uint64_t count,
+                                 bool is_error, struct text text)
+{
+    return checksum(id, (const uint64_t[]){ first, count, is_error }, text);
+}
+
+/* ---- parameters ------------------------------------------------------------------- */
+
+/* Binds one parameter after the other; the first failure stays in rc. */
+struct binder {
+    sqlite3_stmt *statement;
+    int at;
+    int rc;
+};
+
+static void bind_int(struct binder *binder, int64_t number)
+{
+    int rc = sqlite3_bind_int64(binder->statement, ++binder->at, number);
+
+    if (binder->rc == SQLITE_OK)
+        binder->rc = rc;
+}
+
+static void bind_real(struct binder *binder, double number)
+{
+    int rc = sqlite3_bind_double(binder->statement, ++binder->at, number);
+
+    if (binder->rc == SQLITE_OK)
+        binder->rc = rc;
+}
+
+/* NULL becomes SQL's NULL. The text has to stay until the statement has run. */
+static void bind_string(struct binder *binder, const char *string)
+{
+    int rc =
+        sqlite3_bind_text(binder->statement, ++binder->at, string, -1, SQLITE_STATIC);
+
+    if (binder->rc == SQLITE_OK)
+        binder->rc = rc;
+}
+
+static void bind_blob(struct binder *binder, struct text bytes)
+{
+    /* A NULL pointer would become SQL's NULL. */
+    int rc = sqlite3_bind_blob64(binder->statement, ++binder->at,
+                                 bytes.len ? bytes.at : "", bytes.len, SQLITE_STATIC);
+
+    if (binder->rc == SQLITE_OK)
+        binder->rc = rc;
+}
+
+static int run(struct binder *binder)
+{
+    int rc = binder->rc;
+
+    if (rc != SQLITE_OK)
+        return rc;
+    sqlite3_step(binder->statement);
+    return sqlite3_reset(binder->statement);
+}
+
+static int64_t key_of(struct uuid id)
+{
+    return (int64_t)uuid_key(id);
+}
+
+/* ---- commands --------------------------------------------------------------------- */
+
+/* Input and kwargs in one piece: where they are if they adjoin, else in `joined`. */
+static bool body_of(const struct job_spec *spec, struct buf *joined,
+                    struct text *ret_body)
+{
+    struct text input = spec->input, kwargs = spec->kwargs;
+
+    if (kwargs.len == 0 || input.at + input.len == kwargs.at) {
+        *ret_body = (struct text){ input.at, input.len + kwargs.len };
+        return true;
+    }
+    buf_add_text(joined, input);
+    buf_add_text(joined, kwargs);
+    *ret_body = buf_text(joined);
+    return !joined->failed;
+}
+
+static void bind_spec(struct binder *b, const struct job_spec *spec, struct text body)
+{
+    bind_int(b, key_of(spec->id));
+    bind_blob(b, (struct text){ (const char *)spec->id.bytes, sizeof(spec->id.bytes) });
+    bind_string(b, job_method_names[spec->method]);
+    bind_string(b, durability_names[spec->durability]);
+    bind_string(b, spec->task);
+    bind_string(b, spec->pool);
+    bind_int(b, spec->priority);
+    bind_int(b, (int64_t)spec->item_count);
+    bind_int(b, (int64_t)spec->chunksize);
+    bind_int(b, spec->created_at_ms);
+    bind_int(b, spec->start_at_ms);
+    bind_int(b, spec->expires_at_ms);
+    bind_int(b, spec->time_limit_ms);
+    bind_int(b, spec->result_ttl_ms);
+    bind_int(b, spec->retries);
+    bind_int(b, spec->crash_retries);
+    bind_int(b, spec->backoff.initial_ms);
+    bind_int(b, spec->backoff.max_ms);
+    bind_real(b, spec->backoff.factor);
+    bind_int(b, spec->backoff.jitter);
+    bind_int(b, spec->return_exceptions);
+    bind_int(b, spec->stop_on_error);
+    bind_int(b, spec->cancel_on_disconnect);
+    bind_string(b, spec->tags);
+    bind_string(b, spec->metadata);
+    bind_string(b, spec->idempotency_key);
+    bind_int(b, (int64_t)spec->request_hash);
+    bind_int(b, (int64_t)spec->input.len);
+    bind_int(b, (int64_t)sqlite_body_checksum(spec->id, spec->input.len, body));
+}
+
+static void bind_status(struct binder *b, const struct job_status *status)
+{
+    bind_string(b, job_state_names[status->state]);
+    bind_int(b, (int64_t)status->completed);
+    bind_int(b, (int64_t)status->failed);
+    bind_int(b, status->attempt);
+    bind_int(b, status->started_at_ms);
+    bind_int(b, status->finished_at_ms);
+    bind_string(b, status->error ? status->error->data : NULL);
+}
+
+static int find_existing(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_EXISTING], 0, SQLITE_OK };
+    struct store_existing *existing = &command->existing;
+
+    bind_string(&b, command->spec->idempotency_key);
+    if (b.rc != SQLITE_OK)
+        return b.rc;
+    if (sqlite3_step(b.statement) == SQLITE_ROW &&
+        sqlite3_column_bytes(b.statement, 0) == (int)sizeof(existing->id.bytes)) {
+        memcpy(existing->id.bytes, sqlite3_column_blob(b.statement, 0),
+               sizeof(existing->id.bytes));
+        existing->request_hash = (uint64_t)sqlite3_column_int64(b.statement, 1);
+        command->st = ST_EXISTS;
+    }
+    b.rc = sqlite3_reset(b.statement);
+    if (b.rc == SQLITE_OK && command->st != ST_EXISTS)
+        return SQLITE_CORRUPT; /* the index has a key that the table has not */
+    return b.rc;
+}
+
+static int put_body(struct sqlite_writer *writer, struct uuid id, struct text body)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_BODY], 0, SQLITE_OK };
+
+    bind_int(&b, key_of(id));
+    bind_blob(&b, body);
+    return run(&b);
+}
+
+static int put_job(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_JOB], 0, SQLITE_OK };
+    struct buf joined = BUF_INIT;
+    struct text body;
+
+    if (!body_of(command->spec, &joined, &body)) {
+        buf_clear(&joined);
+        return SQLITE_NOMEM;
+    }
+    bind_spec(&b, command->spec, body);
+    bind_status(&b, &command->status);
+    if (body.len <= INLINE_BODY_MAX)
+        bind_blob(&b, body);
+    else
+        bind_string(&b, NULL);
+    b.rc = run(&b);
+    if (b.rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+        b.rc = find_existing(writer, command);
+    else if (b.rc == SQLITE_OK && body.len > INLINE_BODY_MAX)
+        b.rc = put_body(writer, command->id, body);
+    buf_clear(&joined);
+    return b.rc;
+}
+
+static int add_outcome(struct sqlite_writer *writer, struct store_command *command,
+                       const struct outcome *outcome)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_OUTCOME], 0, SQLITE_OK };
+    struct text text = blob_text(outcome->text);
+    uint64_t sum = sqlite_outcome_checksum(command->id, outcome->first, outcome->count,
+                                           outcome->is_error, text);
+    int rc;
+
+    bind_int(&b, key_of(command->id));
+    bind_int(&b, (int64_t)outcome->first);
+    bind_int(&b, (int64_t)outcome->count);
+    bind_int(&b, outcome->is_error);
+    bind_int(&b, (int64_t)sum);
+    bind_blob(&b, text);
+    rc = run(&b);
+    if (rc != SQLITE_CONSTRAINT_FOREIGNKEY)
+        return rc;
+    command->st = ST_NOT_FOUND;
+    return SQLITE_OK;
+}
+
+static int put_outcome(struct sqlite_writer *writer, struct store_command *command)
+{
+    return add_outcome(writer, command, &command->outcomes[0]);
+}
+
+static int put_finished(struct sqlite_writer *writer, struct store_command *command)
+{
+    int rc = put_job(writer, command);
+
+    for (size_t i = 0; i < command->outcome_count; i++) {
+        if (rc != SQLITE_OK || command->st != ST_OK)
+            break;
+        rc = add_outcome(writer, command, &command->outcomes[i]);
+    }
+    return rc;
+}
+
+static int put_status(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_STATUS], 0, SQLITE_OK };
+    struct binder forget = { writer->statements[SQLITE_WRITE_FORGET_ERRORS], 0,
+                             SQLITE_OK };
+    int rc;
+
+    bind_status(&b, &command->status);
+    bind_int(&b, key_of(command->id));
+    rc = run(&b);
+    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+        command->st = ST_NOT_FOUND;
+    if (rc != SQLITE_OK || command->status.state != JOB_QUEUED)
+        return rc;
+    bind_int(&forget, key_of(command->id));
+    return run(&forget);
+}
+
+static int delete_job(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_DELETE], 0, SQLITE_OK };
+    int rc;
+
+    bind_int(&b, key_of(command->id));
+    rc = run(&b);
+    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+        command->st = ST_NOT_FOUND;
+    return rc;
+}
+
+int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command)
+{
+    static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
+        [STORE_PUT_JOB] = put_job,       [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_STATUS] = put_status, [STORE_PUT_FINISHED] = put_finished,
+        [STORE_DELETE_JOB] = delete_job,
+    };
+
+    command->st = ST_OK;
+    return handlers[command->kind](writer, command);
+}
+
+int sqlite_writer_shrink(struct sqlite_writer *writer)
+{
+    int64_t pages, unused;
+    int rc = sqlite_number(writer->db, "PRAGMA page_count", &pages);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite_number(writer->db, "PRAGMA freelist_count", &unused);
+    if (rc != SQLITE_OK || unused < SHRINK_MIN_PAGES || unused < pages / 2)
+        return rc;
+    return sqlite_run(writer->db, SHRINK_SQL);
+}
+
+/* ---- life cycle ------------------------------------------------------------------- */
+
+int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement which)
+{
+    sqlite3_step(writer->statements[which]);
+    return sqlite3_reset(writer->statements[which]);
+}
+
+enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
+                               struct error_text *err)
+{
+    enum status st = sqlite_open_writer(path, &writer->db, err);
+    int rc;
+
+    if (st != ST_OK)
+        return st;
+    rc =
+        sqlite_prepare_all(writer->db, write_sql, SQLITE_WRITE_COUNT, writer->statements);
+    return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, writer->db, rc, err);
+}
+
+void sqlite_writer_close(struct sqlite_writer *writer)
+{
+    for (int i = 0; i < SQLITE_WRITE_COUNT; i++)
+        sqlite3_finalize(writer->statements[i]);
+    sqlite3_close(writer->db);
+    memset(writer, 0, sizeof(*writer));
+}

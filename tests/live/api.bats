@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+#
+# The description of the API is true: every example pair of openapi/examples/ is replayed against
+# the server and checked against openapi/poold.yaml, and no route is without an example.
+
+load helpers
+
+@test "every example in openapi/examples is answered as it says" {
+    start_poold
+    run "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/../api/replay.py" "$URL"
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ "$output" =~ ([0-9]+)\ passed,\ 0\ failed ]]
+    [ "${BASH_REMATCH[1]}" -gt 100 ]
+}

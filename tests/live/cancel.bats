@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+# Ending jobs early: Future.cancel, and what Python cannot do: ending a running task.
+load helpers
+
+@test "a queued job is cancelled and never runs" {
+    start_poold --processes 1
+    blocker=$(submit apply_async '{"task":"sleep","args":[20]}')
+    wait_for_state "$blocker" running
+    job=$(submit apply_async '{"task":"square","args":[2]}')
+    post "/v1/jobs/$job/cancel" '{}'
+    expect 200
+    body_is .state '"cancelled"'
+    body_is '[.ready, .successful]' '[true,false]'
+    body_is .started_at null
+    get "/v1/jobs/$job/result"
+    expect 409 job-cancelled
+}
+
+@test "a scheduled job is cancelled" {
+    start_poold
+    job=$(submit apply_async '{"task":"square","args":[2],"delay":3600}')
+    post "/v1/jobs/$job/cancel" '{"terminate":false}'
+    expect 200
+    body_is .state '"cancelled"'
+}
+
+@test "a running job is not cancelled unless that is demanded" {
+    start_poold
+    job=$(submit apply_async '{"task":"sleep","args":[20]}')
+    wait_for_state "$job" running
+    post "/v1/jobs/$job/cancel" '{}'
+    expect 409 job-running
+    [ "$(field "$job" .state)" = running ]
+}
+
+@test "terminate kills the worker of a running job, and the pool heals" {
+    start_poold --processes 1
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    wait_for_state "$job" running
+    pid=$(worker_of "$job")
+    post "/v1/jobs/$job/cancel" '{"terminate":true}'
+    expect 202
+    wait_for_state "$job" cancelled
+    eventually gone "$pid"
+    eventually idle_workers_are 1
+    [ "$(worker_pid 0)" != "$pid" ]
+    post /v1/apply '{"task":"square","args":[3]}'
+    expect 200
+}
+
+@test "terminate leaves the other jobs alone" {
+    start_poold --processes 2
+    a=$(submit apply_async '{"task":"sleep","args":[600]}')
+    b=$(submit apply_async '{"task":"sleep","args":[1],"crash_retries":0}')
+    wait_for_state "$a" running
+    wait_for_state "$b" running
+    post "/v1/jobs/$a/cancel" '{"terminate":true}'
+    wait_for_state "$a" cancelled
+    wait_for_state "$b" succeeded
+    [ "$(field "$b" .attempt)" = 1 ]
+}
+
+@test "a client that waits for a job learns of its cancellation" {
+    start_poold
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    wait_for_state "$job" running
+    curl -sS --max-time 60 "$URL/v1/jobs/$job/result?timeout=50" \
+        -o "$BATS_TEST_TMPDIR/waiting" 3>&- &
+    waiting=$!
+    post "/v1/jobs/$job/cancel" '{"terminate":true}'
+    expect 202
+    wait "$waiting"
+    [ "$(jq -r .type "$BATS_TEST_TMPDIR/waiting")" = /problems/job-cancelled ]
+}
+
+@test "what a cancelled map has done stays readable" {
+    start_poold --processes 1
+    job=$(submit map_async '{"task":"sleep","items":[0,0,600,0],"chunksize":1}')
+    follow "$job" '.progress.completed == 2'
+    post "/v1/jobs/$job/cancel" '{"terminate":true}'
+    wait_for_state "$job" cancelled
+    get "/v1/jobs/$job/results"
+    expect 200
+    [ "$(jq -c 'select(has("result")) | .index' <<<"$BODY" | paste -sd,)" = 0,1 ]
+    [ "$(jq -c 'select(.done) | .state' <<<"$BODY")" = '"cancelled"' ]
+}
+
+@test "a finished job cannot be cancelled" {
+    start_poold
+    job=$(submit apply_async '{"task":"square","args":[2]}')
+    wait_for_state "$job" succeeded
+    for terminate in true false; do
+        post "/v1/jobs/$job/cancel" "{\"terminate\":$terminate}"
+        expect 409 already-finished
+    done
+    [ "$(field "$job" .state)" = succeeded ]
+}
+
+@test "a client that leaves does not end its job" {
+    start_poold
+    leave '{"task":"sleep","args":[0.5]}'
+    eventually newest_job_is succeeded
+}
+
+@test "a client that leaves ends its job if it said so" {
+    start_poold
+    leave '{"task":"sleep","args":[600],"on_disconnect":"cancel"}'
+    eventually newest_job_is cancelled
+    eventually idle_workers_are 2
+}
+
+# Sends the waiting call and goes away as soon as the job runs.
+leave() {
+    curl -sS --max-time 60 "$URL/v1/apply" -H 'Content-Type: application/json' -d "$1" \
+        -o /dev/null 2>/dev/null 3>&- &
+    local client=$!
+    eventually newest_job_is running
+    kill -KILL "$client"
+    wait "$client" || true
+}
+
+newest_job_is() {
+    http GET '/v1/jobs?limit=1'
+    [ "$(jq -r '.jobs[0].state' <<<"$BODY")" = "$1" ]
+}

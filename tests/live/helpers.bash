@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+#
+# What the live tests share: a real server of their own for each test, and curl.
+#
+#     load helpers
+#     @test "..." {
+#         start_poold --processes 1
+#         job=$(submit apply_async '{"task":"sleep","args":[30]}')
+#         wait_for_state "$job" running
+#         ...
+#     }
+#
+# Tests wait for events (the ready line, a long poll), never for time; every wait has an end.
+# Each test has its own data directory, log and port. What it has started is stopped after it,
+# by process id, and a report of a sanitizer in the log fails the test.
+
+# The binary to test; ctest sets it.
+: "${POOLD_BIN:=$BATS_TEST_DIRNAME/../../build/dev/poold}"
+# Runs it. The server takes every POOLD_... in its environment for a setting, and this is none.
+poold=(env -u POOLD_BIN "$POOLD_BIN")
+
+# Upper bound of every wait, in seconds: a test that reaches it has failed.
+PATIENCE=${PATIENCE:-30}
+
+setup() {
+    POOLD_DATA_DIR=$BATS_TEST_TMPDIR/data
+    POOLD_STDERR=$BATS_TEST_TMPDIR/stderr
+    POOLD_STATUS=
+    POOLD_PID=
+    ALL_PIDS=()
+    : >"$POOLD_STDERR"
+}
+
+teardown() {
+    local pid
+    for pid in "${ALL_PIDS[@]}"; do
+        # The first signal lets running items finish, the next ends that.
+        within 10 stop_or_gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    if grep -E 'ERROR: (Address|Leak|Thread)Sanitizer|runtime error:' "$POOLD_STDERR"; then
+        echo "the server's log holds a report of a sanitizer:"
+        cat "$POOLD_STDERR"
+        return 1
+    fi
+    # bats prints this only when the test has failed.
+    tail -n 40 "$POOLD_STDERR"
+}
+
+stop_or_gone() {
+    gone "$1" && return 0
+    kill -TERM "$1" 2>/dev/null || true
+    pause 0.1
+    gone "$1"
+}
+
+# ---- waiting -------------------------------------------------------------------------------
+
+# within SECONDS COMMAND...: until it succeeds. For what no request can wait for.
+within() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        pause 0.02
+    done
+}
+
+# Between two looks at something that no request can wait for.
+pause() { read -rt "$1" <> <(:) || true; }
+
+eventually() {
+    within "$PATIENCE" "$@" && return 0
+    echo "never came true: $*"
+    return 1
+}
+
+# Dead, reaped or not.
+gone() {
+    local state
+    [ -r "/proc/$1/stat" ] || return 0
+    state=$(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) || return 0
+    [ -z "$state" ] || [ "$state" = Z ]
+}
+
+# ---- the server ----------------------------------------------------------------------------
+
+# start_poold [FLAG...]: on a free port, two processes unless told otherwise. Sets POOLD_PID and URL.
+# Called again it is a restart on the same data.
+start_poold() {
+    local from defaults=() line=
+    from=$(($(wc -l <"$POOLD_STDERR") + 1))
+    case " $* " in
+    *" --processes"*) ;;
+    *) defaults+=(--processes 2) ;;
+    esac
+    POOLD_FLAGS=("$@")
+    # Descriptor 3 belongs to bats, which waits until nobody holds it.
+    "${poold[@]}" serve --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" "${defaults[@]}" "$@" \
+        </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- &
+    POOLD_PID=$!
+    ALL_PIDS+=("$POOLD_PID")
+    within "$PATIENCE" ready_or_gone "$from" || true
+    line=$(ready_line "$from")
+    if [ -z "$line" ]; then
+        echo "the server did not get ready:"
+        cat "$POOLD_STDERR"
+        return 1
+    fi
+    line=${line##*listen=}
+    URL=http://${line%% *}
+}
+
+ready_line() { tail -n "+$1" "$POOLD_STDERR" | grep -m1 'server ready' || true; }
+ready_or_gone() { [ -n "$(ready_line "$1")" ] || gone "$POOLD_PID"; }
+
+# stop_poold [SIGNAL]: waits for the end; POOLD_STATUS is the exit code.
+stop_poold() {
+    kill -"${1:-TERM}" "$POOLD_PID"
+    wait_for_exit
+}
+
+wait_for_exit() {
+    eventually gone "$POOLD_PID" || return 1
+    POOLD_STATUS=0
+    wait "$POOLD_PID" || POOLD_STATUS=$?
+}
+
+# restart_poold [SIGNAL]: with the same flags, on the same data.
+restart_poold() {
+    stop_poold "${1:-TERM}"
+    start_poold "${POOLD_FLAGS[@]}"
+}
+
+# try_poold [FLAG...]: for a start that is to fail. Like `run`: sets status and output.
+# No --data and no --listen of its own.
+try_poold() {
+    run timeout "$PATIENCE" "${poold[@]}" serve "$@" </dev/null
+    printf '%s\n' "$output" >>"$POOLD_STDERR"
+}
+
+log_has() { grep -qE -- "$1" "$POOLD_STDERR"; }
+
+# ---- requests ------------------------------------------------------------------------------
+
+# http METHOD PATH [CURL FLAG...]: sets STATUS and BODY; the headers are for `header`.
+http() {
+    local method=$1 path=$2
+    shift 2
+    : >"$BATS_TEST_TMPDIR/body"
+    STATUS=$(curl -sS --max-time $((PATIENCE + 60)) -X "$method" "$URL$path" \
+        -D "$BATS_TEST_TMPDIR/headers" -o "$BATS_TEST_TMPDIR/body" -w '%{http_code}' "$@")
+    BODY=$(tr -d '\0' <"$BATS_TEST_TMPDIR/body")
+}
+
+# The value of a header of the last answer.
+header() {
+    sed -n "s/^$1: *//Ip" "$BATS_TEST_TMPDIR/headers" | tr -d '\r' | tail -1
+}
+
+# post PATH JSON [CURL FLAG...], get PATH [CURL FLAG...]: as http, and print the body.
+post() {
+    local path=$1
+    printf '%s' "$2" >"$BATS_TEST_TMPDIR/request"
+    shift 2
+    http POST "$path" -H 'Content-Type: application/json' \
+        --data-binary "@$BATS_TEST_TMPDIR/request" "$@"
+    printf '%s\n' "$BODY"
+}
+
+get() {
+    http GET "$@"
+    printf '%s\n' "$BODY"
+}
+
+# expect STATUS [SLUG]: of the last answer; with a slug it is a problem of that type.
+expect() {
+    if [ "$STATUS" != "$1" ]; then
+        echo "status $STATUS instead of $1: $BODY"
+        return 1
+    fi
+    [ -n "${2:-}" ] || return 0
+    if [ "$(jq -r .type <<<"$BODY")" != "/problems/$2" ] ||
+        [ "$(header content-type)" != application/problem+json ] ||
+        [ "$(jq .status <<<"$BODY")" != "$1" ]; then
+        echo "not a problem of type $2: $(header content-type) $BODY"
+        return 1
+    fi
+}
+
+# body_is JQ TEXT: what jq makes of the last answer.
+body_is() {
+    local got
+    got=$(jq -c "$1" <<<"$BODY")
+    [ "$got" = "$2" ] && return 0
+    echo "$1 is $got instead of $2 in: $BODY"
+    return 1
+}
+
+# ---- jobs ----------------------------------------------------------------------------------
+
+# submit METHOD JSON: prints the id of the job.
+submit() {
+    post "/v1/$1" "$2" >/dev/null
+    expect 202 || return 1
+    jq -r .id <<<"$BODY"
+}
+
+# field ID JQ: of the job, as it is now.
+field() {
+    http GET "/v1/jobs/$1"
+    jq -rc "$2" <<<"$BODY"
+}
+
+# follow ID JQ: until the job satisfies the jq condition, by long polls for its next change.
+follow() {
+    local end=$((SECONDS + PATIENCE)) etag
+    http GET "/v1/jobs/$1"
+    until [ "$STATUS" = 200 ] && jq -e "$2" <<<"$BODY" >/dev/null; do
+        if [ "$STATUS" != 200 ] && [ "$STATUS" != 304 ]; then
+            echo "job $1: status $STATUS: $BODY"
+            return 1
+        fi
+        if [ "$SECONDS" -ge "$end" ]; then
+            echo "job $1 never satisfied $2: $BODY"
+            return 1
+        fi
+        etag=$(header etag)
+        http GET "/v1/jobs/$1" -H "If-None-Match: $etag" -H 'Prefer: wait=5'
+    done
+}
+
+wait_for_state() { follow "$1" ".state == \"$2\""; }
+
+# result ID: prints the value, byte for byte.
+result() {
+    http GET "/v1/jobs/$1/result?timeout=$PATIENCE"
+    expect 200 || return 1
+    result_text <<<"$BODY"
+}
+
+# The member `result`, which is the last one, as the server wrote it. Not through jq, which
+# changes numbers.
+result_text() { sed 's/.*"result"://; s/}$//'; }
+
+job_count() {
+    http GET '/v1/jobs?limit=500'
+    jq '.jobs | length' <<<"$BODY"
+}
+
+# ---- workers -------------------------------------------------------------------------------
+
+workers() {
+    http GET /v1/workers
+    jq -c '.workers[]' <<<"$BODY"
+}
+
+# worker_pid N [JQ CONDITION]: the N-th living worker, counted from 0.
+worker_pid() {
+    http GET /v1/workers
+    jq -re "[.workers[] | select(.alive) | select(${2:-true})][$1].pid" <<<"$BODY"
+}
+
+# worker_of ID: the pid that runs an item of the job now.
+worker_of() { worker_pid 0 ".job == \"$1\""; }
+
+idle_workers() {
+    http GET /v1/workers
+    jq --arg pool "${1:-default}" \
+        '[.workers[] | select(.alive and .pool == $pool and .state == "idle")] | length' <<<"$BODY"
+}
+
+idle_workers_are() { [ "$(idle_workers default)" = "$1" ]; }

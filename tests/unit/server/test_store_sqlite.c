@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What only the SQLite back end promises: files that it refuses, recovery, checksums,
+ * group commit, and what a failing disk means.
+ *
+ * The disk fails on demand: this program's own fdatasync is the one that SQLite calls,
+ * and its writes go through a function that SQLite lets us replace.
+ */
+#include "tests/unit/server/test_store_sqlite_fixture.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- a disk that fails on demand -------------------------------------------------- */
+
+static atomic_int sync_error, write_error; /* errno of each call; 0: it works */
+static atomic_uint sync_count;
+static atomic_bool sync_blocks; /* the next one waits for sync_go */
+static sem_t sync_entered, sync_go;
+
+int fdatasync(int fd)
+{
+    atomic_fetch_add(&sync_count, 1);
+    if (atomic_exchange(&sync_blocks, false)) {
+        sem_post(&sync_entered);
+        while (sem_wait(&sync_go) != 0)
+            continue;
+    }
+    if (atomic_load(&sync_error)) {
+        errno = atomic_load(&sync_error);
+        return -1;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static ssize_t failing_pwrite(int fd, const void *bytes, size_t len, off_t offset)
+{
+    if (atomic_load(&write_error)) {
+        errno = atomic_load(&write_error);
+        return -1;
+    }
+    return pwrite(fd, bytes, len, offset);
+}
+
+static void replace_writes(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    /* Which of them it uses depends on how SQLite was built. */
+    vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)failing_pwrite);
+    vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)failing_pwrite);
+}
+
+static int mend_and_tear_down(void **state)
+{
+    atomic_store(&sync_error, 0);
+    atomic_store(&write_error, 0);
+    return tear_down(state);
+}
+
+/* ---- recovery --------------------------------------------------------------------- */
+
+struct loaded {
+    struct stored_job jobs[8];
+    size_t count;
+    enum status st; /* to be returned */
+};
+
+static enum status note_loaded(void *data, struct stored_job *stored)
+{
+    struct loaded *loaded = data;
+
+    assert_true(loaded->count < 8);
+    loaded->jobs[loaded->count++] = *stored;
+    return loaded->st;
+}
+
+static enum status load(struct fixture *fx, struct loaded *loaded,
+                        struct uuid *ret_newest)
+{
+    struct error_text err = { "" };
+
+    return store_load_unfinished(fx->store, note_loaded, loaded, ret_newest, &err);
+}
+
+static void loaded_clear(struct loaded *loaded)
+{
+    for (size_t i = 0; i < loaded->count; i++)
+        stored_job_clear(&loaded->jobs[i]);
+    loaded->count = 0;
+}
+
+static struct job_spec *map_of_three(struct fixture *fx)
+{
+    struct job_spec plan = spec_plan(fx);
+
+    plan.method = JOB_MAP;
+    plan.item_count = 3;
+    return spec_make(plan, "[10, 20, 30]", "{\"k\":1}");
+}
+
+static void a_restart_finds_every_job_that_is_not_over(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *scheduled = spec_of(fx), *map = map_of_three(fx),
+                    *over = spec_of(fx);
+    struct loaded loaded = { .st = ST_OK };
+    struct job_spec *spec;
+    struct uuid newest;
+
+    assert_int_equal(put_job(fx, map, JOB_QUEUED), ST_OK);
+    assert_int_equal(put_status(fx, map, JOB_RUNNING), ST_OK);
+    assert_int_equal(put_outcome(fx, map, 2, 1, true, "{}"), ST_OK);
+    assert_int_equal(put_outcome(fx, map, 0, 2, false, "1,2"), ST_OK);
+    assert_int_equal(put_job(fx, scheduled, JOB_SCHEDULED), ST_OK);
+    assert_int_equal(put_job(fx, over, JOB_QUEUED), ST_OK);
+    assert_int_equal(put_status(fx, over, JOB_SUCCEEDED), ST_OK);
+    reopen(fx);
+    assert_int_equal(load(fx, &loaded, &newest), ST_OK);
+    assert_true(uuid_equal(newest, over->id));
+    assert_int_equal(loaded.count, 2);
+    assert_true(uuid_equal(loaded.jobs[0].spec->id, scheduled->id));
+    assert_int_equal(loaded.jobs[0].status.state, JOB_SCHEDULED);
+    assert_null(loaded.jobs[0].spec->index);
+    spec = loaded.jobs[1].spec;
+    assert_true(uuid_equal(spec->id, map->id));
+    assert_int_equal(loaded.jobs[1].status.state, JOB_RUNNING);
+    assert_text_is(spec->kwargs, "{\"k\":1}");
+    assert_non_null(spec->index);
+    assert_text_is(slice_index_range(spec->index, spec->input, 1, 2), "20, 30");
+    assert_int_equal(loaded.jobs[1].outcome_count, 2);
+    assert_outcome(&loaded.jobs[1].outcomes[0], 0, 2, false, "1,2");
+    assert_outcome(&loaded.jobs[1].outcomes[1], 2, 1, true, "{}");
+    loaded_clear(&loaded);
+    job_spec_unref(scheduled);
+    job_spec_unref(map);
+    job_spec_unref(over);
+}
+
+static void an_empty_store_has_no_newest_id(void **state)
+{
+    static const struct uuid zero;
+    struct loaded loaded = { .st = ST_OK };
+    struct uuid newest;
+
+    assert_int_equal(load(*state, &loaded, &newest), ST_OK);
+    assert_int_equal(loaded.count, 0);
+    assert_true(uuid_equal(newest, zero));
+}
+
+static void a_load_ends_with_the_first_refusal(void **state)
+{
+    struct fixture *fx = *state;
+    struct loaded loaded = { .st = ST_NO_MEMORY };
+    struct uuid newest;
+
+    for (int i = 0; i < 3; i++) {
+        struct job_spec *spec = spec_of(fx);
+
+        assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+        job_spec_unref(spec);
+    }
+    assert_int_equal(load(fx, &loaded, &newest), ST_NO_MEMORY);
+    assert_int_equal(loaded.count, 1);
+    loaded_clear(&loaded);
+}
+
+/* In a process that dies with SIGKILL as soon as the answer has come. */
+static void put_and_die(struct fixture *fx, struct job_spec *durable,
+                        struct job_spec *relaxed)
+{
+    fixture_open(fx);
+    if (put_job(fx, relaxed, JOB_QUEUED) == ST_OK &&
+        put_job(fx, durable, JOB_QUEUED) == ST_OK)
+        raise(SIGKILL);
+    _exit(1);
+}
+
+static void what_was_acknowledged_outlives_a_killed_server(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    struct job_spec *durable = spec_of(fx), *relaxed;
+    struct loaded loaded = { .st = ST_OK };
+    struct uuid newest;
+    int how;
+    pid_t pid;
+
+    plan.durability = DURABILITY_RELAXED;
+    relaxed = spec_make(plan, "[6]", "");
+    close_store(fx);
+    pid = fork();
+    if (pid == 0)
+        put_and_die(fx, durable, relaxed);
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    fixture_open(fx);
+    assert_int_equal(load(fx, &loaded, &newest), ST_OK);
+    assert_int_equal(loaded.count, 2);
+    loaded_clear(&loaded);
+    job_spec_unref(durable);
+    job_spec_unref(relaxed);
+}
+
+static void an_idempotency_key_outlives_a_restart(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    struct job_spec *first, *second;
+
+    plan.idempotency_key = "order-20";
+    first = spec_make(plan, "[5]", "");
+    plan.id = uuid_next(&fx->ids, 1700000000000);
+    second = spec_make(plan, "[5]", "");
+    assert_int_equal(put_job(fx, first, JOB_QUEUED), ST_OK);
+    reopen(fx);
+    assert_int_equal(put_job(fx, second, JOB_QUEUED), ST_EXISTS);
+    job_spec_unref(first);
+    job_spec_unref(second);
+}
+
+/* ---- damage ----------------------------------------------------------------------- */
+
+/* Two map jobs that run, each with one outcome; then the SQL. */
+static void damage(struct fixture *fx, struct job_spec *ret_specs[2], const char *sql)
+{
+    for (int i = 0; i < 2; i++) {
+        ret_specs[i] = map_of_three(fx);
+        assert_int_equal(put_job(fx, ret_specs[i], JOB_RUNNING), ST_OK);
+        assert_int_equal(put_outcome(fx, ret_specs[i], 0, 1, false, i ? "11" : "10"),
+                         ST_OK);
+    }
+    close_store(fx);
+    change(fx, sql);
+    fixture_open(fx);
+}
+
+/* The first job is damaged, the second is whole, and the load leaves out the first. */
+static void assert_first_is_corrupt(struct fixture *fx, struct job_spec *specs[2])
+{
+    struct loaded loaded = { .st = ST_OK };
+    struct uuid newest;
+    struct answer got;
+
+    assert_int_equal(get_job(fx, specs[0]->id, true, &got), ST_CORRUPT);
+    assert_null(got.job.spec);
+    assert_int_equal(get_job(fx, specs[1]->id, true, &got), ST_OK);
+    assert_int_equal(got.job.outcome_count, 1);
+    answer_clear(&got);
+    assert_int_equal(load(fx, &loaded, &newest), ST_OK);
+    assert_int_equal(loaded.count, 1);
+    assert_true(uuid_equal(loaded.jobs[0].spec->id, specs[1]->id));
+    loaded_clear(&loaded);
+    job_spec_unref(specs[0]);
+    job_spec_unref(specs[1]);
+}
+
+static void a_changed_byte_of_the_input_is_found(void **state)
+{
+    struct job_spec *specs[2];
+
+    damage(*state, specs,
+           "UPDATE job SET body = CAST('[10, 20, 31]{\"k\":1}' AS BLOB) "
+           "WHERE key = (SELECT min(key) FROM job)");
+    assert_first_is_corrupt(*state, specs);
+}
+
+static void a_moved_border_between_input_and_kwargs_is_found(void **state)
+{
+    struct job_spec *specs[2];
+
+    damage(*state, specs,
+           "UPDATE job SET input_len = input_len + 1 "
+           "WHERE key = (SELECT min(key) FROM job)");
+    assert_first_is_corrupt(*state, specs);
+}
+
+static void a_changed_byte_of_an_outcome_is_found(void **state)
+{
+    struct job_spec *specs[2];
+
+    damage(*state, specs,
+           "UPDATE outcome SET body = CAST('12' AS BLOB) "
+           "WHERE job = (SELECT min(job) FROM outcome)");
+    assert_first_is_corrupt(*state, specs);
+}
+
+static void an_outcome_of_another_job_is_found(void **state)
+{
+    struct job_spec *specs[2];
+
+    damage(
+        *state, specs,
+        "INSERT INTO outcome SELECT (SELECT min(job) FROM outcome), 1, count, is_error, "
+        "checksum, body FROM outcome WHERE job = (SELECT max(job) FROM outcome)");
+    assert_first_is_corrupt(*state, specs);
+}
+
+static void an_unknown_state_is_found(void **state)
+{
+    struct job_spec *specs[2];
+    struct answer got;
+
+    damage(*state, specs,
+           "UPDATE job SET state = 'rnning' WHERE key = (SELECT min(key) FROM job)");
+    assert_int_equal(get_job(*state, specs[0]->id, true, &got), ST_CORRUPT);
+    job_spec_unref(specs[0]);
+    job_spec_unref(specs[1]);
+}
+
+/* ---- commits ---------------------------------------------------------------------- */
+
+#define MANY 64
+
+static void commands_that_gather_are_committed_together(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_status queued = status_of(JOB_QUEUED);
+    struct job_spec *begin = spec_of(fx), *first = spec_of(fx), *specs[MANY];
+    struct answer put_first = { 0 }, puts = { 0 };
+    struct store_info info;
+    unsigned syncs;
+
+    assert_int_equal(put_job(fx, begin, JOB_QUEUED), ST_OK); /* begins the WAL */
+    atomic_store(&sync_blocks, true);
+    store_put_job(fx->store, first, &queued, note_put, &put_first);
+    sem_wait(&sync_entered);
+    syncs = atomic_load(&sync_count);
+    for (int i = 0; i < MANY; i++) {
+        specs[i] = spec_of(fx);
+        store_put_job(fx->store, specs[i], &queued, note_put, &puts);
+    }
+    assert_int_equal(store_backlog(fx->store), MANY + 1);
+    store_drain(fx->store);
+    assert_int_equal(put_first.called, 0); /* not before it is on the disk */
+    sem_post(&sync_go);
+    wait_for(fx, &puts, MANY);
+    store_get_info(fx->store, &info);
+    assert_int_equal(info.commits, 3);
+    assert_int_equal(info.commands, MANY + 2);
+    assert_int_equal(atomic_load(&sync_count) - syncs, 1);
+    for (int i = 0; i < MANY; i++)
+        job_spec_unref(specs[i]);
+    job_spec_unref(first);
+    job_spec_unref(begin);
+}
+
+static void only_durable_jobs_wait_for_the_disk(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    struct job_spec *relaxed, *durable = spec_of(fx);
+    unsigned syncs;
+
+    plan.durability = DURABILITY_RELAXED;
+    relaxed = spec_make(plan, "[5]", "");
+    assert_int_equal(put_job(fx, durable, JOB_QUEUED), ST_OK); /* begins the WAL */
+    syncs = atomic_load(&sync_count);
+    assert_int_equal(put_job(fx, relaxed, JOB_QUEUED), ST_OK);
+    assert_int_equal(put_status(fx, relaxed, JOB_RUNNING), ST_OK);
+    assert_int_equal(atomic_load(&sync_count), syncs);
+    assert_int_equal(put_status(fx, durable, JOB_RUNNING), ST_OK);
+    assert_int_equal(atomic_load(&sync_count), syncs + 1);
+    assert_int_equal(delete_job(fx, relaxed->id), ST_OK);
+    assert_int_equal(atomic_load(&sync_count), syncs + 2);
+    job_spec_unref(relaxed);
+    job_spec_unref(durable);
+}
+
+static void the_wal_is_bounded(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    char *input = malloc(1 << 20);
+    struct store_info info;
+
+    assert_non_null(input);
+    memset(input, '1', 1 << 20);
+    input[(1 << 20) - 1] = '\0';
+    plan.durability = DURABILITY_RELAXED;
+    for (int i = 0; i < 40; i++) {
+        struct job_spec *spec;
+
+        plan.id = uuid_next(&fx->ids, 1700000000000);
+        spec = spec_make(plan, input, "");
+        assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+        job_spec_unref(spec);
+    }
+    store_get_info(fx->store, &info);
+    assert_true(info.wal_bytes < 12u << 20);
+    assert_true(info.database_bytes > 24u << 20);
+    free(input);
+}
+
+/* ---- a disk that fails ------------------------------------------------------------ */
+
+static void a_full_disk_refuses_jobs_and_keeps_what_belongs_to_others(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_status succeeded = status_of(JOB_SUCCEEDED);
+    struct job_spec *spec = spec_of(fx), *late = spec_of(fx);
+    struct answer done = { 0 }, got;
+    struct store_info info;
+
+    assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
+    atomic_store(&write_error, ENOSPC);
+    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_STORAGE_FULL);
+    assert_int_equal(done.called, 0);
+    assert_int_equal(store_backlog(fx->store), 1);
+    store_get_info(fx->store, &info);
+    assert_false(info.writable);
+    atomic_store(&write_error, 0);
+    wait_for(fx, &done, 1); /* by itself, within a second */
+    assert_int_equal(done.st, ST_OK);
+    store_get_info(fx->store, &info);
+    assert_true(info.writable);
+    assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
+    assert_int_equal(got.job.status.state, JOB_SUCCEEDED);
+    answer_clear(&got);
+    assert_int_equal(get_job(fx, late->id, false, &got), ST_NOT_FOUND);
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_OK);
+    assert_int_equal(fx->fatal_count, 0);
+    job_spec_unref(late);
+    job_spec_unref(spec);
+}
+
+static void close_tries_once_more_what_a_full_disk_has_kept(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_status succeeded = status_of(JOB_SUCCEEDED);
+    struct job_spec *spec = spec_of(fx), *late = spec_of(fx);
+    struct answer done = { 0 }, got;
+
+    assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
+    atomic_store(&write_error, ENOSPC);
+    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_STORAGE_FULL);
+    atomic_store(&write_error, 0);
+    reopen(fx);
+    assert_int_equal(done.st, ST_OK);
+    assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
+    assert_int_equal(got.job.status.state, JOB_SUCCEEDED);
+    answer_clear(&got);
+    job_spec_unref(late);
+    job_spec_unref(spec);
+}
+
+static void close_gives_up_what_still_cannot_be_stored(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_status succeeded = status_of(JOB_SUCCEEDED);
+    struct job_spec *spec = spec_of(fx);
+    struct answer done = { 0 }, got;
+
+    assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
+    atomic_store(&write_error, ENOSPC);
+    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    close_store(fx);
+    assert_int_equal(done.called, 1);
+    assert_int_equal(done.st, ST_STORAGE_FULL);
+    atomic_store(&write_error, 0);
+    fixture_open(fx);
+    assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
+    assert_int_equal(got.job.status.state, JOB_RUNNING);
+    answer_clear(&got);
+    job_spec_unref(spec);
+}
+
+static void a_failed_sync_is_unknown_and_fatal_once(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx), *late = spec_of(fx);
+
+    atomic_store(&sync_error, EIO);
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_UNKNOWN);
+    assert_int_equal(fx->fatal_count, 1);
+    assert_non_null(strstr(fx->fatal_why.text, "poold.db"));
+    atomic_store(&sync_error, 0);
+    /* The disk works again, but nothing can be trusted now. */
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_UNKNOWN);
+    assert_int_equal(put_status(fx, spec, JOB_RUNNING), ST_UNKNOWN);
+    assert_int_equal(fx->fatal_count, 1);
+    reopen(fx);
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_OK);
+    job_spec_unref(late);
+    job_spec_unref(spec);
+}
+
+static void a_failed_write_is_unknown(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+
+    atomic_store(&write_error, EIO);
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_UNKNOWN);
+    assert_int_equal(fx->fatal_count, 1);
+    job_spec_unref(spec);
+}
+
+#define TEST(test)                                                                       \
+    cmocka_unit_test_setup_teardown(test, set_up_sqlite, mend_and_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_restart_finds_every_job_that_is_not_over),
+        TEST(an_empty_store_has_no_newest_id),
+        TEST(a_load_ends_with_the_first_refusal),
+        TEST(what_was_acknowledged_outlives_a_killed_server),
+        TEST(an_idempotency_key_outlives_a_restart),
+        TEST(a_changed_byte_of_the_input_is_found),
+        TEST(a_moved_border_between_input_and_kwargs_is_found),
+        TEST(a_changed_byte_of_an_outcome_is_found),
+        TEST(an_outcome_of_another_job_is_found),
+        TEST(an_unknown_state_is_found),
+        TEST(commands_that_gather_are_committed_together),
+        TEST(only_durable_jobs_wait_for_the_disk),
+        TEST(the_wal_is_bounded),
+        TEST(a_full_disk_refuses_jobs_and_keeps_what_belongs_to_others),
+        TEST(close_tries_once_more_what_a_full_disk_has_kept),
+        TEST(close_gives_up_what_still_cannot_be_stored),
+        TEST(a_failed_sync_is_unknown_and_fatal_once),
+        TEST(a_failed_write_is_unknown),
+    };
+
+    sem_init(&sync_entered, 0, 0);
+    sem_init(&sync_go, 0, 0);
+    replace_writes();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
