@@ -1,0 +1,324 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs the measurements of bench/run and prints the table. Only the standard library.
+
+The rounds are interleaved: each one starts a fresh server on an empty data directory and takes
+every measurement once, next to its reference. So a machine that slows down for a while slows
+both sides of a ratio. The numbers printed are medians over the rounds.
+"""
+import argparse
+import datetime
+import http.client
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CONNECTIONS = (1, 16, 64)
+MAP_COUNT = 1_000_000
+APPLY_BODY = '{"task":"square","args":[7]}'
+
+# A target holds for the ratio, or for the value where there is no reference.
+TARGETS = {
+    "apply_16": ("ratio", ">=", 0.3),
+    "map": ("ratio", ">=", 1.0),
+    "memory": ("value", "<", 30.0),
+}
+
+
+class Process:
+    """A server of ours: started, known by its ready line, stopped by its pid."""
+
+    def __init__(self, argv, log):
+        # A file, not a pipe: nobody would read the pipe while the load runs.
+        self.log = open(log, "ab+")
+        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log,
+                                      stderr=self.log)
+        try:
+            self.port = self._wait_ready(time.monotonic() + 20)
+        except Exception:
+            self.stop()
+            raise
+
+    def _wait_ready(self, deadline):
+        while time.monotonic() < deadline and self.child.poll() is None:
+            self.log.seek(0)
+            found = re.search(rb"ready.*listen=127\.0\.0\.1:(\d+)", self.log.read())
+            if found:
+                return int(found.group(1))
+            time.sleep(0.02)
+        self.log.seek(0)
+        raise RuntimeError("did not get ready: " + self.log.read().decode(errors="replace"))
+
+    def stop(self):
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        self.log.close()
+
+
+def wrk(port, path, body, connections, seconds):
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s",
+         "-s", str(HERE / "wrk" / "post.lua"), f"http://127.0.0.1:{port}{path}"],
+        env={**os.environ, "BENCH_BODY": body}, capture_output=True, text=True,
+        timeout=seconds + 30, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("BENCH "))
+    return json.loads(line[len("BENCH "):])
+
+
+def request(port, method, path, body=None, timeout=60):
+    """Status, body and the seconds from sending until the whole answer is read."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    connection.connect()
+    start = time.perf_counter()
+    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    response = connection.getresponse()
+    data = response.read()
+    seconds = time.perf_counter() - start
+    connection.close()
+    return response.status, data, seconds
+
+
+def process_tree(pid):
+    """The process and all its descendants."""
+    parents = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = pathlib.Path(entry.path, "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    tree = [pid]
+    for known in tree:
+        tree += [child for child, parent in parents.items() if parent == known]
+    return tree
+
+
+def pss_mib(pids):
+    total = 0
+    for pid in pids:
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.M).group(1))
+    return total / 1024
+
+
+def wait_workers(port, count):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        workers = json.loads(request(port, "GET", "/v1/workers")[1])["workers"]
+        if sum(1 for worker in workers if worker["alive"]) >= count:
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the workers did not start")
+
+
+def syncs_per_second(folder, count=100):
+    """How often this disk can make 4 KiB durable: what group commit has to share."""
+    path = os.path.join(folder, "sync-test")
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+    start = time.perf_counter()
+    for _ in range(count):
+        os.write(descriptor, bytes(4096))
+        os.fdatasync(descriptor)
+    seconds = time.perf_counter() - start
+    os.close(descriptor)
+    os.unlink(path)
+    return count / seconds
+
+
+def check_apply(port):
+    status, data, _ = request(port, "POST", "/v1/apply", APPLY_BODY)
+    if status != 200 or json.loads(data)["result"] != 49:
+        raise RuntimeError(f"apply answered {status}: {data[:200]!r}")
+
+
+def measure_map(port, body):
+    """The answer is checked in every round, after the clock has stopped."""
+    status, data, seconds = request(port, "POST", "/v1/map", body, timeout=120)
+    if status != 200:
+        raise RuntimeError(f"map answered {status}: {data[:200]!r}")
+    result = json.loads(data)["result"]
+    last = MAP_COUNT - 1
+    if len(result) != MAP_COUNT or result[0] != 0 or result[last] != last * last:
+        raise RuntimeError("map gave a wrong result")
+    return seconds
+
+
+def measure_cpython(processes):
+    done = subprocess.run(
+        [sys.executable, str(HERE / "pool_map.py"), "--processes", str(processes),
+         "--count", str(MAP_COUNT), "--rounds", "1"],
+        capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)["seconds"]
+
+
+def one_round(options, folder, map_body, record):
+    data = os.path.join(folder, "data")
+    os.mkdir(data)
+    build = pathlib.Path(options.build)
+    record("syncs", syncs_per_second(folder))
+    poold = Process([str(build / "poold"), "serve", "--listen", "127.0.0.1:0", "--data", data,
+                     "--processes", str(options.processes)], os.path.join(folder, "poold.log"))
+    try:
+        hello = Process([str(build / "bench_hello")], os.path.join(folder, "hello.log"))
+        try:
+            wait_workers(poold.port, options.processes)
+            record("memory", pss_mib(process_tree(poold.child.pid)))
+            check_apply(poold.port)
+            for connections in CONNECTIONS:
+                for name, port, path in (("hello", hello.port, "/"),
+                                         ("apply", poold.port, "/v1/apply")):
+                    load = wrk(port, path, APPLY_BODY, connections, options.seconds)
+                    record(f"{name}_{connections}", load["requests"] / load["seconds"])
+                    record(f"{name}_{connections}_p50_us", load["p50_us"])
+                    record("errors", load["errors"])
+            load = wrk(poold.port, "/v1/apply_async", APPLY_BODY, 64, options.seconds)
+            record("async_64", load["requests"] / load["seconds"])
+            record("errors", load["errors"])
+            record("map", measure_map(poold.port, map_body))
+            record("cpython", measure_cpython(options.processes))
+        finally:
+            hello.stop()
+    finally:
+        poold.stop()
+
+
+def rows(median, processes):
+    """(key, what, value, unit, reference or None, its name, ratio or None)."""
+    table = []
+    for connections in CONNECTIONS:
+        value, reference = median[f"apply_{connections}"], median[f"hello_{connections}"]
+        table.append((f"apply_{connections}", f"apply of square, {connections} connection"
+                      + ("s" if connections > 1 else ""), value, "requests/s",
+                      reference, "hello", value / reference))
+    value, reference = median["apply_1_p50_us"], median["hello_1_p50_us"]
+    table.insert(1, ("latency", "its median latency, 1 connection", value, "µs",
+                     reference, "hello", reference / value))
+    value, reference = median["async_64"], median["hello_64"]
+    table.append(("async_64", "durable apply_async, 64 connections", value, "accepted/s",
+                  reference, "hello", value / reference))
+    value, reference = median["map"], median["cpython"]
+    table.append(("map", f"map of square over {MAP_COUNT:,} integers, one request",
+                  value * 1000, "ms", reference * 1000, "CPython Pool.map",
+                  reference / value))
+    table.append(("memory", f"idle memory: server, forkserver, {processes} workers (PSS)",
+                  median["memory"], "MiB", None, "", None))
+    return table
+
+
+def verdict(key, value, ratio):
+    if key not in TARGETS:
+        return "", None
+    kind, relation, bound = TARGETS[key]
+    number = ratio if kind == "ratio" else value
+    reached = number >= bound if relation == ">=" else number < bound
+    return f"{relation} {bound:g}", reached
+
+
+def number_text(value, unit):
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:,.1f} {unit}"
+
+
+def machine(folder):
+    def output(*argv):
+        try:
+            return subprocess.run(argv, capture_output=True, text=True, cwd=HERE,
+                                  check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return "unknown"
+
+    model = re.search(r"^model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    return {
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "file_system": output("stat", "-f", "-c", "%T", folder),
+        "python": platform.python_version(),
+        "commit": output("git", "rev-parse", "--short", "HEAD"),
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def print_markdown(table, about, median, rounds):
+    print("| what | poold | reference | ratio | target | |")
+    print("|---|---:|---:|---:|---:|---|")
+    for key, what, value, unit, reference, name, ratio in table:
+        target, reached = verdict(key, value, ratio)
+        print("| {} | {} | {} | {} | {} | {} |".format(
+            what, number_text(value, unit),
+            f"{number_text(reference, unit)} ({name})" if reference else "",
+            f"{ratio:.2f}" if ratio else "", target,
+            "" if reached is None else "reached" if reached else "not reached"))
+    print()
+    print("Medians of {} rounds. {cpu}, {cores} cores, Linux {kernel}, {file_system}, "
+          "CPython {python}; commit {commit}, {date}. ".format(rounds, **about)
+          + f"The disk does {median['syncs']:,.0f} fdatasync/s.")
+    if median["errors_total"]:
+        print(f"\n{median['errors_total']} requests failed: the numbers above are not to be trusted.")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/run")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, one second per point")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--build", default="build/release", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.seconds = 1 if options.quick else 3
+    if options.quick:
+        options.rounds = 1
+    if options.rounds < 1 or options.processes < 1:
+        parser.error("--rounds and --processes start at 1")
+
+    values = {}
+    map_body = json.dumps({"task": "square", "items": list(range(MAP_COUNT))},
+                          separators=(",", ":"))
+    # /var/tmp rather than /tmp: a memory file system would make every commit free.
+    base = tempfile.mkdtemp(prefix="poold-bench.", dir=os.environ.get("TMPDIR", "/var/tmp"))
+    try:
+        about = machine(base)
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds} ...", file=sys.stderr)
+            folder = os.path.join(base, str(number))
+            os.mkdir(folder)
+            one_round(options, folder, map_body,
+                      lambda key, value: values.setdefault(key, []).append(value))
+            shutil.rmtree(folder)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+    median = {key: statistics.median(numbers) for key, numbers in values.items()}
+    median["errors_total"] = sum(values["errors"])
+    table = rows(median, options.processes)
+    if options.json:
+        print(json.dumps({
+            "machine": about, "rounds": options.rounds, "errors": median["errors_total"],
+            "syncs_per_second": median["syncs"],
+            "rows": [{"key": key, "what": what, "value": value, "unit": unit,
+                      "reference": reference, "reference_name": name or None, "ratio": ratio,
+                      "target": verdict(key, value, ratio)[0] or None,
+                      "reached": verdict(key, value, ratio)[1]}
+                     for key, what, value, unit, reference, name, ratio in table],
+            "all": values}, indent=2))
+    else:
+        print_markdown(table, about, median, options.rounds)
+    return 1 if median["errors_total"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
