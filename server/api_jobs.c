@@ -60,15 +60,17 @@ static void reply_job(struct api *api, struct request *request,
 }
 
 /* With a known ETag and a wait: waits for a change, but only if the ETag still holds. */
-static bool etag_holds(struct request *request, const struct live *live)
+static bool etag_holds(struct request *request, struct live *live, bool minimal)
 {
     const char *known = request_header(request, "If-None-Match");
     struct buf body = BUF_INIT;
+    struct job_view view;
     char etag[24];
 
     if (!known || !live)
         return false;
-    job_json_write(&body, live->job.spec, &live->job.status);
+    view = view_of(live);
+    write_job(&body, &view, minimal);
     (void)snprintf(etag, sizeof(etag), "\"%016llx\"",
                    (unsigned long long)XXH3_64bits(body.data, body.len));
     buf_clear(&body);
@@ -95,7 +97,8 @@ void api_job_get(struct api *api, struct request *request, struct text param)
         lookup.wait_ms = preferences->wait_ms;
     if (request_header(request, "If-None-Match") && lookup.wait_ms) {
         lookup.for_change = true;
-        if (!etag_holds(request, dispatch_find(api->dispatch, lookup.id)))
+        if (!etag_holds(request, dispatch_find(api->dispatch, lookup.id),
+                        preferences->minimal))
             lookup.wait_ms = 0;
     }
     api_lookup(api, request, &lookup);

@@ -126,7 +126,7 @@ void api_lookup(struct api *api, struct request *request, const struct lookup *l
     }
     if (wait_ms > 0 && !job_state_final(live->job.status.state))
         search->waiter =
-            dispatch_wait(live, lookup->for_change ? WAIT_OUTCOMES : WAIT_READY, wait_ms,
+            dispatch_wait(live, lookup->for_change ? WAIT_CHANGE : WAIT_READY, wait_ms,
                           on_wait_over, search);
     if (search->waiter)
         return;

@@ -47,7 +47,7 @@ void api_pools_list(struct api *api, struct request *request, struct text param)
     reply_init(&reply, 200, TYPE_JSON);
     buf_add_str(&reply.body, "{\"pools\":[");
     for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link)) {
-        if (reply.body.data[reply.body.len - 1] == '}')
+        if (lane != dispatch_first_lane(api->dispatch))
             buf_add_char(&reply.body, ',');
         write_pool(&reply.body, api, lane);
     }
@@ -138,7 +138,8 @@ static void write_worker(struct buf *out, const struct pool *pool,
         buf_add_str(out, ",\"rss_bytes\":null,\"cpu_seconds\":null}");
 }
 
-static bool write_workers(struct buf *out, const struct pool *pool, bool first)
+/* *written is how many have been written before, and is raised. */
+static bool write_workers(struct buf *out, const struct pool *pool, size_t *written)
 {
     size_t cap = 2 * (size_t)pool_processes(pool) + 16; /* some may be on their way out */
     struct worker_info *infos = mem_alloc(cap * sizeof(*infos));
@@ -148,7 +149,7 @@ static bool write_workers(struct buf *out, const struct pool *pool, bool first)
         return false;
     count = pool_workers(pool, infos, cap);
     for (size_t i = 0; i < count; i++) {
-        if (!first || i)
+        if ((*written)++)
             buf_add_char(out, ',');
         write_worker(out, pool, &infos[i]);
     }
@@ -160,6 +161,7 @@ void api_workers_list(struct api *api, struct request *request, struct text para
 {
     struct reply reply;
     struct lane *lane;
+    size_t written = 0;
 
     (void)param;
     if (!api_query(request, NULL, 0))
@@ -167,8 +169,7 @@ void api_workers_list(struct api *api, struct request *request, struct text para
     reply_init(&reply, 200, TYPE_JSON);
     buf_add_str(&reply.body, "{\"workers\":[");
     for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
-        if (!write_workers(&reply.body, lane->pool,
-                           reply.body.data[reply.body.len - 1] == '[')) {
+        if (!write_workers(&reply.body, lane->pool, &written)) {
             reply_clear(&reply);
             api_problem_status(request, ST_NO_MEMORY);
             return;

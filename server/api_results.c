@@ -118,7 +118,8 @@ static bool result_gone(const struct job_view *view)
            clock_wall_ms() - view->status->finished_at_ms >= view->spec->result_ttl_ms;
 }
 
-static void reply_failed(struct request *request, const struct job_view *view)
+static void reply_failed(struct request *request, const struct job_view *view,
+                         bool replayed)
 {
     struct reply reply;
 
@@ -131,6 +132,8 @@ static void reply_failed(struct request *request, const struct job_view *view)
                      TEXT("the server ran out of memory while the job ran"));
         buf_add_char(&reply.body, '}');
     }
+    if (replayed)
+        reply_header(&reply, "Idempotent-Replayed", "true");
     request_reply(request, &reply);
 }
 
@@ -143,7 +146,7 @@ void api_reply_result(struct request *request, const struct job_view *view,
 
     switch (view->status->state) {
     case JOB_FAILED:
-        reply_failed(request, view);
+        reply_failed(request, view, replayed);
         return;
     case JOB_CANCELLED:
         api_problem(request, PROBLEM_JOB_CANCELLED, "the job was cancelled");
@@ -158,7 +161,7 @@ void api_reply_result(struct request *request, const struct job_view *view,
     uuid_format(view->spec->id, id);
     (void)snprintf(etag, sizeof(etag), "\"%s-%lld\"", id,
                    (long long)view->status->finished_at_ms);
-    if (known && strstr(known, etag)) {
+    if (known && request_method(request) == HTTP_GET && strstr(known, etag)) {
         reply_init(&reply, 304, NULL);
     } else {
         reply_init(&reply, 200, TYPE_JSON);
@@ -168,7 +171,8 @@ void api_reply_result(struct request *request, const struct job_view *view,
             return;
         }
     }
-    reply_header(&reply, "ETag", "%s", etag);
+    if (request_method(request) == HTTP_GET)
+        reply_header(&reply, "ETag", "%s", etag);
     if (replayed)
         reply_header(&reply, "Idempotent-Replayed", "true");
     api_preferences_applied(&reply, applied);
@@ -350,7 +354,7 @@ static void on_more(void *data, enum wake wake, enum status st)
 static bool stream_wait(struct stream *stream)
 {
     if (!stream->waiter)
-        stream->waiter = dispatch_wait(stream->live, WAIT_OUTCOMES, -1, on_more, stream);
+        stream->waiter = dispatch_wait(stream->live, WAIT_CHANGE, -1, on_more, stream);
     return stream->waiter != NULL;
 }
 

@@ -231,8 +231,10 @@ static void live_due(struct live *live)
         live_settle(live);
         return;
     }
-    if (state == JOB_SCHEDULED && now_ns >= live->start_ns)
+    if (state == JOB_SCHEDULED && now_ns >= live->start_ns) {
         job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
+        waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
+    }
     if (live->job.status.state <= JOB_QUEUED)
         live_arm(live, next_due_ns(live));
     if (live->job.status.state != JOB_SCHEDULED)
@@ -283,7 +285,10 @@ static void begin(struct live *live)
     const struct job_spec *spec = live->job.spec;
 
     live->accepted = true;
-    live->expires_ns = spec->expires_at_ms ? mono_of(spec->expires_at_ms) : 0;
+    /* One that had started before a restart of the server expires no more. */
+    if (spec->expires_at_ms && !live->job.status.started_at_ms &&
+        !live->job.outcome_count)
+        live->expires_ns = mono_of(spec->expires_at_ms);
     if (live->job.status.state == JOB_SCHEDULED)
         live->start_ns = mono_of(spec->start_at_ms);
     live_arm(live, next_due_ns(live));
@@ -327,10 +332,14 @@ static void on_end_stored(void *data, enum status st)
     if (st != ST_OK)
         log_error("the end of a job could not be stored", "status=\"%s\"",
                   status_text(st));
-    if (live->ending)
-        show_end(live);
-    if (live->findable)
-        forget(live);
+    if (st == ST_UNKNOWN && live->ending) { /* only a restart can tell how it ended */
+        waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
+    } else {
+        if (live->ending)
+            show_end(live);
+        if (live->findable)
+            forget(live);
+    }
     live_unpin(live);
 }
 
@@ -386,6 +395,8 @@ void live_out_of_memory(struct live *live)
 
     uuid_format(live->job.spec->id, id);
     log_error("out of memory, the job fails", "job=%s", id);
+    if (live->job.status.state == JOB_SCHEDULED) /* only what may run can fail */
+        job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
     job_stop(&live->job, JOB_FAILED);
     if (live->job.queued)
         queue_remove(&live->lane->queue, &live->job);
@@ -398,7 +409,7 @@ void dispatch_record(struct live *live)
     struct dispatch *dispatch = live->dispatch;
     const struct job *job = &live->job;
 
-    if (live->aside_in != ASIDE_UNSTORED)
+    if (live->aside_in != ASIDE_UNSTORED || dispatch->closed)
         return;
     leave_aside(live);
     live->in_store = true;
@@ -518,7 +529,9 @@ struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
 {
     struct dispatch *dispatch = live->dispatch;
 
-    if (dispatch->waiters >= dispatch->options.max_waiters)
+    /* Who waits to be accepted does so for one commit only, and could not be told
+     * otherwise whether the job exists. */
+    if (wait_for != WAIT_ACCEPTED && dispatch->waiters >= dispatch->options.max_waiters)
         return NULL;
     return waiter_new(dispatch->loop, &live->waiters, wait_for, timeout_ms,
                       &dispatch->waiters, on_wake, data);
@@ -691,6 +704,10 @@ void dispatch_wake_all(struct dispatch *dispatch)
 {
     struct live *live, *next;
 
+    dispatch->closed = true;
+    (void)uv_timer_stop(dispatch->sweep);
+    TAILQ_FOREACH (live, &dispatch->lives, link)
+        live_arm(live, 0);
     for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
         next = TAILQ_NEXT(live, link);
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);

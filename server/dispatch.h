@@ -98,7 +98,8 @@ bool dispatch_draining(const struct dispatch *dispatch);
 /* Stops the pools: at once with `kill`, else behind what they run. on_stopped is called
  * when all workers have gone. May be called again with `kill`. */
 void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data));
-/* Wakes every waiter with WAKE_SHUTDOWN. */
+/* When all workers have gone and the store is closed: wakes every waiter with
+ * WAKE_SHUTDOWN. Nothing is given to the store from here on. */
 void dispatch_wake_all(struct dispatch *dispatch);
 
 /* ---- jobs -------------------------------------------------------------------------- */

@@ -77,10 +77,21 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         live->job.status.attempt =
             live->job.status.attempt ? live->job.status.attempt : 1;
         live_arm(live, 0); /* it can no longer expire */
+        waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
     }
     TAILQ_INSERT_TAIL(&live->chunks, chunk, link);
     lane->in_flight++;
     pool_send(lane->pool, worker, chunk, &content);
+}
+
+/* Items come back without an outcome. Without memory to note them their job fails, and
+ * they are forgotten, or it would never be over. */
+static void give_back(struct live *live, struct job_range range)
+{
+    if (job_return(&live->job, range) == ST_OK)
+        return;
+    live->job.in_flight -= range.count;
+    live_out_of_memory(live);
 }
 
 /* The job in front gives one chunk to the worker. Returns false if the job had none to
@@ -99,10 +110,7 @@ static bool hand_out(struct lane *lane, struct live *live, struct worker *worker
     }
     chunk = mem_zalloc(sizeof(*chunk));
     if (!chunk) {
-        queue_remove(&lane->queue, job);
-        if (job_return(job, range) != ST_OK)
-            log_error("no memory to hand out a chunk, its job fails", "item=%llu",
-                      (unsigned long long)range.first);
+        give_back(live, range);
         live_out_of_memory(live);
         return false;
     }
@@ -130,7 +138,8 @@ void lane_pump(struct lane *lane)
 
         if (!worker)
             break;
-        (void)hand_out(lane, live, worker);
+        if (!hand_out(lane, live, worker))
+            live_settle(live); /* it may have failed for lack of memory */
     }
 }
 
@@ -168,10 +177,8 @@ static void chunk_return(struct lane *lane, struct chunk *chunk)
     struct job_range range = { chunk->first, chunk->count };
     struct live *live = chunk_end(lane, chunk);
 
-    if (job_return(&live->job, range) != ST_OK)
-        live_out_of_memory(live);
-    else
-        requeue(lane, live);
+    give_back(live, range);
+    requeue(lane, live);
     live_settle(live);
 }
 
@@ -198,8 +205,7 @@ void lane_recall(struct lane *lane, struct live *live, bool kill)
             struct job_range range = { chunk->first, chunk->count };
 
             (void)chunk_end(lane, chunk);
-            if (job_return(&live->job, range) != ST_OK)
-                live_out_of_memory(live);
+            give_back(live, range);
         } else if (kill) {
             pool_kill_chunk(lane->pool, chunk, EXIT_TERMINATED);
         }
@@ -224,7 +230,7 @@ static void show_outcome(struct live *live, uint64_t first)
     if (!live_arrived(live, first))
         live_out_of_memory(live);
     if (!TAILQ_EMPTY(&live->waiters))
-        waiter_wake_all(&live->waiters, WAKE_OUTCOMES, ST_OK);
+        waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
 }
 
 static void on_outcome_stored(void *data, enum status st)
@@ -234,6 +240,7 @@ static void on_outcome_stored(void *data, enum status st)
 
     if (st == ST_OK)
         show_outcome(live, pending->first);
+    live_settle(live);
     mem_free(pending);
     live_unpin(live);
 }
@@ -339,6 +346,7 @@ static void on_failure(void *data, struct chunk *chunk,
     else
         requeue(lane, live);
     live_settle(live);
+    lane_pump(lane); /* another worker may be free for the item, or its timer be due */
     check_drained(lane);
 }
 
@@ -381,12 +389,9 @@ static void on_lost(void *data, struct chunk *chunk, uint64_t guilty,
         return;
     }
     live = chunk_end(lane, chunk);
-    if (job_return(&live->job, (struct job_range){ guilty + 1, end - guilty - 1 }) !=
-            ST_OK ||
-        job_return(&live->job, (struct job_range){ first, guilty - first }) != ST_OK)
-        live_out_of_memory(live);
-    else
-        blame(lane, live, guilty, exit);
+    give_back(live, (struct job_range){ guilty + 1, end - guilty - 1 });
+    give_back(live, (struct job_range){ first, guilty - first });
+    blame(lane, live, guilty, exit);
     requeue(lane, live);
     live_settle(live);
     lane_pump(lane);

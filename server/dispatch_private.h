@@ -39,6 +39,7 @@ struct dispatch {
     uint64_t random;   /* state of the jitter's generator */
     uv_timer_t *sweep; /* stores relaxed jobs that take long, forgets kept ones */
     bool draining;
+    bool closed; /* the store is: nothing may be given to it any more */
     struct store_existing existing;
     unsigned pools_running;
     void (*on_stopped)(void *data);

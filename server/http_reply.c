@@ -208,7 +208,8 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
     ptrdiff_t n = stream->pull(stream->data, out, cap);
 
     (void)pos;
-    if (n == STREAM_END)
+    /* No connection may be suspended when the library stops. */
+    if (n == STREAM_END || (n == STREAM_WAIT && stream->request->http->closing))
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == STREAM_WAIT) {
         stream->request->stream_waits = true;

@@ -88,6 +88,9 @@ void request_set_data(struct request *request, void *data, void (*on_free)(void 
 
 void request_park(struct request *request, void (*on_gone)(void *data), void *data)
 {
+    /* Who parks it anew takes over: what the one before has watched it for may be gone. */
+    http_unwatch(request);
+    request->on_left = NULL;
     request->on_gone = on_gone;
     request->gone_data = data;
 }
@@ -193,8 +196,10 @@ static enum problem method_of(const char *name, enum http_method *ret_method)
             return PROBLEM_COUNT;
         }
     if (strcmp(name, "PUT") == 0 || strcmp(name, "PATCH") == 0 ||
-        strcmp(name, "TRACE") == 0 || strcmp(name, "CONNECT") == 0)
-        return PROBLEM_METHOD_NOT_ALLOWED;
+        strcmp(name, "TRACE") == 0 || strcmp(name, "CONNECT") == 0) {
+        *ret_method = HTTP_METHOD_COUNT; /* no route has it: 405 with Allow, or 404 */
+        return PROBLEM_COUNT;
+    }
     return PROBLEM_NOT_IMPLEMENTED;
 }
 

@@ -389,7 +389,7 @@ struct outcome *job_outcome(const struct job *job, uint64_t first)
 void job_stop(struct job *job, enum job_state state)
 {
     assert(job_state_final(state));
-    if (job->end == JOB_STATE_COUNT)
+    if (job->end == JOB_STATE_COUNT || state == JOB_CANCELLED)
         job->end = state;
 }
 

@@ -225,7 +225,8 @@ struct outcome *job_outcome(const struct job *job, uint64_t first);
 /* A range came back without blame. */
 NODISCARD enum status job_return(struct job *job, struct job_range range);
 
-/* No new item starts from here on; the job ends as `state` when nothing is in flight. */
+/* No new item starts from here on; the job ends as `state` when nothing is in flight. The first
+ * reason counts, but a cancellation beats the others. */
 void job_stop(struct job *job, enum job_state state);
 /* Whether nothing is left to do or in flight, and which final state that makes. */
 bool job_is_over(const struct job *job, enum job_state *ret_state);

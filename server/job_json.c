@@ -151,29 +151,42 @@ static bool name_valid(const char *name, size_t len)
     return true;
 }
 
+/* Read from the slice: every request has one, and a tree for it costs more than all the rest
+ * of the envelope. A name has no character that JSON has to escape; one written with escapes
+ * all the same is decoded first. */
 static void read_name(struct parse *parse, const struct slice_member *member,
-                      json_t *value, char ret_name[NAME_MAX_LEN + 1])
+                      char ret_name[NAME_MAX_LEN + 1])
 {
-    const char *name = json_string_value(value);
+    bool escaped = memchr(member->value.at, '\\', member->value.len) != NULL;
+    json_auto_t *decoded =
+        escaped ? json_loadb(member->value.at, member->value.len, JSON_DECODE_ANY, NULL)
+                : NULL;
+    struct text name = { member->value.at + 1, member->value.len - 2 };
 
-    if (!name || !name_valid(name, json_string_length(value)))
+    if (decoded)
+        name = (struct text){ json_string_value(decoded), json_string_length(decoded) };
+    if (member->kind != SLICE_STRING || !name_valid(name.at, name.len)) {
         invalid(parse, member,
                 "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -");
-    else
-        memcpy(ret_name, name, json_string_length(value) + 1);
+        return;
+    }
+    memcpy(ret_name, name.at, name.len);
+    ret_name[name.len] = '\0';
 }
 
 static void read_task(struct parse *parse, const struct slice_member *member,
                       json_t *value)
 {
-    read_name(parse, member, value, parse->task);
+    (void)value;
+    read_name(parse, member, parse->task);
 }
 
 static void read_pool(struct parse *parse, const struct slice_member *member,
                       json_t *value)
 {
     parse->pool[0] = '\0';
-    read_name(parse, member, value, parse->pool);
+    (void)value;
+    read_name(parse, member, parse->pool);
 }
 
 static void read_array(struct parse *parse, const struct slice_member *member,
@@ -412,12 +425,12 @@ static const struct member_rule {
     bool sliced; /* the reader wants no tree */
     member_reader *read;
 } member_rules[] = {
-    { "task", FOR_ALL, false, read_task },
+    { "task", FOR_ALL, true, read_task },
     { "args", FOR_APPLY, true, read_array },
     { "items", FOR_MAP, true, read_array },
     { "kwargs", FOR_ALL, true, read_kwargs },
     { "chunksize", FOR_MAP, false, read_chunksize },
-    { "pool", FOR_ALL, false, read_pool },
+    { "pool", FOR_ALL, true, read_pool },
     { "priority", FOR_ALL, false, read_priority },
     { "delay", FOR_ALL, false, read_delay },
     { "eta", FOR_ALL, false, read_eta },

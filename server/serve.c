@@ -63,6 +63,7 @@ static void on_workers_stopped(void *data)
 {
     struct server *server = data;
 
+    (void)uv_timer_stop(&server->drain_timer);
     store_close(server->store);
     server->store = NULL;
     if (server->dispatch)
@@ -76,7 +77,6 @@ static void on_workers_stopped(void *data)
 static void stop_workers(struct server *server, bool kill)
 {
     server->stopped = true;
-    (void)uv_timer_stop(&server->drain_timer);
     dispatch_stop(server->dispatch, kill, on_workers_stopped);
 }
 

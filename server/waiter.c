@@ -72,7 +72,7 @@ void waiter_wake_all(struct waiter_list *list, enum wake why, enum status st)
     for (waiter = TAILQ_FIRST(list); waiter; waiter = next) {
         next = TAILQ_NEXT(waiter, link);
         if ((why == WAKE_ACCEPTED && waiter->wait_for != WAIT_ACCEPTED) ||
-            (why == WAKE_OUTCOMES && waiter->wait_for != WAIT_OUTCOMES))
+            (why == WAKE_CHANGE && waiter->wait_for != WAIT_CHANGE))
             continue;
         TAILQ_REMOVE(list, waiter, link);
         TAILQ_INSERT_TAIL(&woken, waiter, link);

@@ -19,13 +19,13 @@
 enum wait_for {
     WAIT_ACCEPTED, /* until the job is stored (or refused) */
     WAIT_READY,    /* until it has ended */
-    WAIT_OUTCOMES  /* until there are more outcomes to read, or it has ended */
+    WAIT_CHANGE /* until anything about it changes: its state, or more outcomes to read */
 };
 
 enum wake {
     WAKE_ACCEPTED,
     WAKE_READY,
-    WAKE_OUTCOMES,
+    WAKE_CHANGE,
     WAKE_TIMEOUT,
     WAKE_REFUSED,  /* the job was not stored, st says why, and it does not exist */
     WAKE_SHUTDOWN, /* the server stops */
@@ -45,7 +45,7 @@ struct waiter *waiter_new(uv_loop_t *loop, struct waiter_list *list,
 void waiter_end(struct waiter *waiter);
 
 /* Wakes those of the list that wait for this: ACCEPTED wakes WAIT_ACCEPTED, OUTCOMES
- * wakes WAIT_OUTCOMES, all others wake all. */
+ * wakes WAIT_CHANGE, all others wake all. */
 void waiter_wake_all(struct waiter_list *list, enum wake wake, enum status st);
 
 #endif

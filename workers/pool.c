@@ -58,6 +58,25 @@ static enum worker_slot slot_of(const struct worker *worker)
     return SLOT_NONE;
 }
 
+/* What is due before the loop sleeps (on_prepare) keeps it awake: the prepare handle may have had its turn
+ * already when another one's callback brings this about. */
+static void on_awake(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+static void stay_awake(struct pool *pool)
+{
+    if (!pool->closing)
+        uv_idle_start(&pool->awake, on_awake);
+}
+
+static void note_capacity(struct pool *pool)
+{
+    pool->capacity = true;
+    stay_awake(pool);
+}
+
 static void move_to_slot(struct pool *pool, struct worker *worker, enum worker_slot slot)
 {
     if (worker->slot == SLOT_IDLE)
@@ -66,7 +85,7 @@ static void move_to_slot(struct pool *pool, struct worker *worker, enum worker_s
         TAILQ_REMOVE(&pool->open, worker, slot_link);
     /* One that takes its first chunk has less room than before, not more. */
     if (slot == SLOT_IDLE || (slot == SLOT_OPEN && worker->slot == SLOT_NONE))
-        pool->capacity = true;
+        note_capacity(pool);
     worker->slot = slot;
     if (slot == SLOT_IDLE)
         TAILQ_INSERT_HEAD(&pool->idle, worker, slot_link);
@@ -109,7 +128,6 @@ static void flush_all(struct pool *pool)
     struct worker *worker;
 
     pool->unsent = false;
-    uv_idle_stop(&pool->awake);
     TAILQ_FOREACH (worker, &pool->workers, link) {
         if (worker->deaf || !channel_wants_write(&worker->channel))
             continue;
@@ -119,16 +137,11 @@ static void flush_all(struct pool *pool)
     }
 }
 
-/* Chunks are queued: the loop must not sleep before they are sent, whoever queued them. */
-static void on_awake(uv_idle_t *idle)
-{
-    (void)idle;
-}
-
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct pool *pool = prepare->data;
 
+    uv_idle_stop(&pool->awake);
     if (pool->capacity) {
         pool->capacity = false;
         if (!pool->stopping)
@@ -297,7 +310,7 @@ void pool_send(struct pool *pool, struct worker *worker, struct chunk *chunk,
     worker_send(worker, chunk, content, now);
     if (!pool->unsent && channel_wants_write(&worker->channel)) {
         pool->unsent = true;
-        uv_idle_start(&pool->awake, on_awake);
+        stay_awake(pool);
     }
     pool_update(worker, now);
     if (worker->slot == SLOT_OPEN) { /* the others have their turn first */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/http_gate.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -123,6 +124,105 @@ static void versions_1_0_and_1_1_are_spoken(void **state)
     for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
         assert_int_equal(gate_version(others[i], &err), PROBLEM_VERSION_NOT_SUPPORTED);
     assert_true(err.text[0]);
+}
+
+/* ---- headers ----------------------------------------------------------------------- */
+
+static enum problem header(struct gate_headers *seen, const char *name, const char *value)
+{
+    struct error_text err = { "" };
+    enum problem problem = gate_header(seen, name, value, &err);
+
+    assert_int_equal(err.text[0] == '\0', problem == PROBLEM_COUNT);
+    return problem;
+}
+
+static enum problem only_header(const char *name, const char *value)
+{
+    struct gate_headers seen = { 0 };
+
+    return header(&seen, name, value);
+}
+
+static void header_names_have_to_be_tokens(void **state)
+{
+    static const char *const names[] = {
+        "",
+        "Content-Length ",
+        "Transfer-Encoding\t",
+        "a b",
+        "a(b)",
+        "a:b",
+        "\x80",
+        "a\x7f",
+        "a,b",
+        "\"a\"",
+        "a/b",
+        "{a}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (only_header(names[i], "1") != PROBLEM_BAD_REQUEST)
+            fail_msg("\"%s\" is let through", names[i]);
+    assert_int_equal(only_header("X-!#$%&'*+-.^_`|~09azAZ", "1"), PROBLEM_COUNT);
+}
+
+static void header_values_have_no_control_bytes(void **state)
+{
+    static const char *const values[] = { "a\x01", "\x1b[31m", "a\rb", "a\nb", "\x7f" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++)
+        assert_int_equal(only_header("X-A", values[i]), PROBLEM_BAD_REQUEST);
+    assert_int_equal(only_header("X-A", ""), PROBLEM_COUNT);
+    assert_int_equal(only_header("X-A", "a\tb \xc3\xa9\xff"), PROBLEM_COUNT);
+}
+
+static void headers_that_decide_come_only_once(void **state)
+{
+    static const char *const names[] = { "Host",          "Content-Length",
+                                         "Content-Type",  "Transfer-Encoding",
+                                         "Authorization", "Idempotency-Key",
+                                         "Expect",        "Origin" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        struct gate_headers seen = { 0 };
+        char other_case[32] = "";
+
+        for (size_t c = 0; names[i][c]; c++)
+            other_case[c] = (char)tolower(names[i][c]);
+        assert_int_equal(header(&seen, names[i], "a"), PROBLEM_COUNT);
+        assert_int_equal(header(&seen, "X-Between", "a"), PROBLEM_COUNT);
+        assert_int_equal(header(&seen, other_case, "a"), PROBLEM_BAD_REQUEST);
+    }
+}
+
+static void other_headers_may_come_more_often(void **state)
+{
+    struct gate_headers seen = { 0 };
+
+    (void)state;
+    assert_int_equal(header(&seen, "Accept", "a"), PROBLEM_COUNT);
+    assert_int_equal(header(&seen, "Accept", "b"), PROBLEM_COUNT);
+    assert_int_equal(header(&seen, "Host", "a"), PROBLEM_COUNT);
+    assert_int_equal(header(&seen, "Content-Length", "1"), PROBLEM_COUNT);
+}
+
+static void number_and_size_of_headers_are_limited(void **state)
+{
+    static char value[GATE_HEADER_VALUE_MAX + 2];
+    struct gate_headers seen = { 0 };
+
+    (void)state;
+    for (unsigned i = 0; i < GATE_HEADERS_MAX; i++)
+        assert_int_equal(header(&seen, "X-A", "1"), PROBLEM_COUNT);
+    assert_int_equal(header(&seen, "X-A", "1"), PROBLEM_HEADERS_TOO_LARGE);
+    memset(value, 'v', GATE_HEADER_VALUE_MAX + 1);
+    assert_int_equal(only_header("X-A", value), PROBLEM_HEADERS_TOO_LARGE);
+    value[GATE_HEADER_VALUE_MAX] = '\0';
+    assert_int_equal(only_header("X-A", value), PROBLEM_COUNT);
 }
 
 /* ---- the body ---------------------------------------------------------------------- */
@@ -250,6 +350,11 @@ int main(void)
         cmocka_unit_test(wrong_encoding_is_refused),
         cmocka_unit_test(target_may_have_2048_bytes_and_no_more),
         cmocka_unit_test(versions_1_0_and_1_1_are_spoken),
+        cmocka_unit_test(header_names_have_to_be_tokens),
+        cmocka_unit_test(header_values_have_no_control_bytes),
+        cmocka_unit_test(headers_that_decide_come_only_once),
+        cmocka_unit_test(other_headers_may_come_more_often),
+        cmocka_unit_test(number_and_size_of_headers_are_limited),
         cmocka_unit_test(announced_length_is_read),
         cmocka_unit_test(length_without_announcement_is_not_known),
         cmocka_unit_test(length_over_the_limit_is_refused_before_the_body),

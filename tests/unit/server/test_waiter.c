@@ -37,7 +37,7 @@ static void on_wake(void *data, enum wake wake, enum status st)
     if (told->ends)
         waiter_end(*told->ends);
     if (told->begins)
-        assert_non_null(waiter_new(&told->rig->loop, &told->rig->list, WAIT_OUTCOMES, -1,
+        assert_non_null(waiter_new(&told->rig->loop, &told->rig->list, WAIT_CHANGE, -1,
                                    &told->rig->count, on_wake, told->begins));
 }
 
@@ -76,9 +76,9 @@ static struct waiter *wait_for(struct rig *rig, enum wait_for what, struct told 
 
 static void only_those_who_wait_for_it_are_woken(void **state)
 {
-    static const bool woken[WAKE_SHUTDOWN + 1][WAIT_OUTCOMES + 1] = {
+    static const bool woken[WAKE_SHUTDOWN + 1][WAIT_CHANGE + 1] = {
         [WAKE_ACCEPTED] = { [WAIT_ACCEPTED] = true },
-        [WAKE_OUTCOMES] = { [WAIT_OUTCOMES] = true },
+        [WAKE_CHANGE] = { [WAIT_CHANGE] = true },
         [WAKE_READY] = { true, true, true },
         [WAKE_TIMEOUT] = { true, true, true },
         [WAKE_REFUSED] = { true, true, true },
@@ -87,7 +87,7 @@ static void only_those_who_wait_for_it_are_woken(void **state)
     struct rig *rig = *state;
 
     for (enum wake wake = 0; wake <= WAKE_SHUTDOWN; wake++)
-        for (enum wait_for what = 0; what <= WAIT_OUTCOMES; what++) {
+        for (enum wait_for what = 0; what <= WAIT_CHANGE; what++) {
             struct told told = { 0 };
             struct waiter *waiter = wait_for(rig, what, &told);
 
@@ -109,15 +109,15 @@ static void waiter_is_woken_once(void **state)
     struct told a = { 0 }, b = { 0 };
 
     wait_for(rig, WAIT_READY, &a);
-    wait_for(rig, WAIT_OUTCOMES, &b);
+    wait_for(rig, WAIT_CHANGE, &b);
     assert_int_equal(rig->count, 2);
-    waiter_wake_all(&rig->list, WAKE_OUTCOMES, ST_OK);
-    waiter_wake_all(&rig->list, WAKE_OUTCOMES, ST_OK);
+    waiter_wake_all(&rig->list, WAKE_CHANGE, ST_OK);
+    waiter_wake_all(&rig->list, WAKE_CHANGE, ST_OK);
     waiter_wake_all(&rig->list, WAKE_READY, ST_OK);
     waiter_wake_all(&rig->list, WAKE_READY, ST_OK);
     assert_int_equal(a.times, 1);
     assert_int_equal(b.times, 1);
-    assert_int_equal(b.wake, WAKE_OUTCOMES);
+    assert_int_equal(b.wake, WAKE_CHANGE);
 }
 
 static void ended_waiter_is_not_called(void **state)
@@ -185,9 +185,9 @@ static void woken_waiter_may_end_one_that_still_waits(void **state)
     struct waiter *second;
 
     a.ends = &second;
-    wait_for(rig, WAIT_OUTCOMES, &a);
+    wait_for(rig, WAIT_CHANGE, &a);
     second = wait_for(rig, WAIT_READY, &b);
-    waiter_wake_all(&rig->list, WAKE_OUTCOMES, ST_OK);
+    waiter_wake_all(&rig->list, WAKE_CHANGE, ST_OK);
     assert_int_equal(rig->count, 0);
     assert_true(TAILQ_EMPTY(&rig->list));
 }
@@ -197,12 +197,12 @@ static void waiter_that_is_begun_by_a_call_waits_for_the_next_time(void **state)
     struct rig *rig = *state;
     struct told again = { 0 }, first = { .rig = rig, .begins = &again };
 
-    wait_for(rig, WAIT_OUTCOMES, &first);
-    waiter_wake_all(&rig->list, WAKE_OUTCOMES, ST_OK);
+    wait_for(rig, WAIT_CHANGE, &first);
+    waiter_wake_all(&rig->list, WAKE_CHANGE, ST_OK);
     assert_int_equal(first.times, 1);
     assert_int_equal(again.times, 0);
     assert_int_equal(rig->count, 1);
-    waiter_wake_all(&rig->list, WAKE_OUTCOMES, ST_OK);
+    waiter_wake_all(&rig->list, WAKE_CHANGE, ST_OK);
     assert_int_equal(again.times, 1);
 }
 
