@@ -36,7 +36,7 @@ static void on_again(uv_idle_t *idle)
 
 static void run(struct http *http)
 {
-    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    unsigned long long timeout_ms;
 
     http->resumed = false;
     (void)MHD_run(http->daemon);
