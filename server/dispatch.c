@@ -506,6 +506,17 @@ const struct store_existing *dispatch_existing(const struct dispatch *dispatch)
     return &dispatch->existing;
 }
 
+/* Whether none of its items has begun: what was handed over is taken back where the workers
+ * have not touched it. Otherwise what came back is queued again. */
+static bool take_back_all(struct live *live)
+{
+    lane_recall(live->lane, live, false);
+    if (TAILQ_EMPTY(&live->chunks) && !live->job.outcome_count && !live->job.troubles)
+        return true;
+    lane_offer(live->lane, live);
+    return false;
+}
+
 enum status dispatch_cancel(struct live *live, bool terminate)
 {
     enum job_state state = live->job.status.state;
@@ -514,7 +525,7 @@ enum status dispatch_cancel(struct live *live, bool terminate)
         return ST_EXISTS;
     if (live->job.end == JOB_CANCELLED)
         return ST_OK; /* under way */
-    if (state == JOB_RUNNING && !terminate)
+    if (state == JOB_RUNNING && !terminate && !take_back_all(live))
         return ST_STATE;
     job_stop(&live->job, JOB_CANCELLED);
     if (live->job.queued)
