@@ -58,8 +58,8 @@ static enum worker_slot slot_of(const struct worker *worker)
     return SLOT_NONE;
 }
 
-/* What is due before the loop sleeps (on_prepare) keeps it awake: the prepare handle may have had its turn
- * already when another one's callback brings this about. */
+/* What is due before the loop sleeps (on_prepare) keeps it awake: the prepare handle may have
+ * had its turn already when another one's callback brings this about. */
 static void on_awake(uv_idle_t *idle)
 {
     (void)idle;
