@@ -12,13 +12,13 @@
 #include "common/clock.h"
 #include "workers/frame.h"
 #include "workers/items.h"
+#include "workers/outgoing.h"
 #include "workers/registry.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,10 +26,11 @@
 #define KEEP_MAX (1024u * 1024) /* a larger buffer is given back after its chunk */
 
 struct child {
-    int sock;
+    int sock; /* for reading; out writes to it */
     struct worker_page *page;
     uint64_t result_max;
     struct buf in;
+    struct outgoing out;
     struct buf results; /* of the items that are gathered, separated by commas */
 };
 
@@ -58,52 +59,30 @@ static uint64_t coarse_ns(void)
 
 /* ---- writing ----------------------------------------------------------------------- */
 
-static enum status send_all(int sock, struct iovec *iov, size_t count)
-{
-    while (count > 0) {
-        struct msghdr msg = { .msg_iov = iov, .msg_iovlen = count };
-        ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL);
-
-        if (n == -1 && errno == EINTR)
-            continue;
-        if (n == -1)
-            return ST_CLOSED;
-        while (count > 0 && (size_t)n >= iov->iov_len) {
-            n -= (ssize_t)iov->iov_len;
-            iov++;
-            count--;
-        }
-        if (count > 0) {
-            iov->iov_base = (char *)iov->iov_base + n;
-            iov->iov_len -= (size_t)n;
-        }
-    }
-    return ST_OK;
-}
-
-static enum status send_frame(const struct child *child, enum frame_kind kind,
-                              uint8_t flags, uint64_t chunk_id, const void *head,
-                              size_t head_len, struct text text)
-{
-    uint8_t header[FRAME_HEADER_LEN];
-    struct iovec iov[] = {
-        { header, sizeof(header) },
-        { (void *)head, head_len },
-        { (void *)text.at, text.len },
-    };
-
-    frame_header(kind, flags, chunk_id, head_len + text.len, header);
-    return send_all(child->sock, iov, text.len > 0 ? 3 : 2);
-}
-
-static enum status send_ready(const struct child *child)
+static enum status send_ready(struct child *child)
 {
     struct frame_ready ready = { .version = FRAME_VERSION, .pid = (uint32_t)getpid() };
     uint8_t payload[FRAME_READY_LEN];
+    enum status st;
 
     frame_ready(&ready, payload);
-    return send_frame(child, FRAME_READY, 0, 0, payload, sizeof(payload),
+    st = outgoing_add(&child->out, FRAME_READY, 0, 0, payload, sizeof(payload),
                       (struct text){ 0 });
+    return st == ST_OK ? outgoing_flush(&child->out) : st;
+}
+
+/* Puts one frame about the chunk on its way. The last frame of a chunk waits for those of the
+ * next ones, if they are at hand (run_frames); the others are early because they are long
+ * in coming, and leave at once. */
+static enum status send_frame(struct run *run, enum frame_kind kind, uint8_t flags,
+                              const void *head, size_t head_len, struct text text)
+{
+    struct outgoing *out = &run->child->out;
+    enum status st = outgoing_add(out, kind, flags, run->id, head, head_len, text);
+
+    if (st == ST_OK && !(flags & FRAME_LAST))
+        st = outgoing_flush(out);
+    return st;
 }
 
 /* Sends what has been gathered; until_ns is when the last of it was finished. */
@@ -121,7 +100,7 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
     if (run->gathered == 0)
         return ST_OK;
     frame_result_head(&result, head);
-    st = send_frame(child, FRAME_RESULT, flags, run->id, head, sizeof(head),
+    st = send_frame(run, FRAME_RESULT, flags, head, sizeof(head),
                     buf_text(&child->results));
     buf_reset(&child->results);
     run->gathered = 0;
@@ -182,8 +161,8 @@ static enum status end_with_failure(struct run *run, enum failure_kind kind,
     next_item(run);
     run->mark_ns = now;
     run->began_at = coarse_ns();
-    return send_frame(run->child, FRAME_FAILURE, run->left == 0 ? FRAME_LAST : 0, run->id,
-                      head, sizeof(head), exception);
+    return send_frame(run, FRAME_FAILURE, run->left == 0 ? FRAME_LAST : 0, head,
+                      sizeof(head), exception);
 }
 
 static enum status end_with_result(struct run *run)
@@ -327,8 +306,11 @@ static enum status run_frames(struct child *child, size_t *ret_need)
         *ret_need = need;
         if (verdict == FRAME_BROKEN)
             return ST_PROTOCOL;
-        if (verdict == FRAME_NEED_MORE)
+        if (verdict == FRAME_NEED_MORE) {
+            st = outgoing_flush(&child->out); /* no more work at hand */
             break;
+        }
+        outgoing_hold(&child->out);
         st = run_chunk(child, &frame);
         used += need;
     }
@@ -366,13 +348,17 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
                                                                   : FRAME_PAYLOAD_MAX / 2,
     };
     size_t need = FRAME_HEADER_LEN;
-    enum status st = send_ready(&child);
+    enum status st;
+
+    outgoing_init(&child.out, sock);
+    st = send_ready(&child);
 
     while (st == ST_OK) {
         st = read_some(&child, need);
         if (st == ST_OK)
             st = run_frames(&child, &need);
     }
+    outgoing_clear(&child.out);
     buf_clear(&child.in);
     buf_clear(&child.results);
     return st == ST_CLOSED ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two parties write to the socket: the process in outgoing_flush, and the signal's handler.
+ * They never meet: the process says `touched` while it changes the buffer or writes, and the
+ * handler then does nothing; what it leaves behind is sent by the process, or by the next
+ * signal. The handler in turn runs to its end before the process goes on. So a frame is never
+ * cut by another one.
+ */
+#include "workers/outgoing.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static struct outgoing *current; /* whom the signal is for */
+
+static void arm(struct outgoing *outgoing)
+{
+    struct itimerspec in = { .it_value = { .tv_nsec = OUTGOING_DELAY_NS } };
+
+    outgoing->armed = 1;
+    (void)timer_settime(outgoing->timer, 0, &in, NULL);
+}
+
+/* Async-signal-safe. */
+static void on_signal(int signal)
+{
+    struct outgoing *outgoing = current;
+    int kept_errno = errno;
+    ssize_t n;
+
+    (void)signal;
+    if (!outgoing)
+        return;
+    outgoing->armed = 0;
+    if (!outgoing->touched && outgoing->sent < outgoing->len) {
+        n = send(outgoing->sock, outgoing->data + outgoing->sent,
+                 outgoing->len - outgoing->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0)
+            outgoing->sent += (size_t)n;
+        if (outgoing->sent < outgoing->len)
+            arm(outgoing);
+    }
+    errno = kept_errno;
+}
+
+void outgoing_init(struct outgoing *outgoing, int sock)
+{
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    /* To this very thread: a task may have started others. */
+    struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID,
+                              .sigev_signo = OUTGOING_SIGNAL };
+
+    event._sigev_un._tid = gettid(); /* timer_create(2) calls it sigev_notify_thread_id */
+    outgoing->sock = sock;
+    outgoing->armed = outgoing->touched = 0;
+    outgoing->len = outgoing->sent = 0;
+    current = outgoing;
+    (void)sigemptyset(&action.sa_mask);
+    outgoing->has_timer = sigaction(OUTGOING_SIGNAL, &action, NULL) == 0 &&
+                          timer_create(CLOCK_MONOTONIC, &event, &outgoing->timer) == 0;
+}
+
+void outgoing_clear(struct outgoing *outgoing)
+{
+    if (outgoing->has_timer)
+        (void)timer_delete(outgoing->timer);
+    current = NULL;
+}
+
+static enum status send_all(int sock, struct iovec *iov, size_t count)
+{
+    while (count > 0) {
+        struct msghdr msg = { .msg_iov = iov, .msg_iovlen = count };
+        ssize_t n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1)
+            return ST_CLOSED;
+        while (count > 0 && (size_t)n >= iov->iov_len) {
+            n -= (ssize_t)iov->iov_len;
+            iov++;
+            count--;
+        }
+        if (count > 0) {
+            iov->iov_base = (char *)iov->iov_base + n;
+            iov->iov_len -= (size_t)n;
+        }
+    }
+    return ST_OK;
+}
+
+enum status outgoing_flush(struct outgoing *outgoing)
+{
+    struct iovec iov;
+    enum status st = ST_OK;
+
+    outgoing->touched = 1;
+    iov =
+        (struct iovec){ outgoing->data + outgoing->sent, outgoing->len - outgoing->sent };
+    if (iov.iov_len > 0)
+        st = send_all(outgoing->sock, &iov, 1);
+    outgoing->len = outgoing->sent = 0;
+    outgoing->touched = 0;
+    return st;
+}
+
+static void append(struct outgoing *outgoing, const void *bytes, size_t len)
+{
+    if (len > 0)
+        memcpy(outgoing->data + outgoing->len, bytes, len);
+    outgoing->len += len;
+}
+
+enum status outgoing_add(struct outgoing *outgoing, enum frame_kind kind, uint8_t flags,
+                         uint64_t chunk_id, const void *head, size_t head_len,
+                         struct text text)
+{
+    uint8_t header[FRAME_HEADER_LEN];
+    size_t frame_len = sizeof(header) + head_len + text.len;
+    struct iovec iov[] = { { header, sizeof(header) },
+                           { (void *)head, head_len },
+                           { (void *)text.at, text.len } };
+    enum status st;
+
+    frame_header(kind, flags, chunk_id, head_len + text.len, header);
+    if (!outgoing->has_timer || frame_len > OUTGOING_CAP - outgoing->len) {
+        st = outgoing_flush(outgoing);
+        if (st != ST_OK)
+            return st;
+        if (!outgoing->has_timer || frame_len > OUTGOING_CAP)
+            return send_all(outgoing->sock, iov, text.len > 0 ? 3 : 2);
+    }
+    outgoing->touched = 1;
+    append(outgoing, header, sizeof(header));
+    append(outgoing, head, head_len);
+    append(outgoing, text.at, text.len);
+    outgoing->touched = 0;
+    return ST_OK;
+}
+
+void outgoing_hold(struct outgoing *outgoing)
+{
+    if (outgoing->sent < outgoing->len && !outgoing->armed)
+        arm(outgoing);
+}
