@@ -535,6 +535,17 @@ enum status dispatch_cancel(struct live *live, bool terminate)
     return ST_OK;
 }
 
+void dispatch_read(struct live *live, uint64_t items)
+{
+    uint64_t window = live->job.spec->window;
+
+    if (!window || !live->findable) /* not findable: over, or the server is at its end */
+        return;
+    job_open(&live->job, items < UINT64_MAX - window ? items + window : UINT64_MAX);
+    if (live->accepted && live->job.status.state != JOB_SCHEDULED)
+        lane_offer(live->lane, live);
+}
+
 struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
                              int64_t timeout_ms, waiter_woken *on_wake, void *data)
 {

@@ -127,6 +127,12 @@ struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
  * is over already. */
 NODISCARD enum status dispatch_cancel(struct live *live, bool terminate);
 
+/* The submitter of a job with a window has read this many items in all: as many more may
+ * begin. NOBODY_READS takes the window away, and the job goes on without one. The job may
+ * have no window, or be over. */
+#define NOBODY_READS UINT64_MAX
+void dispatch_read(struct live *live, uint64_t items);
+
 /* Sees to it that a relaxed job is in the store from now on: its submitter is about to be
  * told of it before it is over. */
 void dispatch_record(struct live *live);

@@ -36,6 +36,8 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
     memset(job, 0, sizeof(*job));
     job->spec = spec;
     job->status.state = spec->start_at_ms > now_ms ? JOB_SCHEDULED : JOB_QUEUED;
+    job->open_to = spec->window ? 0 : spec->item_count;
+    job_open(job, spec->window);
     job->lowest_failed = UINT64_MAX;
     job->end = JOB_STATE_COUNT;
     TAILQ_INIT(&job->waiting);
@@ -173,6 +175,24 @@ static void trouble_drop(struct job *job, struct job_trouble *trouble)
 
 /* ---- handing out ------------------------------------------------------------------- */
 
+void job_open(struct job *job, uint64_t open_to)
+{
+    if (open_to > job->spec->item_count)
+        open_to = job->spec->item_count;
+    if (open_to > job->open_to)
+        job->open_to = open_to;
+}
+
+/* Items that were never handed out and may be. Where a window ends, only whole chunks
+ * count: a reader that takes items one by one does not make chunks of one. */
+static uint64_t fresh_items(const struct job *job)
+{
+    uint64_t fresh = job->open_to > job->next_item ? job->open_to - job->next_item : 0;
+
+    return job->open_to < job->spec->item_count && fresh < job->spec->chunksize ? 0
+                                                                                : fresh;
+}
+
 static bool take_returned(struct job *job, uint64_t want, struct job_range *ret_range)
 {
     struct job_range *top;
@@ -210,7 +230,7 @@ static bool take_retry(struct job *job, uint64_t now_ns, struct job_range *ret_r
 bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
               struct job_range *ret_range, uint64_t *ret_retry_at_ns)
 {
-    uint64_t fresh = job->spec->item_count - job->next_item;
+    uint64_t fresh = fresh_items(job);
 
     *ret_retry_at_ns = 0;
     if (job->end != JOB_STATE_COUNT)
@@ -228,7 +248,7 @@ bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
 
 uint64_t job_todo(const struct job *job)
 {
-    uint64_t todo = job->spec->item_count - job->next_item;
+    uint64_t todo = fresh_items(job);
 
     for (size_t i = 0; i < job->returned_count; i++)
         todo += job->returned[i].count;

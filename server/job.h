@@ -41,6 +41,7 @@ enum job_method {
     JOB_METHOD_COUNT
 };
 extern const char *const job_method_names[JOB_METHOD_COUNT]; /* "apply", ... */
+bool job_method_streams(enum job_method method);             /* imap, imap_unordered */
 
 enum durability {
     DURABILITY_DURABLE, /* acknowledged after a synced commit */
@@ -53,6 +54,7 @@ extern const char *const durability_names[DURABILITY_COUNT];
 #define JOB_PRIORITY_MIN   (-100)
 #define JOB_PRIORITY_MAX   100
 #define JOB_CHUNKSIZE_AUTO 0 /* chosen from the measured cost of an item */
+#define JOB_WINDOW_MAX     100000
 
 struct job_backoff {
     int64_t initial_ms, max_ms;
@@ -69,8 +71,10 @@ struct job_spec {
         *task; /* this and the texts below are in the same allocation or in `body` */
     const char *pool;
     int priority;
-    uint64_t item_count;   /* 1 for apply */
-    uint64_t chunksize;    /* JOB_CHUNKSIZE_AUTO or what was asked for */
+    uint64_t item_count; /* 1 for apply */
+    uint64_t chunksize;  /* JOB_CHUNKSIZE_AUTO or what was asked for */
+    uint64_t window; /* items begun that the submitter has not read yet, at most; 0: any
+                        number. Not stored: it ends with the submitter's connection */
     int64_t created_at_ms; /* wall time, as all *_at_ms */
     int64_t start_at_ms;   /* 0: at once */
     int64_t expires_at_ms; /* 0: never; not started by then = expired */
@@ -161,7 +165,9 @@ struct job {
     struct job_spec *spec;
     struct job_status status;
 
-    uint64_t next_item;         /* items from here on were never handed out */
+    uint64_t next_item; /* items from here on were never handed out */
+    uint64_t open_to;   /* items from here on are outside of the window: not yet to be
+                         handed out; item_count when there is no window */
     struct job_range *returned; /* handed out and come back without blame; a stack */
     size_t returned_count, returned_cap;
     struct job_trouble *troubles;    /* hash by item */
@@ -201,7 +207,11 @@ void job_set_state(struct job *job, enum job_state state, int64_t now_ms);
  * flight from here on. */
 bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
               struct job_range *ret_range, uint64_t *ret_retry_at_ns);
-/* Items that were never handed out or may be handed out now. */
+/* Moves the window on: items below open_to may be handed out. It never moves back; one
+ * behind the end takes it away. */
+void job_open(struct job *job, uint64_t open_to);
+/* Items that may be handed out, now or, when they are tried again, later. Those outside
+ * of the window are not counted. */
 uint64_t job_todo(const struct job *job);
 /* Attempt number (1..) that a run of this item will be. */
 uint32_t job_item_attempt(const struct job *job, uint64_t item);

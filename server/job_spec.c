@@ -31,6 +31,11 @@ bool job_state_final(enum job_state state)
     return state >= JOB_SUCCEEDED && state < JOB_STATE_COUNT;
 }
 
+bool job_method_streams(enum job_method method)
+{
+    return method == JOB_IMAP || method == JOB_IMAP_UNORDERED;
+}
+
 static size_t string_size(const char *string)
 {
     return string ? strlen(string) + 1 : 0;

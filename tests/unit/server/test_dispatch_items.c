@@ -24,6 +24,54 @@ static void results_are_in_the_order_of_the_items(void **state)
     live_unpin(live);
 }
 
+static void window_moves_as_the_submitter_reads(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = plan(rig, "square", DURABILITY_RELAXED);
+    struct live *live;
+
+    from.method = JOB_IMAP;
+    from.chunksize = 1;
+    from.window = 2;
+    live = submit_as(rig, from, "[1,2,3,4,5,6]");
+    WAIT(rig, live->job.status.completed == 2);
+    some_turns(rig);
+    assert_int_equal(live->job.status.completed, 2);
+    assert_int_equal(live->job.in_flight, 0);
+    assert_false(live->job.queued);
+    dispatch_read(live, 1);
+    WAIT(rig, live->job.status.completed == 3);
+    some_turns(rig);
+    assert_int_equal(live->job.status.completed, 3);
+    dispatch_read(live, 0); /* the past changes nothing */
+    assert_int_equal(live->job.in_flight, 0);
+    dispatch_read(live, NOBODY_READS);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    assert_outcomes(live, "1,4,9,16,25,36");
+    dispatch_read(live, 6);
+    dispatch_read(live, NOBODY_READS);
+    live_unpin(live);
+}
+
+static void window_that_opens_before_the_commit_starts_nothing(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = plan(rig, "square", DURABILITY_DURABLE);
+    struct live *live;
+
+    from.method = JOB_IMAP;
+    from.window = 1;
+    rig->holding = true;
+    live = submit_as(rig, from, "[1,2,3]");
+    dispatch_read(live, NOBODY_READS);
+    some_turns(rig);
+    assert_int_equal(live->job.next_item, 0);
+    release(rig);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    assert_outcomes(live, "1,4,9");
+    live_unpin(live);
+}
+
 static void empty_map_is_over_when_it_is_submitted(void **state)
 {
     struct rig *rig = *state;
@@ -287,6 +335,8 @@ int main(int argc, char **argv)
 #define CASE(name)        cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define CASE_SQLITE(name) cmocka_unit_test_setup_teardown(name, set_up_sqlite, tear_down)
         CASE(results_are_in_the_order_of_the_items),
+        CASE(window_moves_as_the_submitter_reads),
+        CASE(window_that_opens_before_the_commit_starts_nothing),
         CASE(empty_map_is_over_when_it_is_submitted),
         CASE(lowest_failed_item_fails_the_job_and_the_others_run),
         CASE(failed_item_is_tried_again_as_often_as_wanted),

@@ -255,6 +255,83 @@ static void fresh_items_go_on_while_a_retry_waits(void **state)
     job_clear(&job);
 }
 
+static struct job_spec windowed(uint64_t items, uint64_t window, uint64_t chunksize)
+{
+    struct job_spec from = plan(items);
+
+    from.window = window;
+    from.chunksize = chunksize;
+    return from;
+}
+
+static void window_holds_back_what_was_never_handed_out(void **state)
+{
+    struct job job;
+
+    (void)state;
+    start_with(&job, windowed(10, 3, JOB_CHUNKSIZE_AUTO));
+    assert_int_equal(job_todo(&job), 3);
+    take(&job, 2, 0, 2);
+    take(&job, 2, 2, 1);
+    assert_int_equal(job_todo(&job), 0);
+    nothing_to_take(&job, NOW_NS, 0);
+    add_results(&job, 0, 3);
+    nothing_to_take(&job, NOW_NS, 0); /* done is not read */
+    assert_not_over(&job);
+    job_open(&job, 4);
+    job_open(&job, 1); /* it does not move back */
+    assert_int_equal(job_todo(&job), 1);
+    take(&job, 9, 3, 1);
+    job_open(&job, UINT64_MAX);
+    assert_int_equal(job_todo(&job), 6);
+    take(&job, 9, 4, 6);
+    add_results(&job, 3, 1);
+    add_results(&job, 4, 6);
+    assert_over(&job, JOB_SUCCEEDED);
+    job_clear(&job);
+}
+
+static void window_does_not_hold_back_what_it_waits_for(void **state)
+{
+    struct job_spec from = windowed(4, 2, 1);
+    struct job job;
+
+    (void)state;
+    from.retries = 1;
+    start_with(&job, from);
+    take(&job, 1, 0, 1);
+    take(&job, 1, 1, 1);
+    assert_int_equal(job_return(&job, (struct job_range){ 1, 1 }), ST_OK);
+    take(&job, 1, 1, 1);
+    assert_int_equal(trouble(&job, 0, true, 0), JOB_ITEM_RETRIES);
+    assert_int_equal(job_todo(&job), 1);
+    take(&job, 1, 0, 1);
+    nothing_to_take(&job, NOW_NS, 0);
+    add_results(&job, 0, 1);
+    add_results(&job, 1, 1);
+    job_clear(&job);
+}
+
+static void window_that_moves_little_gives_whole_chunks(void **state)
+{
+    struct job job;
+
+    (void)state;
+    start_with(&job, windowed(9, 5, 3));
+    take(&job, 3, 0, 3);
+    nothing_to_take(&job, NOW_NS, 0); /* two are open, a chunk is three */
+    assert_int_equal(job_todo(&job), 0);
+    job_open(&job, 6);
+    take(&job, 3, 3, 3);
+    job_open(&job, 8);
+    nothing_to_take(&job, NOW_NS, 0);
+    job_open(&job, 9); /* the last chunk may be short */
+    take(&job, 2, 6, 2);
+    take(&job, 3, 8, 1);
+    add_results(&job, 0, 9);
+    job_clear(&job);
+}
+
 static void stopped_job_gives_no_more_attempts(void **state)
 {
     struct job_spec from = plan(2);
@@ -364,6 +441,9 @@ int main(void)
         cmocka_unit_test(crashed_item_travels_alone_from_then_on),
         cmocka_unit_test(earliest_retry_comes_first),
         cmocka_unit_test(fresh_items_go_on_while_a_retry_waits),
+        cmocka_unit_test(window_holds_back_what_was_never_handed_out),
+        cmocka_unit_test(window_does_not_hold_back_what_it_waits_for),
+        cmocka_unit_test(window_that_moves_little_gives_whole_chunks),
         cmocka_unit_test(stopped_job_gives_no_more_attempts),
         cmocka_unit_test(outcomes_are_ordered_however_they_come),
         cmocka_unit_test(error_of_the_lowest_failed_item_is_the_jobs),
