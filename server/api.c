@@ -16,6 +16,8 @@ static const struct route routes[] = {
     { HTTP_POST, "/v1/apply", api_apply },
     { HTTP_POST, "/v1/map", api_map },
     { HTTP_POST, "/v1/starmap", api_starmap },
+    { HTTP_POST, "/v1/imap", api_imap },
+    { HTTP_POST, "/v1/imap_unordered", api_imap_unordered },
     { HTTP_POST, "/v1/apply_async", api_apply_async },
     { HTTP_POST, "/v1/map_async", api_map_async },
     { HTTP_POST, "/v1/starmap_async", api_starmap_async },

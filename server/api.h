@@ -38,6 +38,7 @@ void api_handle(void *data, struct request *request);
 
 #define TYPE_JSON    "application/json"
 #define TYPE_PROBLEM "application/problem+json"
+#define TYPE_NDJSON  "application/x-ndjson"
 
 /* Answers with a problem; the detail is a printf format. */
 void api_problem(struct request *request, enum problem problem, const char *detail, ...)
@@ -122,10 +123,15 @@ void api_reply_job(struct request *request, int status, const struct job_view *v
  */
 void api_reply_result(struct request *request, const struct job_view *view,
                       const struct preferences *applied, bool replayed);
+/* The outcomes of a job of imap or imap_unordered as a stream, to the call that made it
+ * (which then has the job's window: it moves as the client reads, and ends with the
+ * connection), or to one that was `replayed`. */
+void api_reply_stream(struct request *request, const struct job_view *view,
+                      const struct preferences *applied, bool replayed);
 
 /* ---- handlers, for the table of routes --------------------------------------------- */
 
-route_handler api_apply, api_map, api_starmap;
+route_handler api_apply, api_map, api_starmap, api_imap, api_imap_unordered;
 route_handler api_apply_async, api_map_async, api_starmap_async;
 route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel;
 route_handler api_job_result, api_job_results;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Results: /v1/jobs/{id}/result as AsyncResult.get() gives it, and /v1/jobs/{id}/results
- * as a stream.
+ * Results: /v1/jobs/{id}/result as AsyncResult.get() gives it, and as a stream:
+ * /v1/jobs/{id}/results, imap and imap_unordered.
  *
  * Results are never rebuilt: the outcomes hold the bytes that the workers wrote,
  * separated by commas, and the answer is these pieces one after another between "[" and
@@ -10,6 +10,7 @@
 #include "server/api.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "server/job_json.h"
 
@@ -227,7 +228,8 @@ struct stream {
     struct live *live;        /* pinned, or NULL */
     struct stored_job stored; /* when live is NULL */
     bool follow, ordered;
-    uint64_t from; /* no line for items below this */
+    bool moves_window; /* of the live job, as its lines are sent */
+    uint64_t from;     /* no line for items below this */
     uint64_t next; /* ordered: the next index; unordered: how many arrivals are read */
     struct blob *text; /* outcome being read, referenced; NULL between two */
     struct text rest;  /* of text */
@@ -235,7 +237,9 @@ struct stream {
     uint64_t index;  /* of the next value in rest */
     struct buf line; /* not yet sent, from line_at on */
     size_t line_at;
-    bool finished; /* the last line is in `line` or sent */
+    uint64_t written; /* lines that were put into `line` so far */
+    bool finished;    /* the last line is in `line` or sent */
+    bool ended;       /* STREAM_END was said */
     struct waiter *waiter;
 };
 
@@ -327,6 +331,7 @@ static bool write_line(struct stream *stream)
         buf_add_str(&stream->line, "}\n");
     }
     stream->index++;
+    stream->written++;
     return true;
 }
 
@@ -358,39 +363,66 @@ static bool stream_wait(struct stream *stream)
     return stream->waiter != NULL;
 }
 
-static ptrdiff_t stream_pull_lines(void *data, char *out, size_t cap)
+/* All lines so far are with the library, which sends them before it asks for more: that
+ * is as close to "read" as one can see from here. */
+static void lines_sent(struct stream *stream)
 {
-    struct stream *stream = data;
-    struct job_view view = stream_view(stream);
-    size_t n;
+    buf_reset(&stream->line);
+    stream->line_at = 0;
+    if (stream->moves_window)
+        dispatch_read(stream->live, stream->written);
+}
 
-    if (stream->line_at == stream->line.len) {
-        buf_reset(&stream->line);
-        stream->line_at = 0;
-    }
+/* Fills `line`; it stays empty at the end. False: there is nothing to send yet. */
+static bool fill_lines(struct stream *stream, size_t cap)
+{
+    struct job_view view = stream_view(stream);
+
     while (!stream->finished && stream->line.len < cap) {
         if (stream->text && write_line(stream))
             continue;
-        if (!stream->text && open_outcome(stream, &view))
+        if (open_outcome(stream, &view))
             continue;
-        if (stream->text || stream->line.len)
-            break;
-        if (stream->follow && !job_state_final(view.status->state)) {
-            if (stream_wait(stream))
-                return STREAM_WAIT;
-            return STREAM_END; /* cut off: too many wait */
-        }
+        if (stream->line.len)
+            return true;
+        if (stream->follow && !job_state_final(view.status->state))
+            return !stream_wait(stream); /* else cut off: too many wait */
         write_end(stream, &view);
     }
-    if (stream->line.failed)
-        return STREAM_END; /* cut off: no memory */
+    return true;
+}
+
+static ptrdiff_t stream_pull_lines(void *data, char *out, size_t cap)
+{
+    struct stream *stream = data;
+    size_t n;
+
+    if (stream->line_at == stream->line.len)
+        lines_sent(stream);
+    if (!fill_lines(stream, cap))
+        return STREAM_WAIT;
     n = stream->line.len - stream->line_at;
-    if (!n)
+    if (!n || stream->line.failed) { /* failed: cut off, no memory */
+        stream->ended = true;
         return STREAM_END;
+    }
     n = n < cap ? n : cap;
     memcpy(out, stream->line.data + stream->line_at, n);
     stream->line_at += n;
     return (ptrdiff_t)n;
+}
+
+/* The client of the call that made the job has closed its side. */
+static void on_reader_left(void *data)
+{
+    struct stream *stream = data;
+    struct live *live = stream->live;
+
+    if (!live->findable || dispatch_draining(live->dispatch))
+        return; /* it is over, or goes on after the restart */
+    if (live->job.spec->cancel_on_disconnect && dispatch_cancel(live, true) != ST_OK)
+        log_debug("a client left, but its job was over", "");
+    dispatch_read(live, NOBODY_READS);
 }
 
 static void stream_free(void *data)
@@ -398,6 +430,10 @@ static void stream_free(void *data)
     struct stream *stream = data;
 
     waiter_end(stream->waiter);
+    if (stream->moves_window && stream->ended)
+        dispatch_read(stream->live, NOBODY_READS);
+    else if (stream->moves_window)
+        on_reader_left(stream);
     blob_unref(stream->text);
     buf_clear(&stream->line);
     if (stream->live)
@@ -406,22 +442,24 @@ static void stream_free(void *data)
     mem_free(stream);
 }
 
-static void start_stream(struct api *api, struct request *request,
-                         const struct job_view *view, void *data)
+/* Takes head. */
+static void answer_stream(struct request *request, const struct job_view *view,
+                          const struct stream *wanted, struct reply *head)
 {
-    const struct stream *wanted = data;
-    struct stream *stream = mem_alloc(sizeof(*stream));
-    struct reply head;
+    /* The call that made the job gets its results, however short they are kept. */
+    bool gone = !wanted->moves_window && result_gone(view);
+    struct stream *stream = gone ? NULL : mem_alloc(sizeof(*stream));
 
-    (void)api;
-    if (result_gone(view)) {
-        mem_free(stream);
-        api_problem(request, PROBLEM_RESULT_GONE, "the results were kept for %g seconds",
-                    (double)view->spec->result_ttl_ms / 1000);
-        return;
-    }
     if (!stream) {
-        api_problem_status(request, ST_NO_MEMORY);
+        reply_clear(head);
+        if (wanted->moves_window)
+            dispatch_read(view->live, NOBODY_READS);
+        if (gone)
+            api_problem(request, PROBLEM_RESULT_GONE,
+                        "the results were kept for %g seconds",
+                        (double)view->spec->result_ttl_ms / 1000);
+        else
+            api_problem_status(request, ST_NO_MEMORY);
         return;
     }
     *stream = *wanted;
@@ -434,8 +472,37 @@ static void start_stream(struct api *api, struct request *request,
         stream->stored = *view->stored;
         memset(view->stored, 0, sizeof(*view->stored));
     }
-    reply_init(&head, 200, "application/x-ndjson");
-    request_stream(request, &head, stream_pull_lines, stream_free, stream);
+    if (stream->moves_window)
+        request_watch(request, on_reader_left, stream);
+    request_stream(request, head, stream_pull_lines, stream_free, stream);
+}
+
+static void start_stream(struct api *api, struct request *request,
+                         const struct job_view *view, void *data)
+{
+    struct reply head;
+
+    (void)api;
+    reply_init(&head, 200, TYPE_NDJSON);
+    answer_stream(request, view, data, &head);
+}
+
+void api_reply_stream(struct request *request, const struct job_view *view,
+                      const struct preferences *applied, bool replayed)
+{
+    struct stream wanted = { .follow = true,
+                             .ordered = view->spec->method == JOB_IMAP,
+                             .moves_window = view->live && !replayed };
+    struct reply head;
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(view->spec->id, id);
+    reply_init(&head, 200, TYPE_NDJSON);
+    reply_header(&head, "Location", "/v1/jobs/%s", id);
+    if (replayed)
+        reply_header(&head, "Idempotent-Replayed", "true");
+    api_preferences_applied(&head, applied);
+    answer_stream(request, view, &wanted, &head);
 }
 
 void api_job_results(struct api *api, struct request *request, struct text param)

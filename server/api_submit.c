@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Submitting: POST /v1/apply, /v1/map, /v1/starmap and their _async forms.
+ * Submitting: POST /v1/apply, /v1/map, /v1/starmap and their _async forms; /v1/imap and
+ * /v1/imap_unordered.
  *
- *     parse ─> dispatch_submit ─┬─ over already ───────────────> 200 (or the task's
- * failure) ├─ waiting call ─> WAIT_READY ──> 200, or 202 when the wait is over └─ async
- * call ──> accepted? ───> 202; durable: WAIT_ACCEPTED first
+ *     parse ─> dispatch_submit ─┬─ waiting call: over already? else WAIT_READY
+ *                               │     ──> 200 or the task's failure; 202 if it takes longer
+ *                               ├─ async call: accepted? else WAIT_ACCEPTED ──> 202
+ *                               └─ imap: accepted? else WAIT_ACCEPTED ──> 200, a stream
  *
  * A durable job may be refused by the store after all (WAKE_REFUSED): then it does not
  * exist. If that is because its Idempotency-Key is known, the request is answered with
@@ -27,7 +29,8 @@ struct submission {
     struct live *live; /* while it is waited for */
     struct waiter *waiter;
     struct preferences applied;
-    int64_t wait_ms; /* for the result; 0: answer with the job */
+    int64_t wait_ms; /* for the result; 0: answer with the job, or its stream */
+    bool streams;    /* imap, imap_unordered */
     uint64_t request_hash;
     bool cancel_on_disconnect;
 };
@@ -45,6 +48,7 @@ static void on_submission_gone(void *data)
     struct submission *submission = data;
 
     waiter_end(submission->waiter);
+    dispatch_read(submission->live, NOBODY_READS);
     submission_free(submission);
 }
 
@@ -66,6 +70,30 @@ static void answer_accepted(struct submission *submission, struct live *live)
 
     dispatch_record(live);
     api_reply_job(submission->request, 202, &view, &submission->applied, false);
+    submission_free(submission);
+}
+
+/* Waiters are spent: the job of a stream goes on and its results can be fetched. */
+static bool may_wait(const struct submission *submission)
+{
+    const struct api *api = submission->api;
+
+    return dispatch_waiters(api->dispatch) < api->config->max_waiters;
+}
+
+/* The job exists: 202, or the stream of its results. */
+static void answer_begun(struct submission *submission, struct live *live)
+{
+    struct job_view view = view_of(live);
+
+    if (!submission->streams ||
+        (!may_wait(submission) && !job_state_final(live->job.status.state))) {
+        dispatch_read(live, NOBODY_READS);
+        answer_accepted(submission, live);
+        return;
+    }
+    dispatch_record(live); /* its client is told now where to take it up again */
+    api_reply_stream(submission->request, &view, &submission->applied, false);
     submission_free(submission);
 }
 
@@ -91,6 +119,7 @@ static void wait_for(struct submission *submission, struct live *live, enum wait
         if (live->accepted) {
             answer_accepted(submission, live);
         } else {
+            dispatch_read(live, NOBODY_READS);
             api_problem_retry(
                 submission->request, PROBLEM_STORAGE_ERROR,
                 "too many requests wait; whether the job exists is not known");
@@ -107,7 +136,7 @@ static void wait_for(struct submission *submission, struct live *live, enum wait
 
 struct replay {
     struct preferences applied;
-    bool wants_result;
+    bool wants_result, streams;
 };
 
 static void answer_replay(struct api *api, struct request *request,
@@ -116,7 +145,9 @@ static void answer_replay(struct api *api, struct request *request,
     struct replay *replay = data;
 
     (void)api;
-    if (replay->wants_result && job_state_final(view->status->state))
+    if (replay->streams)
+        api_reply_stream(request, view, &replay->applied, true);
+    else if (replay->wants_result && job_state_final(view->status->state))
         api_reply_result(request, view, &replay->applied, true);
     else
         api_reply_job(request, 202, view, &replay->applied, true);
@@ -130,7 +161,7 @@ static void answer_existing(struct submission *submission)
     struct replay *replay = NULL;
     struct lookup lookup = { .id = existing->id,
                              .wait_ms = submission->wait_ms,
-                             .with_outcomes = submission->wait_ms > 0,
+                             .with_outcomes = submission->wait_ms || submission->streams,
                              .then = answer_replay };
 
     if (existing->request_hash != submission->request_hash)
@@ -139,7 +170,8 @@ static void answer_existing(struct submission *submission)
     else if (!(replay = mem_zalloc(sizeof(*replay))))
         api_problem_status(request, ST_NO_MEMORY);
     if (replay) {
-        *replay = (struct replay){ submission->applied, submission->wait_ms > 0 };
+        *replay = (struct replay){ submission->applied, submission->wait_ms > 0,
+                                   submission->streams };
         lookup.data = replay;
         api_lookup(api, request, &lookup);
     }
@@ -157,7 +189,7 @@ static void on_wake_submission(void *data, enum wake wake, enum status st)
         if (submission->wait_ms)
             answer_result(submission, live);
         else
-            answer_accepted(submission, live);
+            answer_begun(submission, live);
         return;
     case WAKE_REFUSED:
         if (st == ST_EXISTS) {
@@ -177,7 +209,7 @@ static void on_wake_submission(void *data, enum wake wake, enum status st)
         return;
     default: /* accepted, or the server stops */
         if (live->accepted) {
-            answer_accepted(submission, live);
+            answer_begun(submission, live);
         } else {
             api_problem_retry(submission->request, PROBLEM_STORAGE_ERROR,
                               "the server stops; whether the job exists is not known");
@@ -242,37 +274,65 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
     return spec;
 }
 
+/* What of it applies to this call. */
+static struct preferences read_preferences(const struct request *request,
+                                           enum job_method method, bool async)
+{
+    struct preferences preferences;
+
+    api_preferences(request, &preferences);
+    if (async)
+        preferences.respond_async = false; /* it is so already: nothing to apply */
+    if (job_method_streams(method) && !preferences.respond_async)
+        preferences.has_wait = preferences.minimal =
+            false; /* there is no job in a stream */
+    return preferences;
+}
+
+/* NULL without memory. */
+static struct submission *submission_new(struct api *api, struct request *request,
+                                         const struct job_spec *spec,
+                                         const struct preferences *preferences,
+                                         bool async)
+{
+    struct submission *submission = mem_zalloc(sizeof(*submission));
+    int64_t max_ms = api->config->max_wait_ms;
+
+    if (!submission)
+        return NULL;
+    submission->api = api;
+    submission->request = request;
+    submission->applied = *preferences;
+    submission->request_hash = spec->request_hash;
+    submission->cancel_on_disconnect = spec->cancel_on_disconnect;
+    submission->streams = job_method_streams(spec->method) && !async;
+    submission->wait_ms = preferences->has_wait          ? preferences->wait_ms
+                          : async || submission->streams ? 0
+                                                         : max_ms;
+    if (submission->wait_ms > max_ms)
+        submission->wait_ms = submission->applied.wait_ms = max_ms;
+    return submission;
+}
+
 static void submit(struct api *api, struct request *request, enum job_method method,
                    bool async)
 {
+    struct preferences preferences = read_preferences(request, method, async);
     struct submission *submission;
-    struct preferences preferences;
     struct job_spec *spec;
     struct live *live;
     enum status st;
-    int64_t max_ms = api->config->max_wait_ms;
 
-    api_preferences(request, &preferences);
-    if (preferences.respond_async && async)
-        preferences.respond_async = false; /* it is so already: nothing to apply */
     async = async || preferences.respond_async;
     spec = read_spec(api, request, method, async, preferences.lenient);
     if (!spec)
         return;
-    submission = mem_zalloc(sizeof(*submission));
+    submission = submission_new(api, request, spec, &preferences, async);
     if (!submission) {
         job_spec_unref(spec);
         api_problem_status(request, ST_NO_MEMORY);
         return;
     }
-    submission->api = api;
-    submission->request = request;
-    submission->applied = preferences;
-    submission->request_hash = spec->request_hash;
-    submission->cancel_on_disconnect = spec->cancel_on_disconnect;
-    submission->wait_ms = preferences.has_wait ? preferences.wait_ms : async ? 0 : max_ms;
-    if (submission->wait_ms > max_ms)
-        submission->wait_ms = submission->applied.wait_ms = max_ms;
     st = dispatch_submit(api->dispatch, spec, &live);
     if (st != ST_OK) {
         api_problem_status(request, st);
@@ -282,7 +342,7 @@ static void submit(struct api *api, struct request *request, enum job_method met
     } else if (submission->wait_ms) {
         wait_for(submission, live, WAIT_READY, submission->wait_ms);
     } else if (live->accepted) {
-        answer_accepted(submission, live);
+        answer_begun(submission, live);
     } else {
         wait_for(submission, live, WAIT_ACCEPTED, -1);
     }
@@ -304,6 +364,18 @@ void api_starmap(struct api *api, struct request *request, struct text param)
 {
     (void)param;
     submit(api, request, JOB_STARMAP, false);
+}
+
+void api_imap(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_IMAP, false);
+}
+
+void api_imap_unordered(struct api *api, struct request *request, struct text param)
+{
+    (void)param;
+    submit(api, request, JOB_IMAP_UNORDERED, false);
 }
 
 void api_apply_async(struct api *api, struct request *request, struct text param)

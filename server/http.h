@@ -85,8 +85,9 @@ void request_set_data(struct request *request, void *data, void (*on_free)(void 
 /* Puts the request aside. on_gone is called if it can no longer be answered: its
  * connection is closed. It must not be answered then. */
 void request_park(struct request *request, void (*on_gone)(void *data), void *data);
-/* on_left is called once if the client closes its side while the request is parked. It
- * still has to be answered. */
+/* on_left is called once if the client closes its side while the request is parked, which
+ * still has to be answered; or, if this is called right before request_stream, while the
+ * stream lasts. */
 void request_watch(struct request *request, void (*on_left)(void *data), void *data);
 
 /* ---- the answer -------------------------------------------------------------------- */

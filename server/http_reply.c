@@ -156,7 +156,8 @@ static void send_response(struct request *request, struct MHD_Response *response
     request->response = response;
     request->status = status;
     request->on_gone = NULL;
-    http_unwatch(request);
+    if (!request->streaming)
+        http_unwatch(request);
     if (parked) {
         TAILQ_REMOVE(&request->http->parked, request, link);
         request->http->resumed = true;

@@ -133,7 +133,7 @@ void http_on_watch(struct http *http)
         struct request *request = event.data.ptr;
 
         http_unwatch(request);
-        if (request->phase == REQUEST_PARKED && request->on_left)
+        if ((request->phase == REQUEST_PARKED || request->streaming) && request->on_left)
             request->on_left(request->left_data);
     }
 }

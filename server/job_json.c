@@ -18,6 +18,8 @@
 #define RESULT_TTL_MS     86400000
 #define NAME_MAX_LEN      64
 #define CRASH_RETRIES     2
+#define IMAP_CHUNKSIZE    1 /* that of Pool.imap */
+#define IMAP_WINDOW       1024
 #define CHUNKSIZE_CPYTHON UINT64_MAX /* replaced when the number of items is known */
 
 struct parse {
@@ -216,10 +218,23 @@ static void read_chunksize(struct parse *parse, const struct slice_member *membe
 
     if (json_is_integer(value) && json_integer_value(value) >= 1)
         parse->spec.chunksize = (uint64_t)json_integer_value(value);
+    else if (word && strcmp(word, "auto") == 0)
+        parse->spec.chunksize = JOB_CHUNKSIZE_AUTO;
     else if (word && strcmp(word, "cpython") == 0)
         parse->spec.chunksize = CHUNKSIZE_CPYTHON;
     else
-        invalid(parse, member, "is not a whole number from 1, or \"cpython\"");
+        invalid(parse, member, "is not a whole number from 1, \"auto\" or \"cpython\"");
+}
+
+static void read_window(struct parse *parse, const struct slice_member *member,
+                        json_t *value)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (json_is_integer(value) && n >= 1 && n <= JOB_WINDOW_MAX)
+        parse->spec.window = (uint64_t)n;
+    else
+        invalid(parse, member, "is not a whole number from 1 to 100000");
 }
 
 static void read_priority(struct parse *parse, const struct slice_member *member,
@@ -417,7 +432,12 @@ static void read_result_ttl(struct parse *parse, const struct slice_member *memb
     (void)read_seconds(parse, member, value, true, &parse->spec.result_ttl_ms);
 }
 
-enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP };
+enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP };
+static const char *const use_texts[] = {
+    [FOR_APPLY] = "is only for apply",
+    [FOR_MAP] = "is only for the map family",
+    [FOR_IMAP] = "is only for imap and imap_unordered",
+};
 
 static const struct member_rule {
     const char *name;
@@ -430,6 +450,7 @@ static const struct member_rule {
     { "items", FOR_MAP, true, read_array },
     { "kwargs", FOR_ALL, true, read_kwargs },
     { "chunksize", FOR_MAP, false, read_chunksize },
+    { "window", FOR_IMAP, false, read_window },
     { "pool", FOR_ALL, true, read_pool },
     { "priority", FOR_ALL, false, read_priority },
     { "delay", FOR_ALL, false, read_delay },
@@ -458,6 +479,13 @@ static const struct member_rule *find_rule(struct text name)
     return NULL;
 }
 
+static bool use_fits(enum member_use use, enum job_method method)
+{
+    return use == FOR_ALL || (use == FOR_APPLY && method == JOB_APPLY) ||
+           (use == FOR_MAP && method != JOB_APPLY) ||
+           (use == FOR_IMAP && job_method_streams(method));
+}
+
 static void read_member(struct parse *parse, const struct slice_member *member)
 {
     const struct member_rule *rule = find_rule(member->name);
@@ -468,11 +496,8 @@ static void read_member(struct parse *parse, const struct slice_member *member)
             invalid(parse, member, "is not a member that is known here");
         return;
     }
-    if (rule->use != FOR_ALL &&
-        (rule->use == FOR_APPLY) != (parse->intake->method == JOB_APPLY)) {
-        invalid(parse, member,
-                rule->use == FOR_APPLY ? "is only for apply"
-                                       : "is only for the map family");
+    if (!use_fits(rule->use, parse->intake->method)) {
+        invalid(parse, member, use_texts[rule->use]);
         return;
     }
     if (!rule->sliced) {
@@ -548,6 +573,10 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
         spec->chunksize = cpython_chunksize(spec->item_count, processes);
     if (spec->chunksize > spec->item_count)
         spec->chunksize = spec->item_count ? spec->item_count : 1;
+    if (parse->intake->async) /* nobody reads along */
+        spec->window = 0;
+    if (spec->window && spec->chunksize > spec->window)
+        spec->chunksize = spec->window;
     if (spec->chunksize > UINT32_MAX)
         spec->chunksize = UINT32_MAX;
 }
@@ -600,6 +629,9 @@ static void parse_init(struct parse *parse, struct blob *body,
         .task = parse->task,
         .pool = parse->pool,
         .item_count = intake->method == JOB_APPLY,
+        .chunksize =
+            job_method_streams(intake->method) ? IMAP_CHUNKSIZE : JOB_CHUNKSIZE_AUTO,
+        .window = job_method_streams(intake->method) ? IMAP_WINDOW : 0,
         .created_at_ms = intake->now_ms,
         .time_limit_ms = rules->time_limit_ms,
         .result_ttl_ms = RESULT_TTL_MS,

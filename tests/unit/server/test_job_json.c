@@ -214,6 +214,7 @@ static void members_of_one_kind_are_read_up_to_their_limits(void **state)
         { "\"chunksize\":3", AT(chunksize), 3 },
         { "\"chunksize\":4", AT(chunksize), 3 }, /* there are no more items */
         { "\"chunksize\":9223372036854775807", AT(chunksize), 3 },
+        { "\"chunksize\":\"auto\"", AT(chunksize), JOB_CHUNKSIZE_AUTO },
         { "\"retry_backoff\":{\"initial\":0}", AT(backoff.initial_ms), 0 },
         { "\"retry_backoff\":{\"initial\":31536000}", AT(backoff.initial_ms), YEAR_MS },
         { "\"retry_backoff\":{\"max\":0.5}", AT(backoff.max_ms), 500 },
@@ -266,6 +267,41 @@ static void other_members_are_read(void **state)
     job_spec_unref(spec);
     job_spec_unref(accepted("\"retry_backoff\":{\"factor\":1}"));
     job_spec_unref(accepted("\"retry_backoff\":{}"));
+}
+
+static void imap_has_chunks_of_one_and_a_window(void **state)
+{
+    static const struct {
+        const char *members;
+        uint64_t chunksize, window;
+    } cases[] = {
+        { "", 1, 1024 },
+        { ",\"window\":1", 1, 1 },
+        { ",\"window\":100000", 1, JOB_WINDOW_MAX },
+        { ",\"chunksize\":3", 3, 1024 },
+        { ",\"window\":2,\"chunksize\":3", 2, 2 }, /* a chunk has to fit */
+        { ",\"window\":2,\"chunksize\":\"auto\"", JOB_CHUNKSIZE_AUTO, 2 },
+    };
+    char body[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (enum job_method m = JOB_IMAP; m <= JOB_IMAP_UNORDERED; m++)
+            for (int async = 0; async < 2; async++) {
+                struct job_intake intake = { .method = m, .async = async };
+                struct job_spec *spec;
+
+                (void)snprintf(body, sizeof(body),
+                               "{\"task\":\"square\",\"items\":[1,2,3,4]%s}",
+                               cases[i].members);
+                spec = accepted_with(intake, body);
+                assert_int_equal(spec->window, async ? 0 : cases[i].window);
+                if (!async)
+                    assert_int_equal(spec->chunksize, cases[i].chunksize);
+                assert_int_equal(spec->durability,
+                                 async ? DURABILITY_DURABLE : DURABILITY_RELAXED);
+                job_spec_unref(spec);
+            }
 }
 
 static void cpython_chunksize_is_that_of_pool_map(void **state)
@@ -508,6 +544,7 @@ int main(void)
         cmocka_unit_test(empty_map_is_fine),
         cmocka_unit_test(members_of_one_kind_are_read_up_to_their_limits),
         cmocka_unit_test(other_members_are_read),
+        cmocka_unit_test(imap_has_chunks_of_one_and_a_window),
         cmocka_unit_test(cpython_chunksize_is_that_of_pool_map),
         cmocka_unit_test(request_hash_tells_method_and_body_apart),
         cmocka_unit_test(idempotency_key_and_memory_exclude_each_other),

@@ -7,6 +7,19 @@
 
 /* ---- members: what is refused, and where ------------------------------------------- */
 
+static void window_is_a_whole_number_in_its_range(void **state)
+{
+    static const char *const values[] = { "0", "-1", "100001", "1.0", "\"1\"", "null" };
+    char body[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
+        (void)snprintf(body, sizeof(body),
+                       "{\"task\":\"square\",\"items\":[],\"window\":%s}", values[i]);
+        refused_with(WAITING(JOB_IMAP), body, PROBLEM_VALIDATION_FAILED, "#/window");
+    }
+}
+
 static void wrong_members_are_pointed_at(void **state)
 {
     static const struct {
@@ -17,6 +30,8 @@ static void wrong_members_are_pointed_at(void **state)
         { "\"chunksize\":1.5", "#/chunksize" },
         { "\"chunksize\":\"5\"", "#/chunksize" },
         { "\"chunksize\":null", "#/chunksize" },
+        { "\"chunksize\":\"Auto\"", "#/chunksize" },
+        { "\"window\":1", "#/window" }, /* not for this call */
         { "\"chunksize\":9223372036854775808", "#/chunksize" },
         { "\"kwargs\":[]", "#/kwargs" },
         { "\"kwargs\":null", "#/kwargs" },
@@ -280,6 +295,7 @@ static void long_member_names_are_cut_in_the_detail_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(window_is_a_whole_number_in_its_range),
         cmocka_unit_test(wrong_members_are_pointed_at),
         cmocka_unit_test(names_of_tasks_have_a_form),
         cmocka_unit_test(missing_members_are_pointed_at),
