@@ -70,8 +70,9 @@ void api_handle(void *data, struct request *request)
 
 /* ---- problems ---------------------------------------------------------------------- */
 
+/* members: more of the problem's, each with a comma before it. */
 static void problem_reply(struct request *request, enum problem problem,
-                          const char *detail, struct text errors, bool retry)
+                          const char *detail, struct text members, bool retry)
 {
     struct reply reply;
 
@@ -79,11 +80,7 @@ static void problem_reply(struct request *request, enum problem problem,
     problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
     buf_add_str(&reply.body, ",\"instance\":");
     buf_add_json_string(&reply.body, request_path(request));
-    if (errors.len) {
-        buf_add_str(&reply.body, ",\"errors\":[");
-        buf_add_text(&reply.body, errors);
-        buf_add_char(&reply.body, ']');
-    }
+    buf_add_text(&reply.body, members);
     buf_add_char(&reply.body, '}');
     if (retry)
         reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
@@ -104,7 +101,26 @@ void api_problem(struct request *request, enum problem problem, const char *deta
 void api_problem_errors(struct request *request, enum problem problem, const char *detail,
                         struct text errors)
 {
-    problem_reply(request, problem, detail, errors, false);
+    struct buf members = BUF_INIT;
+
+    if (errors.len) {
+        buf_add_str(&members, ",\"errors\":[");
+        buf_add_text(&members, errors);
+        buf_add_char(&members, ']');
+    }
+    problem_reply(request, problem, detail, buf_text(&members), false);
+    buf_clear(&members);
+}
+
+void api_problem_job(struct request *request, enum problem problem, const char *detail,
+                     struct uuid job)
+{
+    char id[UUID_TEXT_LEN + 1], member[sizeof(id) + 16];
+    int len;
+
+    uuid_format(job, id);
+    len = snprintf(member, sizeof(member), ",\"job\":\"%s\"", id);
+    problem_reply(request, problem, detail, (struct text){ member, (size_t)len }, false);
 }
 
 void api_problem_retry(struct request *request, enum problem problem, const char *detail)
@@ -122,6 +138,8 @@ static const struct {
     [ST_STATE] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },
     [ST_LIMIT] = { PROBLEM_QUEUE_FULL, true,
                    "as many jobs as max_queued_jobs allows are not over yet" },
+    [ST_CONFLICT] = { PROBLEM_UNIQUE_CONFLICT, false,
+                      "a job with this unique_key is not over yet" },
     [ST_CORRUPT] = { PROBLEM_RESULT_CORRUPT, false,
                      "what is stored of this job does not match its checksum" },
     [ST_STORAGE_FULL] = { PROBLEM_STORAGE_FULL, true, "the disk is full" },
@@ -139,6 +157,14 @@ void api_problem_status(struct request *request, enum status st)
     problem_reply(request, detail ? status_problems[st].problem : PROBLEM_INTERNAL_ERROR,
                   detail ? detail : status_text(st), (struct text){ NULL, 0 },
                   status_problems[st].retry);
+}
+
+void api_reuse_header(struct reply *reply, enum reuse reuse)
+{
+    if (reuse == REUSE_REPLAYED)
+        reply_header(reply, "Idempotent-Replayed", "true");
+    else if (reuse == REUSE_EXISTING)
+        reply_header(reply, "Poold-Existing", "true");
 }
 
 /* ---- preferences ------------------------------------------------------------------- */

@@ -49,6 +49,9 @@ void api_problem_errors(struct request *request, enum problem problem, const cha
                         struct text errors);
 /* The problem for a status, where the status says it all; see the table in api.c. */
 void api_problem_status(struct request *request, enum status st);
+/* The same with the member `job`. */
+void api_problem_job(struct request *request, enum problem problem, const char *detail,
+                     struct uuid job);
 /* Answers a retryable problem with Retry-After: seconds. */
 void api_problem_retry(struct request *request, enum problem problem, const char *detail);
 
@@ -86,6 +89,15 @@ bool api_body_is_json(struct request *request);
 
 /* ---- jobs -------------------------------------------------------------------------- */
 
+/* Whether a submission is answered with a job that existed before, and is told so by a
+ * header. */
+enum reuse {
+    REUSE_NONE,
+    REUSE_REPLAYED, /* Idempotent-Replayed: the same request once more */
+    REUSE_EXISTING  /* Poold-Existing: that job has the unique_key */
+};
+void api_reuse_header(struct reply *reply, enum reuse reuse);
+
 /* A job as it is now, wherever it is. Valid during the call that gives it. */
 struct job_view {
     struct live *live; /* NULL: it is in the store only */
@@ -93,6 +105,7 @@ struct job_view {
     const struct job_status *status;
     const struct outcome *outcomes;
     size_t outcome_count;
+    bool gone; /* input and outcomes are no longer kept */
     struct stored_job
         *stored; /* the same when live is NULL; may be emptied by the receiver */
 };
@@ -118,16 +131,16 @@ bool api_job_id(struct request *request, struct text param, struct uuid *ret_id)
 
 /* 200 or 202 with the job, and its ETag; 304 if the client has it already. */
 void api_reply_job(struct request *request, int status, const struct job_view *view,
-                   const struct preferences *preferences, bool replayed);
-/* What AsyncResult.get() says of a job that is ready: the result, or why there is none.
- */
+                   const struct preferences *preferences, enum reuse reuse);
+/* What AsyncResult.get() says of a job that is ready: the result, or why there is none;
+ * 410 if that is no longer kept. */
 void api_reply_result(struct request *request, const struct job_view *view,
-                      const struct preferences *applied, bool replayed);
+                      const struct preferences *applied, enum reuse reuse);
 /* The outcomes of a job of imap or imap_unordered as a stream, to the call that made it
  * (which then has the job's window: it moves as the client reads, and ends with the
- * connection), or to one that was `replayed`. */
+ * connection), or to one that only uses a job that existed. */
 void api_reply_stream(struct request *request, const struct job_view *view,
-                      const struct preferences *applied, bool replayed);
+                      const struct preferences *applied, enum reuse reuse);
 
 /* ---- handlers, for the table of routes --------------------------------------------- */
 

@@ -23,7 +23,7 @@ static void write_job(struct buf *out, const struct job_view *view, bool minimal
 }
 
 void api_reply_job(struct request *request, int status, const struct job_view *view,
-                   const struct preferences *preferences, bool replayed)
+                   const struct preferences *preferences, enum reuse reuse)
 {
     const char *known = request_header(request, "If-None-Match");
     struct reply reply;
@@ -46,8 +46,7 @@ void api_reply_job(struct request *request, int status, const struct job_view *v
     } else {
         reply_header(&reply, "ETag", "%s", etag);
     }
-    if (replayed)
-        reply_header(&reply, "Idempotent-Replayed", "true");
+    api_reuse_header(&reply, reuse);
     api_preferences_applied(&reply, preferences);
     request_reply(request, &reply);
 }
@@ -56,7 +55,7 @@ static void reply_job(struct api *api, struct request *request,
                       const struct job_view *view, void *data)
 {
     (void)api;
-    api_reply_job(request, 200, view, data, false);
+    api_reply_job(request, 200, view, data, REUSE_NONE);
 }
 
 /* With a known ETag and a wait: waits for a change, but only if the ETag still holds. */
@@ -114,12 +113,12 @@ static void cancelled(struct api *api, struct request *request,
     (void)api;
     (void)data;
     if (view->status->state == JOB_CANCELLED)
-        api_reply_job(request, 200, view, &none, false);
+        api_reply_job(request, 200, view, &none, REUSE_NONE);
     else if (job_state_final(view->status->state))
         api_problem(request, PROBLEM_ALREADY_FINISHED, "the job has %s",
                     job_state_names[view->status->state]);
     else
-        api_reply_job(request, 202, view, &none, false);
+        api_reply_job(request, 202, view, &none, REUSE_NONE);
 }
 
 static void refuse_member(struct request *request, const char *name, const char *what)

@@ -25,6 +25,7 @@ struct job_view view_of(struct live *live)
         .status = &live->job.status,
         .outcomes = live->job.outcomes,
         .outcome_count = live->job.outcome_count,
+        .gone = live->gone,
     };
 }
 
@@ -63,6 +64,7 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
                                  .status = &stored->status,
                                  .outcomes = stored->outcomes,
                                  .outcome_count = stored->outcome_count,
+                                 .gone = stored->gone,
                                  .stored = stored };
 
         tell(search, &view);

@@ -115,12 +115,25 @@ static bool write_result(struct reply *reply, const struct job_view *view)
  * not. */
 static bool result_gone(const struct job_view *view)
 {
-    return job_state_final(view->status->state) &&
-           clock_wall_ms() - view->status->finished_at_ms >= view->spec->result_ttl_ms;
+    return view->gone ||
+           (job_state_final(view->status->state) &&
+            clock_wall_ms() - view->status->finished_at_ms >= view->spec->result_ttl_ms);
+}
+
+static void reply_gone(struct request *request, const struct job_view *view)
+{
+    int64_t kept_ms = view->spec->result_ttl_ms;
+
+    if (view->gone && clock_wall_ms() - view->status->finished_at_ms < kept_ms)
+        api_problem(request, PROBLEM_RESULT_GONE,
+                    "later results needed the room (max_finished_bytes)");
+    else
+        api_problem(request, PROBLEM_RESULT_GONE, "the result was kept for %g seconds",
+                    (double)kept_ms / 1000);
 }
 
 static void reply_failed(struct request *request, const struct job_view *view,
-                         bool replayed)
+                         enum reuse reuse)
 {
     struct reply reply;
 
@@ -133,21 +146,24 @@ static void reply_failed(struct request *request, const struct job_view *view,
                      TEXT("the server ran out of memory while the job ran"));
         buf_add_char(&reply.body, '}');
     }
-    if (replayed)
-        reply_header(&reply, "Idempotent-Replayed", "true");
+    api_reuse_header(&reply, reuse);
     request_reply(request, &reply);
 }
 
 void api_reply_result(struct request *request, const struct job_view *view,
-                      const struct preferences *applied, bool replayed)
+                      const struct preferences *applied, enum reuse reuse)
 {
     const char *known = request_header(request, "If-None-Match");
     struct reply reply;
     char id[UUID_TEXT_LEN + 1], etag[UUID_TEXT_LEN + 24];
 
+    if (view->gone) {
+        reply_gone(request, view);
+        return;
+    }
     switch (view->status->state) {
     case JOB_FAILED:
-        reply_failed(request, view, replayed);
+        reply_failed(request, view, reuse);
         return;
     case JOB_CANCELLED:
         api_problem(request, PROBLEM_JOB_CANCELLED, "the job was cancelled");
@@ -174,8 +190,7 @@ void api_reply_result(struct request *request, const struct job_view *view,
     }
     if (request_method(request) == HTTP_GET)
         reply_header(&reply, "ETag", "%s", etag);
-    if (replayed)
-        reply_header(&reply, "Idempotent-Replayed", "true");
+    api_reuse_header(&reply, reuse);
     api_preferences_applied(&reply, applied);
     request_reply(request, &reply);
 }
@@ -187,12 +202,11 @@ static void reply_result(struct api *api, struct request *request,
 
     (void)api;
     if (result_gone(view))
-        api_problem(request, PROBLEM_RESULT_GONE, "the result was kept for %g seconds",
-                    (double)view->spec->result_ttl_ms / 1000);
+        reply_gone(request, view);
     else if (job_state_final(view->status->state))
-        api_reply_result(request, view, preferences, false);
+        api_reply_result(request, view, preferences, REUSE_NONE);
     else
-        api_reply_job(request, 202, view, preferences, false);
+        api_reply_job(request, 202, view, preferences, REUSE_NONE);
 }
 
 void api_job_result(struct api *api, struct request *request, struct text param)
@@ -455,9 +469,7 @@ static void answer_stream(struct request *request, const struct job_view *view,
         if (wanted->moves_window)
             dispatch_read(view->live, NOBODY_READS);
         if (gone)
-            api_problem(request, PROBLEM_RESULT_GONE,
-                        "the results were kept for %g seconds",
-                        (double)view->spec->result_ttl_ms / 1000);
+            reply_gone(request, view);
         else
             api_problem_status(request, ST_NO_MEMORY);
         return;
@@ -488,19 +500,18 @@ static void start_stream(struct api *api, struct request *request,
 }
 
 void api_reply_stream(struct request *request, const struct job_view *view,
-                      const struct preferences *applied, bool replayed)
+                      const struct preferences *applied, enum reuse reuse)
 {
     struct stream wanted = { .follow = true,
                              .ordered = view->spec->method == JOB_IMAP,
-                             .moves_window = view->live && !replayed };
+                             .moves_window = view->live && reuse == REUSE_NONE };
     struct reply head;
     char id[UUID_TEXT_LEN + 1];
 
     uuid_format(view->spec->id, id);
     reply_init(&head, 200, TYPE_NDJSON);
     reply_header(&head, "Location", "/v1/jobs/%s", id);
-    if (replayed)
-        reply_header(&head, "Idempotent-Replayed", "true");
+    api_reuse_header(&head, reuse);
     api_preferences_applied(&head, applied);
     answer_stream(request, view, &wanted, &head);
 }

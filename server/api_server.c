@@ -42,13 +42,18 @@ void api_info(struct api *api, struct request *request, struct text param)
         &reply.body,
         ",\"limits\":{\"max_body_bytes\":%llu,\"max_items\":%llu,\"max_item_bytes\":%llu,"
         "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_connections\":%llu,"
-        "\"max_waiters\":%llu,\"max_wait\":%g,\"time_limit\":",
+        "\"max_waiters\":%llu,\"max_finished_jobs\":%llu,\"max_finished_bytes\":%llu,"
+        "\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_limit\":",
         (unsigned long long)config->max_body_bytes, (unsigned long long)config->max_items,
         (unsigned long long)config->max_item_bytes,
         (unsigned long long)config->max_result_bytes,
         (unsigned long long)config->max_queued_jobs,
         (unsigned long long)config->max_connections,
-        (unsigned long long)config->max_waiters, (double)config->max_wait_ms / 1000);
+        (unsigned long long)config->max_waiters,
+        (unsigned long long)config->max_finished_jobs,
+        (unsigned long long)config->max_finished_bytes,
+        (double)config->max_wait_ms / 1000, (double)config->result_ttl_ms / 1000,
+        (double)config->job_ttl_ms / 1000);
     add_seconds_or_null(&reply.body, config->time_limit_ms);
     buf_add_str(&reply.body, "}}");
     request_reply(request, &reply);

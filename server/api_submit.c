@@ -11,6 +11,11 @@
  * A durable job may be refused by the store after all (WAKE_REFUSED): then it does not
  * exist. If that is because its Idempotency-Key is known, the request is answered with
  * the job that exists.
+ *
+ * A job whose unique_key another one has is not made: the request is answered with that
+ * one, as if it had made it, or refused. But a request that is sent again, with its
+ * Idempotency-Key, is answered with its own job, whoever has the unique_key by now: so
+ * with both keys, and a rival, the store is asked for the first one before.
  */
 #include "server/api.h"
 
@@ -28,7 +33,9 @@ struct submission {
     struct request *request;
     struct live *live; /* while it is waited for */
     struct waiter *waiter;
+    struct job_spec *spec; /* until it is submitted; owned */
     struct preferences applied;
+    enum reuse reuse;
     int64_t wait_ms; /* for the result; 0: answer with the job, or its stream */
     bool streams;    /* imap, imap_unordered */
     uint64_t request_hash;
@@ -39,7 +46,15 @@ static void on_wake_submission(void *data, enum wake wake, enum status st);
 
 static void submission_free(struct submission *submission)
 {
+    job_spec_unref(submission->spec);
     mem_free(submission);
+}
+
+/* Nobody reads the stream: the job goes on without its window, unless it is another client's. */
+static void leave_window(const struct submission *submission, struct live *live)
+{
+    if (submission->reuse == REUSE_NONE)
+        dispatch_read(live, NOBODY_READS);
 }
 
 /* The client of a parked submission has gone: the job goes on. */
@@ -48,7 +63,7 @@ static void on_submission_gone(void *data)
     struct submission *submission = data;
 
     waiter_end(submission->waiter);
-    dispatch_read(submission->live, NOBODY_READS);
+    leave_window(submission, submission->live);
     submission_free(submission);
 }
 
@@ -69,7 +84,8 @@ static void answer_accepted(struct submission *submission, struct live *live)
     struct job_view view = view_of(live);
 
     dispatch_record(live);
-    api_reply_job(submission->request, 202, &view, &submission->applied, false);
+    api_reply_job(submission->request, 202, &view, &submission->applied,
+                  submission->reuse);
     submission_free(submission);
 }
 
@@ -88,12 +104,12 @@ static void answer_begun(struct submission *submission, struct live *live)
 
     if (!submission->streams ||
         (!may_wait(submission) && !job_state_final(live->job.status.state))) {
-        dispatch_read(live, NOBODY_READS);
+        leave_window(submission, live);
         answer_accepted(submission, live);
         return;
     }
     dispatch_record(live); /* its client is told now where to take it up again */
-    api_reply_stream(submission->request, &view, &submission->applied, false);
+    api_reply_stream(submission->request, &view, &submission->applied, submission->reuse);
     submission_free(submission);
 }
 
@@ -101,7 +117,7 @@ static void answer_result(struct submission *submission, struct live *live)
 {
     struct job_view view = view_of(live);
 
-    api_reply_result(submission->request, &view, &submission->applied, false);
+    api_reply_result(submission->request, &view, &submission->applied, submission->reuse);
     submission_free(submission);
 }
 
@@ -119,7 +135,7 @@ static void wait_for(struct submission *submission, struct live *live, enum wait
         if (live->accepted) {
             answer_accepted(submission, live);
         } else {
-            dispatch_read(live, NOBODY_READS);
+            leave_window(submission, live);
             api_problem_retry(
                 submission->request, PROBLEM_STORAGE_ERROR,
                 "too many requests wait; whether the job exists is not known");
@@ -146,17 +162,17 @@ static void answer_replay(struct api *api, struct request *request,
 
     (void)api;
     if (replay->streams)
-        api_reply_stream(request, view, &replay->applied, true);
+        api_reply_stream(request, view, &replay->applied, REUSE_REPLAYED);
     else if (replay->wants_result && job_state_final(view->status->state))
-        api_reply_result(request, view, &replay->applied, true);
+        api_reply_result(request, view, &replay->applied, REUSE_REPLAYED);
     else
-        api_reply_job(request, 202, view, &replay->applied, true);
+        api_reply_job(request, 202, view, &replay->applied, REUSE_REPLAYED);
 }
 
-static void answer_existing(struct submission *submission)
+static void answer_existing(struct submission *submission,
+                            const struct store_existing *existing)
 {
     struct api *api = submission->api;
-    const struct store_existing *existing = dispatch_existing(api->dispatch);
     struct request *request = submission->request;
     struct replay *replay = NULL;
     struct lookup lookup = { .id = existing->id,
@@ -178,6 +194,21 @@ static void answer_existing(struct submission *submission)
     submission_free(submission);
 }
 
+/* The job was not stored, and does not exist. */
+static void answer_refused(struct submission *submission, enum status st)
+{
+    if (submission->reuse == REUSE_EXISTING) {
+        api_problem_retry(submission->request, PROBLEM_STORAGE_ERROR,
+                          "the job that had this unique_key could not be stored");
+        submission_free(submission);
+    } else if (st == ST_EXISTS) {
+        answer_existing(submission, dispatch_existing(submission->api->dispatch));
+    } else {
+        api_problem_status(submission->request, st);
+        submission_free(submission);
+    }
+}
+
 static void on_wake_submission(void *data, enum wake wake, enum status st)
 {
     struct submission *submission = data;
@@ -192,12 +223,7 @@ static void on_wake_submission(void *data, enum wake wake, enum status st)
             answer_begun(submission, live);
         return;
     case WAKE_REFUSED:
-        if (st == ST_EXISTS) {
-            answer_existing(submission);
-            return;
-        }
-        api_problem_status(submission->request, st);
-        submission_free(submission);
+        answer_refused(submission, st);
         return;
     case WAKE_TIMEOUT:
         submission->wait_ms = 0;
@@ -254,6 +280,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
         .max_items = api->config->max_items,
         .max_item_bytes = api->config->max_item_bytes,
         .time_limit_ms = api->config->time_limit_ms,
+        .result_ttl_ms = api->config->result_ttl_ms,
         .pool_processes = pool_processes_of,
         .data = api->dispatch,
     };
@@ -314,14 +341,88 @@ static struct submission *submission_new(struct api *api, struct request *reques
     return submission;
 }
 
+static void answer_conflict(struct submission *submission, const struct live *rival)
+{
+    char detail[80];
+
+    (void)snprintf(detail, sizeof(detail), "the job that has this unique_key is %s",
+                   job_state_names[rival->job.status.state]);
+    api_problem_job(submission->request, PROBLEM_UNIQUE_CONFLICT, detail, rival->id);
+    submission_free(submission);
+}
+
+static void start(struct submission *submission)
+{
+    struct job_spec *spec = submission->spec;
+    struct live *live;
+    enum status st;
+
+    submission->spec = NULL;
+    st = dispatch_submit(submission->api->dispatch, spec, &live);
+    if (st == ST_CONFLICT) {
+        answer_conflict(submission, live);
+        return;
+    }
+    if (st == ST_EXISTS) {
+        submission->reuse = REUSE_EXISTING;
+        submission->cancel_on_disconnect = false; /* the job is another client's */
+    } else if (st != ST_OK) {
+        api_problem_status(submission->request, st);
+        submission_free(submission);
+        return;
+    }
+    if (job_state_final(live->job.status.state) && submission->wait_ms)
+        answer_result(submission, live);
+    else if (submission->wait_ms)
+        wait_for(submission, live, WAIT_READY, submission->wait_ms);
+    else if (live->accepted)
+        answer_begun(submission, live);
+    else
+        wait_for(submission, live, WAIT_ACCEPTED, -1);
+}
+
+static void on_key_gone(void *data)
+{
+    ((struct submission *)data)->request = NULL;
+}
+
+static void on_key_found(void *data, enum status st,
+                         const struct store_existing *existing)
+{
+    struct submission *submission = data;
+
+    if (!submission->request) {
+        submission_free(submission); /* nobody was told of a job, and there is none */
+    } else if (st == ST_EXISTS) {
+        answer_existing(submission, existing);
+    } else if (st == ST_NOT_FOUND) {
+        start(submission);
+    } else {
+        api_problem_status(submission->request, st);
+        submission_free(submission);
+    }
+}
+
+static void start_unless_replayed(struct submission *submission)
+{
+    const struct job_spec *spec = submission->spec;
+    struct dispatch *dispatch = submission->api->dispatch;
+
+    if (!spec->idempotency_key || !dispatch_rival(dispatch, spec)) {
+        start(submission);
+        return;
+    }
+    request_park(submission->request, on_key_gone, submission);
+    store_find_key(dispatch_store(dispatch), spec->idempotency_key, on_key_found,
+                   submission);
+}
+
 static void submit(struct api *api, struct request *request, enum job_method method,
                    bool async)
 {
     struct preferences preferences = read_preferences(request, method, async);
     struct submission *submission;
     struct job_spec *spec;
-    struct live *live;
-    enum status st;
 
     async = async || preferences.respond_async;
     spec = read_spec(api, request, method, async, preferences.lenient);
@@ -333,19 +434,8 @@ static void submit(struct api *api, struct request *request, enum job_method met
         api_problem_status(request, ST_NO_MEMORY);
         return;
     }
-    st = dispatch_submit(api->dispatch, spec, &live);
-    if (st != ST_OK) {
-        api_problem_status(request, st);
-        submission_free(submission);
-    } else if (job_state_final(live->job.status.state) && submission->wait_ms) {
-        answer_result(submission, live);
-    } else if (submission->wait_ms) {
-        wait_for(submission, live, WAIT_READY, submission->wait_ms);
-    } else if (live->accepted) {
-        answer_begun(submission, live);
-    } else {
-        wait_for(submission, live, WAIT_ACCEPTED, -1);
-    }
+    submission->spec = spec;
+    start_unless_replayed(submission);
 }
 
 void api_apply(struct api *api, struct request *request, struct text param)

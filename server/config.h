@@ -45,6 +45,11 @@ struct config {
     int64_t idle_timeout_ms;  /* of a connection */
     int64_t drain_timeout_ms; /* how long SIGTERM lets running items finish */
     int64_t time_limit_ms;    /* default per item; 0: none */
+
+    int64_t result_ttl_ms;       /* default per job */
+    int64_t job_ttl_ms;          /* how long a job is known after its end */
+    uint64_t max_finished_jobs;  /* of durability memory, and in the store */
+    uint64_t max_finished_bytes; /* the same; 0: any number */
 };
 
 enum config_action { CONFIG_RUN, CONFIG_HELP };

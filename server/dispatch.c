@@ -22,8 +22,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define SWEEP_IDLE_MS 1000
-
 /* ---- small things ------------------------------------------------------------------ */
 
 /* xorshift64: good enough to spread retries. */
@@ -131,25 +129,13 @@ bool live_arrived(struct live *live, uint64_t first)
     return true;
 }
 
-static void leave_aside(struct live *live)
-{
-    struct dispatch *dispatch = live->dispatch;
-
-    if (live->aside_in == ASIDE_UNSTORED)
-        TAILQ_REMOVE(&dispatch->unstored, live, aside);
-    if (live->aside_in == ASIDE_KEPT) {
-        TAILQ_REMOVE(&dispatch->kept, live, aside);
-        dispatch->kept_count--;
-    }
-    live->aside_in = ASIDE_NOWHERE;
-}
-
 /* From here on the job is found in the store, or nowhere. */
-static void forget(struct live *live)
+void live_forget(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
 
-    leave_aside(live);
+    aside_leave(live);
+    unique_leave(live);
     HASH_DEL(dispatch->by_id, live);
     TAILQ_REMOVE(&dispatch->lives, live, link);
     live->findable = false;
@@ -162,7 +148,7 @@ static void forget(struct live *live)
 void dispatch_forget(struct live *live)
 {
     assert(live->aside_in == ASIDE_KEPT);
-    forget(live);
+    live_forget(live);
 }
 
 /* Takes spec. */
@@ -180,6 +166,7 @@ static struct live *live_new(struct dispatch *dispatch, struct lane *lane,
     live->dispatch = dispatch;
     live->lane = lane;
     live->cost = cost;
+    live->id = spec->id;
     live->submitted_ns = clock_mono_ns();
     TAILQ_INIT(&live->chunks);
     TAILQ_INIT(&live->waiters);
@@ -192,8 +179,7 @@ static void make_findable(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
 
-    HASH_ADD_KEYPTR(hh, dispatch->by_id, live->job.spec->id.bytes,
-                    sizeof(live->job.spec->id.bytes), live);
+    HASH_ADD(hh, dispatch->by_id, id, sizeof(live->id), live);
     TAILQ_INSERT_TAIL(&dispatch->lives, live, link);
     live->findable = true;
     live->lane->jobs_total++;
@@ -307,22 +293,10 @@ static void show_end(struct live *live)
     live->ending = false;
     blob_unref(live->job.status.error);
     live->job.status.error = status.error;
+    live->job.status.bytes = status.bytes;
     job_set_state(&live->job, live->end, live->end_at_ms);
     live->dispatch->jobs--;
     waiter_wake_all(&live->waiters, WAKE_READY, ST_OK);
-}
-
-static void sweep_later(struct dispatch *dispatch);
-
-static void keep(struct live *live)
-{
-    struct dispatch *dispatch = live->dispatch;
-
-    live->aside_in = ASIDE_KEPT;
-    TAILQ_INSERT_TAIL(&dispatch->kept, live, aside);
-    if (++dispatch->kept_count > MEMORY_JOBS_MAX)
-        forget(TAILQ_FIRST(&dispatch->kept));
-    sweep_later(dispatch);
 }
 
 static void on_end_stored(void *data, enum status st)
@@ -338,7 +312,7 @@ static void on_end_stored(void *data, enum status st)
         if (live->ending)
             show_end(live);
         if (live->findable)
-            forget(live);
+            live_forget(live);
     }
     live_unpin(live);
 }
@@ -352,6 +326,7 @@ static void end(struct live *live, enum job_state state)
                 store_backlog(dispatch->store) < RELAXED_BACKLOG_MAX;
 
     live->ending = true;
+    unique_leave(live);
     live->end = state;
     live->end_at_ms = clock_wall_ms();
     live_arm(live, 0);
@@ -359,10 +334,10 @@ static void end(struct live *live, enum job_state state)
         queue_remove(&live->lane->queue, job);
     if (job->spec->durability == DURABILITY_MEMORY) {
         show_end(live);
-        keep(live);
+        aside_keep(live);
         return;
     }
-    leave_aside(live);
+    aside_leave(live);
     live_pin(live);
     status = job_end_status(job, state, live->end_at_ms);
     if (live->in_store) {
@@ -402,50 +377,6 @@ void live_out_of_memory(struct live *live)
         queue_remove(&live->lane->queue, &live->job);
 }
 
-/* ---- relaxed jobs that take long, and kept ones ------------------------------------ */
-
-void dispatch_record(struct live *live)
-{
-    struct dispatch *dispatch = live->dispatch;
-    const struct job *job = &live->job;
-
-    if (live->aside_in != ASIDE_UNSTORED || dispatch->closed)
-        return;
-    leave_aside(live);
-    live->in_store = true;
-    store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL);
-    for (size_t i = 0; i < job->outcome_count; i++)
-        store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
-}
-
-static void on_sweep(uv_timer_t *timer)
-{
-    struct dispatch *dispatch = timer->data;
-    uint64_t now_ns = clock_mono_ns();
-    int64_t now_ms = clock_wall_ms();
-    struct live *live;
-
-    while ((live = TAILQ_FIRST(&dispatch->unstored)) &&
-           now_ns - live->submitted_ns >= RELAXED_STORE_MS * NS_PER_MS)
-        dispatch_record(live);
-    while ((live = TAILQ_FIRST(&dispatch->kept)) &&
-           now_ms - live->job.status.finished_at_ms >= live->job.spec->result_ttl_ms)
-        forget(live);
-    sweep_later(dispatch);
-}
-
-static void sweep_later(struct dispatch *dispatch)
-{
-    bool unstored = !TAILQ_EMPTY(&dispatch->unstored);
-
-    if (!unstored && TAILQ_EMPTY(&dispatch->kept))
-        (void)uv_timer_stop(dispatch->sweep);
-    else if (!uv_is_active((uv_handle_t *)dispatch->sweep) ||
-             (unstored && uv_timer_get_due_in(dispatch->sweep) > RELAXED_STORE_MS))
-        (void)uv_timer_start(dispatch->sweep, on_sweep,
-                             unstored ? RELAXED_STORE_MS : SWEEP_IDLE_MS, 0);
-}
-
 /* ---- submitting -------------------------------------------------------------------- */
 
 static void on_job_stored(void *data, enum status st,
@@ -462,7 +393,7 @@ static void on_job_stored(void *data, enum status st,
         if (existing)
             dispatch->existing = *existing;
         waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
-        forget(live);
+        live_forget(live);
     }
     live_unpin(live);
 }
@@ -471,12 +402,13 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                             struct live **ret_live)
 {
     struct lane *lane = dispatch_lane(dispatch, spec->pool);
-    enum status st = dispatch->draining                                    ? ST_STATE
-                     : dispatch->jobs >= dispatch->options.max_queued_jobs ? ST_LIMIT
-                     : !lane                                               ? ST_NOT_FOUND
-                                                                           : ST_OK;
+    enum status st = dispatch->draining ? ST_STATE : !lane ? ST_NOT_FOUND : ST_OK;
     struct live *live;
 
+    if (st == ST_OK)
+        st = unique_check(lane, spec, ret_live);
+    if (st == ST_OK && dispatch->jobs >= dispatch->options.max_queued_jobs)
+        st = ST_LIMIT;
     if (st != ST_OK) {
         job_spec_unref(spec);
         return st;
@@ -484,6 +416,8 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     live = live_new(dispatch, lane, spec);
     if (!live)
         return ST_NO_MEMORY;
+    unique_replace(lane, spec);
+    unique_enter(live);
     make_findable(live);
     *ret_live = live;
     if (spec->durability == DURABILITY_DURABLE || spec->idempotency_key) {
@@ -492,11 +426,8 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
         store_put_job(dispatch->store, spec, &live->job.status, on_job_stored, live);
         return ST_OK;
     }
-    if (spec->durability == DURABILITY_RELAXED) {
-        live->aside_in = ASIDE_UNSTORED;
-        TAILQ_INSERT_TAIL(&dispatch->unstored, live, aside);
-        sweep_later(dispatch);
-    }
+    if (spec->durability == DURABILITY_RELAXED)
+        aside_add_unstored(live);
     begin(live);
     return ST_OK;
 }
@@ -597,7 +528,7 @@ static void drop_all(struct dispatch *dispatch)
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
         if (live->job.queued)
             queue_remove(&live->lane->queue, &live->job);
-        forget(live);
+        live_forget(live);
     }
 }
 
@@ -674,6 +605,7 @@ static enum status take_up(void *data, struct stored_job *stored)
     }
     live->in_store = true;
     make_findable(live);
+    unique_enter(live);
     return ST_OK;
 }
 

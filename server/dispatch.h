@@ -13,7 +13,10 @@
  * Commit, then tell: a durable job is accepted when its row is committed, and shown as
  * ended when its end is. A relaxed job is shown at once; its row follows when it ends, or
  * after RELAXED_STORE_MS if it is not over by then. A job of durability `memory` stays
- * here until its result_ttl is over.
+ * here: with its outcomes until its result_ttl is over, without them until job_ttl is.
+ *
+ * A job with a unique_key has it, in its pool, until its end is decided; all that have
+ * one are in memory, so no commit is needed to know.
  */
 #ifndef SERVER_DISPATCH_H
 #define SERVER_DISPATCH_H
@@ -33,7 +36,8 @@
 /* A relaxed job waits for its commit like a durable one while the store lags behind by
  * this many commands. */
 #define RELAXED_BACKLOG_MAX 20000
-/* Finished jobs of durability `memory` that are kept at most; the oldest go first. */
+/* Finished jobs of durability `memory` that are kept at most, if max_finished_jobs is not
+ * less; the oldest go first. */
 #define MEMORY_JOBS_MAX 10000
 
 struct dispatch;
@@ -41,12 +45,14 @@ struct dispatch;
 /* A job in memory. The fields are for reading; pins as below. */
 struct live {
     struct job job;
+    struct uuid id; /* of the spec, which changes when the job is stripped */
     struct dispatch *dispatch;
     struct lane *lane;
     struct task_cost *cost;
-    UT_hash_handle hh;       /* by id, while it can be found */
-    TAILQ_ENTRY(live) link;  /* all that can be found, oldest first */
-    TAILQ_ENTRY(live) aside; /* relaxed: not stored yet; memory: finished */
+    UT_hash_handle hh;        /* by id, while it can be found */
+    UT_hash_handle unique_hh; /* by unique_key, in its lane, while `unique` */
+    TAILQ_ENTRY(live) link;   /* all that can be found, oldest first */
+    TAILQ_ENTRY(live) aside;  /* relaxed: not stored yet; memory: finished */
     enum { ASIDE_NOWHERE, ASIDE_UNSTORED, ASIDE_KEPT } aside_in;
     TAILQ_HEAD(, chunk) chunks; /* at workers */
     struct waiter_list waiters;
@@ -56,6 +62,7 @@ struct live {
     uint64_t expires_ns;   /* the same: when it expires if it has not started; 0: never */
     enum job_state end;    /* while `ending`: as what, */
     int64_t end_at_ms;     /* and when (wall time) */
+    uint64_t ended_ns;     /* CLOCK_MONOTONIC, when it was kept */
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */
     unsigned pins;      /* streams that read from it, commits that will report to it */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
@@ -64,11 +71,17 @@ struct live {
     bool in_store; /* its row is in the store, or on the way there */
     bool accepted; /* its submitter may know of it */
     bool ending;   /* its end is on the way to the store */
+    bool unique;   /* it has its unique_key */
+    bool gone;     /* stripped: there is no input and there are no outcomes any more */
 };
 
 struct dispatch_options {
     uint64_t max_queued_jobs; /* jobs that are not over */
     uint64_t max_waiters;
+    /* Of finished jobs of durability `memory`; the store's are retention's business. */
+    int64_t job_ttl_ms;
+    uint64_t max_finished_jobs;
+    uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
 };
 
 struct dispatch_events {
@@ -108,12 +121,21 @@ struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
 
 /* A new job. Takes spec (also on failure). ST_STATE: draining; ST_LIMIT: too many jobs;
  * ST_NOT_FOUND: no such pool; ST_NO_MEMORY. The job may be over when this returns. It is
- * accepted at once if it is not durable; otherwise wait for WAIT_ACCEPTED. */
+ * accepted at once if it is not durable; otherwise wait for WAIT_ACCEPTED.
+ *
+ * With a unique_key that a job in *ret_live has: ST_EXISTS (`return`): that job is the
+ * answer, and may not be accepted yet; ST_CONFLICT (`reject`, or `replace` and it runs).
+ * With `replace`, and the other one not started, it is cancelled before the new one is
+ * stored: when the store then refuses that, none is left. A request that may be one that
+ * was sent again has to be looked for by its idempotency key first. */
 NODISCARD enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                                       struct live **ret_live);
 /* A job in memory that its submitter may know of; NULL if there is none: ask the store
  * then. */
 struct live *dispatch_find(struct dispatch *dispatch, struct uuid id);
+/* The job that has the unique_key of this spec, under another idempotency key; NULL if
+ * there is none. */
+const struct live *dispatch_rival(struct dispatch *dispatch, const struct job_spec *spec);
 /* The idempotency key of a refused submit (WAKE_REFUSED with ST_EXISTS) belongs to this
  * job. */
 const struct store_existing *dispatch_existing(const struct dispatch *dispatch);
@@ -160,6 +182,7 @@ struct lane {
     struct dispatch *dispatch;
     struct pool *pool;
     struct queue queue;
+    struct live *uniques;             /* hash by unique_key */
     uint64_t jobs_total, items_total; /* since the start: submitted; with an outcome */
     unsigned in_flight;               /* chunks at workers */
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What dispatch.c (jobs from submission to end) and dispatch_lane.c (chunks to workers
- * and outcomes back) share. Nobody else includes this.
+ * What dispatch.c (jobs from submission to end), dispatch_lane.c (chunks to workers and
+ * outcomes back), dispatch_aside.c (jobs that are kept aside) and dispatch_unique.c (one
+ * job at a time) share. Nobody else includes this.
  */
 #ifndef SERVER_DISPATCH_PRIVATE_H
 #define SERVER_DISPATCH_PRIVATE_H
@@ -32,6 +33,7 @@ struct dispatch {
     struct live_list unstored; /* relaxed and not in the store yet, oldest first */
     struct live_list kept;     /* finished, of durability memory; oldest first */
     size_t kept_count;
+    uint64_t kept_bytes;
     struct lane_list lanes;
     struct task_cost *costs;
     size_t jobs; /* not over */
@@ -56,6 +58,29 @@ void live_arm(struct live *live, uint64_t at_ns);
 /* The server cannot keep the job's promise for lack of memory: ends it as failed. */
 void live_out_of_memory(struct live *live);
 double dispatch_random(struct dispatch *dispatch); /* 0..1 */
+
+/* From here on the job is found in the store, or nowhere. live may be gone afterwards. */
+void live_forget(struct live *live);
+
+/* dispatch_aside.c */
+void aside_sweep(uv_timer_t *timer); /* of dispatch->sweep */
+/* A relaxed job: it is stored when it takes long. */
+void aside_add_unstored(struct live *live);
+/* A job of durability memory that is over; live, or an older one, may be gone afterwards.
+ */
+void aside_keep(struct live *live);
+void aside_leave(struct live *live); /* in neither list any more */
+
+/* dispatch_unique.c */
+/* Whether a job with this spec may be made: ST_OK; or as dispatch_submit, with *ret_live
+ * set. Without a unique_key always ST_OK. */
+NODISCARD enum status unique_check(struct lane *lane, const struct job_spec *spec,
+                                   struct live **ret_live);
+/* Cancels the job that has this spec's unique_key, after unique_check. */
+void unique_replace(struct lane *lane, const struct job_spec *spec);
+/* The job has its unique_key from here on, unless another one has it. */
+void unique_enter(struct live *live);
+void unique_leave(struct live *live);
 
 /* dispatch_lane.c */
 extern const struct pool_events lane_pool_events;

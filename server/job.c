@@ -109,8 +109,9 @@ void job_set_state(struct job *job, enum job_state state, int64_t now_ms)
     job->status.state = state;
     if (state == JOB_RUNNING)
         job->status.started_at_ms = now_ms;
-    if (job_state_final(state))
-        job->status.finished_at_ms = now_ms;
+    job->status.finished_at_ms = job_state_final(state) ? now_ms : 0;
+    if (!job_state_final(state))
+        job->status.bytes = 0;
 }
 
 /* ---- growing lists ----------------------------------------------------------------- */
@@ -436,9 +437,30 @@ struct job_status job_end_status(const struct job *job, enum job_state state,
     assert(job_moves[job->status.state][state]);
     status.state = state;
     status.finished_at_ms = now_ms;
+    status.bytes = job->spec->input.len + job->spec->kwargs.len;
+    for (size_t i = 0; i < job->outcome_count; i++)
+        status.bytes += job->outcomes[i].text->len;
     if (state == JOB_FAILED && job->lowest_failed != UINT64_MAX) {
         blob_unref(status.error);
         status.error = blob_ref(job_outcome(job, job->lowest_failed)->text);
     }
     return status;
+}
+
+enum status job_strip(struct job *job)
+{
+    struct job_spec *spec = job_spec_strip(job->spec);
+
+    assert(job_state_final(job->status.state));
+    if (!spec)
+        return ST_NO_MEMORY;
+    job_spec_unref(job->spec);
+    job->spec = spec;
+    for (size_t i = 0; i < job->outcome_count; i++)
+        blob_unref(job->outcomes[i].text);
+    mem_free(job->outcomes);
+    job->outcomes = NULL;
+    job->outcome_count = job->outcome_cap = 0;
+    job->status.bytes = 0;
+    return ST_OK;
 }

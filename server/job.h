@@ -62,6 +62,15 @@ struct job_backoff {
     bool jitter;
 };
 
+/* What a new job does when one with its unique_key is not over yet. */
+enum job_conflict {
+    CONFLICT_RETURN,  /* the request gets that job */
+    CONFLICT_REJECT,  /* it is refused */
+    CONFLICT_REPLACE, /* that job is cancelled, unless it runs */
+    CONFLICT_COUNT
+};
+extern const char *const job_conflict_names[CONFLICT_COUNT];
+
 struct job_spec {
     atomic_uint refs;
     struct uuid id;
@@ -86,11 +95,13 @@ struct job_spec {
     bool return_exceptions;
     bool stop_on_error;
     bool cancel_on_disconnect;
-    const char *tags;            /* JSON array text, or NULL for [] */
-    const char *metadata;        /* JSON object text, or NULL for {} */
-    const char *idempotency_key; /* or NULL */
-    uint64_t request_hash;       /* of the request that carried the key */
-    struct blob *body;           /* holds the two texts below */
+    const char *tags;              /* JSON array text, or NULL for [] */
+    const char *metadata;          /* JSON object text, or NULL for {} */
+    const char *idempotency_key;   /* or NULL */
+    uint64_t request_hash;         /* of the request that carried the key */
+    const char *unique_key;        /* or NULL: one such job at a time in its pool */
+    enum job_conflict on_conflict; /* for the submission only, not stored */
+    struct blob *body;             /* holds the two texts below */
     struct text input;  /* JSON array: the items; for apply the positional arguments */
     struct text kwargs; /* JSON object, or empty */
     struct slice_index *index; /* of input; NULL for apply and when finished */
@@ -100,6 +111,8 @@ struct job_spec {
  * gets another reference, `index` is taken over (also on failure). NULL without memory.
  */
 struct job_spec *job_spec_new(const struct job_spec *from);
+/* A copy without input, kwargs and index. NULL without memory. */
+struct job_spec *job_spec_strip(const struct job_spec *from);
 struct job_spec *job_spec_ref(struct job_spec *spec);
 void job_spec_unref(struct job_spec *spec); /* NULL is fine; any thread */
 
@@ -127,6 +140,7 @@ struct job_status {
     int64_t started_at_ms, finished_at_ms; /* 0: not yet */
     struct blob
         *error; /* problem object as JSON text, or NULL; a status owns one reference */
+    uint64_t bytes; /* of input, kwargs and outcomes; 0 until the job is over */
 };
 /* A copy that owns its reference; and its end. */
 struct job_status job_status_copy(const struct job_status *status);
@@ -245,5 +259,8 @@ bool job_is_over(const struct job *job, enum job_state *ret_state);
  * owns it. */
 struct job_status job_end_status(const struct job *job, enum job_state state,
                                  int64_t now_ms);
+/* Lets go of what a job that is over takes most memory for: input, kwargs and outcomes.
+ * Status and all other members stay. ST_NO_MEMORY: nothing has changed. */
+NODISCARD enum status job_strip(struct job *job);
 
 #endif

@@ -15,7 +15,7 @@
 #define TAGS_MAX          32
 #define TAG_LEN_MAX       64
 #define METADATA_MAX      4096
-#define RESULT_TTL_MS     86400000
+#define UNIQUE_KEY_MAX    128
 #define NAME_MAX_LEN      64
 #define CRASH_RETRIES     2
 #define IMAP_CHUNKSIZE    1 /* that of Pool.imap */
@@ -28,6 +28,7 @@ struct parse {
     struct job_spec spec; /* the draft; texts point to the strings below */
     struct job_refusal *refusal;
     char task[NAME_MAX_LEN + 1], pool[NAME_MAX_LEN + 1];
+    char unique_key[UNIQUE_KEY_MAX + 1];
     char *tags, *metadata;
     bool no_memory;
 };
@@ -432,6 +433,36 @@ static void read_result_ttl(struct parse *parse, const struct slice_member *memb
     (void)read_seconds(parse, member, value, true, &parse->spec.result_ttl_ms);
 }
 
+static void read_unique_key(struct parse *parse, const struct slice_member *member,
+                            json_t *value)
+{
+    const char *key = json_string_value(value);
+    size_t len = json_string_length(value);
+
+    for (size_t i = 0; i < len; i++)
+        if (key[i] < '!' || key[i] > '~')
+            key = NULL, len = 0;
+    if (!key || !len || len > UNIQUE_KEY_MAX) {
+        invalid(parse, member, "is not a string of 1 to 128 visible ASCII characters");
+        return;
+    }
+    memcpy(parse->unique_key, key, len + 1);
+    parse->spec.unique_key = parse->unique_key;
+}
+
+static void read_on_conflict(struct parse *parse, const struct slice_member *member,
+                             json_t *value)
+{
+    const char *word = json_string_value(value);
+
+    for (enum job_conflict i = 0; word && i < CONFLICT_COUNT; i++)
+        if (strcmp(word, job_conflict_names[i]) == 0) {
+            parse->spec.on_conflict = i;
+            return;
+        }
+    invalid(parse, member, "is not \"return\", \"reject\" or \"replace\"");
+}
+
 enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP };
 static const char *const use_texts[] = {
     [FOR_APPLY] = "is only for apply",
@@ -469,6 +500,8 @@ static const struct member_rule {
     { "tags", FOR_ALL, false, read_tags },
     { "metadata", FOR_ALL, true, read_metadata },
     { "result_ttl", FOR_ALL, false, read_result_ttl },
+    { "unique_key", FOR_ALL, false, read_unique_key },
+    { "on_conflict", FOR_ALL, false, read_on_conflict },
 };
 
 static const struct member_rule *find_rule(struct text name)
@@ -559,6 +592,9 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
     if (slice_find(envelope, "delay") && slice_find(envelope, "eta"))
         wrong(parse, TEXT("eta"), PROBLEM_VALIDATION_FAILED,
               "and delay exclude each other");
+    if (slice_find(envelope, "on_conflict") && !slice_find(envelope, "unique_key"))
+        wrong(parse, TEXT("on_conflict"), PROBLEM_VALIDATION_FAILED,
+              "needs a unique_key");
     if (spec->idempotency_key && spec->durability == DURABILITY_MEMORY)
         wrong(parse, TEXT("durability"), PROBLEM_VALIDATION_FAILED,
               "cannot be \"memory\" with an Idempotency-Key, which has to be stored");
@@ -634,7 +670,7 @@ static void parse_init(struct parse *parse, struct blob *body,
         .window = job_method_streams(intake->method) ? IMAP_WINDOW : 0,
         .created_at_ms = intake->now_ms,
         .time_limit_ms = rules->time_limit_ms,
-        .result_ttl_ms = RESULT_TTL_MS,
+        .result_ttl_ms = rules->result_ttl_ms,
         .crash_retries = CRASH_RETRIES,
         .backoff = { .initial_ms = 1000, .max_ms = 60000, .factor = 2, .jitter = true },
         .idempotency_key = intake->idempotency_key,
@@ -738,6 +774,12 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
              (unsigned long long)spec->item_count, (unsigned long long)status->completed,
              (unsigned long long)status->failed, spec->priority,
              durability_names[spec->durability], status->attempt);
+    buf_add_str(out, ",\"unique_key\":");
+    if (spec->unique_key)
+        buf_add_json_string(out,
+                            (struct text){ spec->unique_key, strlen(spec->unique_key) });
+    else
+        buf_add_str(out, "null");
     buf_addf(out, ",\"tags\":%s,\"metadata\":%s", spec->tags ? spec->tags : "[]",
              spec->metadata ? spec->metadata : "{}");
     add_time(out, "created_at", spec->created_at_ms);

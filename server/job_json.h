@@ -21,6 +21,7 @@ struct job_rules {
     uint64_t max_items;
     uint64_t max_item_bytes;
     int64_t time_limit_ms; /* default; 0: none */
+    int64_t result_ttl_ms; /* default */
     /* How many workers the pool of this name has; 0: there is no such pool. */
     unsigned (*pool_processes)(void *data, const char *pool);
     void *data;

@@ -20,6 +20,12 @@ const char *const durability_names[DURABILITY_COUNT] = {
     [DURABILITY_MEMORY] = "memory",
 };
 
+const char *const job_conflict_names[CONFLICT_COUNT] = {
+    [CONFLICT_RETURN] = "return",
+    [CONFLICT_REJECT] = "reject",
+    [CONFLICT_REPLACE] = "replace",
+};
+
 const char *const job_state_names[JOB_STATE_COUNT] = {
     [JOB_SCHEDULED] = "scheduled", [JOB_QUEUED] = "queued", [JOB_RUNNING] = "running",
     [JOB_SUCCEEDED] = "succeeded", [JOB_FAILED] = "failed", [JOB_CANCELLED] = "cancelled",
@@ -58,7 +64,7 @@ struct job_spec *job_spec_new(const struct job_spec *from)
 {
     size_t size = string_size(from->task) + string_size(from->pool) +
                   string_size(from->tags) + string_size(from->metadata) +
-                  string_size(from->idempotency_key);
+                  string_size(from->idempotency_key) + string_size(from->unique_key);
     struct job_spec *spec = mem_alloc(sizeof(*spec) + size);
     char *at;
 
@@ -74,8 +80,20 @@ struct job_spec *job_spec_new(const struct job_spec *from)
     spec->tags = string_put(&at, from->tags);
     spec->metadata = string_put(&at, from->metadata);
     spec->idempotency_key = string_put(&at, from->idempotency_key);
+    spec->unique_key = string_put(&at, from->unique_key);
     blob_ref(spec->body);
     return spec;
+}
+
+struct job_spec *job_spec_strip(const struct job_spec *from)
+{
+    struct job_spec bare;
+
+    memcpy(&bare, from, sizeof(bare));
+    bare.body = NULL;
+    bare.index = NULL;
+    bare.input = bare.kwargs = (struct text){ NULL, 0 };
+    return job_spec_new(&bare);
 }
 
 struct job_spec *job_spec_ref(struct job_spec *spec)

@@ -72,7 +72,9 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                               "It was not started within its `expires_in`." },
     [PROBLEM_RESULT_GONE] = { "result-gone", 410, "The result is no longer kept",
                               "Results are kept for `result_ttl` seconds after the end "
-                              "of the job." },
+                              "of the job, or less, if the settings max_finished_jobs "
+                              "and "
+                              "max_finished_bytes leave no room." },
     [PROBLEM_RESULT_CORRUPT] = { "result-corrupt", 500, "The stored result is damaged",
                                  "Its checksum does not match: the disk or another "
                                  "program changed the database. Other "
@@ -81,6 +83,12 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                        "The Idempotency-Key was used for another request",
                                        "The same key may only be sent again with the "
                                        "same request. Use a new key for a new job." },
+    [PROBLEM_UNIQUE_CONFLICT] = { "unique-conflict", 409,
+                                  "A job with this unique_key is not over yet",
+                                  "`job` is its id. Nothing was created: `on_conflict` "
+                                  "is "
+                                  "\"reject\", or it is \"replace\" and that job runs "
+                                  "already." },
     [PROBLEM_QUEUE_FULL] = { "queue-full", 503, "Too many jobs are waiting",
                              "The job was not created. Try again after the seconds in "
                              "Retry-After." },

@@ -7,6 +7,7 @@
 #include "server/config.h"
 #include "server/dispatch.h"
 #include "server/http.h"
+#include "server/retention.h"
 #include "server/store.h"
 #include "workers/forkserver.h"
 
@@ -23,6 +24,7 @@ struct server {
     struct forkserver forkserver;
     bool forkserver_taken; /* the pool owns it */
     struct store *store;
+    struct retention *retention;
     struct dispatch *dispatch;
     struct http *http;
     struct api api;
@@ -66,6 +68,8 @@ static void on_workers_stopped(void *data)
     (void)uv_timer_stop(&server->drain_timer);
     store_close(server->store);
     server->store = NULL;
+    retention_free(server->retention);
+    server->retention = NULL;
     if (server->dispatch)
         dispatch_wake_all(server->dispatch);
     if (server->http)
@@ -213,7 +217,13 @@ static int open_dispatch(struct server *server)
 {
     static const struct dispatch_events events = { on_drained };
     const struct config *config = &server->config;
-    struct dispatch_options options = { config->max_queued_jobs, config->max_waiters };
+    struct dispatch_options options = {
+        .max_queued_jobs = config->max_queued_jobs,
+        .max_waiters = config->max_waiters,
+        .job_ttl_ms = config->job_ttl_ms,
+        .max_finished_jobs = config->max_finished_jobs,
+        .max_finished_bytes = config->max_finished_bytes,
+    };
     struct pool_options pool = {
         .name = "default",
         .processes = (unsigned)config->processes,
@@ -262,6 +272,21 @@ static int take_up_jobs(struct server *server)
     return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
 }
 
+static int open_retention(struct server *server)
+{
+    const struct config *config = &server->config;
+    struct retention_options options = { config->job_ttl_ms, config->max_finished_jobs,
+                                         config->max_finished_bytes };
+    struct error_text err = { "" };
+    enum status st =
+        retention_new(&server->loop, server->store, &options, &server->retention);
+
+    if (st == ST_OK)
+        return 0;
+    (void)error_set(&err, st, "%s", status_text(st));
+    return fail(EXIT_SYSTEM, &err);
+}
+
 static void open_handles(struct server *server)
 {
     (void)uv_signal_init(&server->loop, &server->on_term);
@@ -288,6 +313,8 @@ static int open_all(struct server *server)
         exit_code = open_http(server);
     if (!exit_code)
         exit_code = take_up_jobs(server);
+    if (!exit_code)
+        exit_code = open_retention(server);
     return exit_code;
 }
 

@@ -91,6 +91,27 @@ const struct setting settings[] = {
       .value = "SECONDS",
       .help = "After how long a connection on which nothing moves is closed." },
 
+    { "result_ttl", SETTING_SECONDS, AT(result_ttl_ms), .initial = "86400",
+      .max = 31536000ull * MS_PER_S,
+      .group = "What is kept", .value = "SECONDS",
+      .help = "How long the result of a job is kept after its end, unless the job says "
+              "otherwise. After that: 410 result-gone." },
+    { "job_ttl", SETTING_SECONDS, AT(job_ttl_ms), .initial = "604800",
+      .min = 86400ull * MS_PER_S, .max = 315360000ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long a job and its Idempotency-Key are known after its end, and at "
+              "least as long as its result. After that: 404 not-found." },
+    { "max_finished_jobs", SETTING_NUMBER, AT(max_finished_jobs), .initial = "1000000",
+      .min = 1, .max = 1000000000,
+      .value = "N",
+      .help = "Jobs that are over and still known. More: those that ended first are "
+              "forgotten." },
+    { "max_finished_bytes", SETTING_NUMBER, AT(max_finished_bytes), .initial = "0",
+      .max = 1ull << 50,
+      .value = "BYTES",
+      .help = "Inputs and results of jobs that are over. More: the results of those that "
+              "ended first go. 0: no limit." },
+
     { "log_level", SETTING_CHOICE, AT(log_level), .initial = "info",
       .choices = log_level_names, .choice_count = LOG_LEVEL_COUNT,
       .group = "Log, on standard error", .value = "debug|info|warn|error",

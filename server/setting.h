@@ -43,7 +43,7 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  19
+#define SETTING_COUNT  23
 #define SETTING_CONFIG 0 /* index of the setting `config` */
 #define SETTING_LISTEN 1 /* index of the setting `listen` */
 

@@ -124,6 +124,7 @@ static void command_free(struct store *store, struct store_command *command)
     if (command->outcomes != &command->outcome)
         mem_free(command->outcomes);
     job_filter_clear(&command->filter);
+    mem_free(command->key);
     stored_job_clear(&command->job);
     for (size_t i = 0; i < command->job_count; i++)
         stored_job_clear(&command->jobs[i]);
@@ -252,6 +253,19 @@ void store_delete_job(struct store *store, struct uuid id, store_done *done, voi
     command_submit(store, command);
 }
 
+void store_purge(struct store *store, const struct store_limits *limits,
+                 store_purge_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PURGE);
+
+    if (!command)
+        return;
+    command->limits = *limits;
+    command->on.purge = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
 void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
                    store_got_job *got, void *data)
 {
@@ -262,6 +276,19 @@ void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
     command->id = id;
     command->with_outcomes = with_outcomes;
     command->on.job = got;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_find_key(struct store *store, const char *idempotency_key,
+                    store_put_done *found, void *data)
+{
+    struct store_command *command = command_new(store, STORE_FIND_KEY);
+
+    if (!command)
+        return;
+    command->st = string_copy(idempotency_key, &command->key);
+    command->on.put = found;
     command->data = data;
     command_submit(store, command);
 }
@@ -339,6 +366,7 @@ static void deliver(struct store *store, struct store_command *command)
 {
     switch (command->kind) {
     case STORE_PUT_JOB:
+    case STORE_FIND_KEY:
         if (command->on.put)
             command->on.put(command->data, command->st,
                             command->st == ST_EXISTS ? &command->existing : NULL);
@@ -349,6 +377,11 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_DELETE_JOB:
         if (command->on.done)
             command->on.done(command->data, command->st);
+        break;
+    case STORE_PURGE:
+        if (command->st != ST_OK)
+            memset(&command->purged, 0, sizeof(command->purged));
+        command->on.purge(command->data, command->st, &command->purged);
         break;
     case STORE_GET_JOB: {
         struct stored_job job = command->job;

@@ -113,6 +113,35 @@ void store_put_finished(struct store *store, struct job_spec *spec,
 /* Forgets a job with all that belongs to it, its idempotency key included. */
 void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data);
 
+/* What is kept of jobs that are over. */
+struct store_limits {
+    int64_t now_ms;     /* wall time for what goes by age; 0: nothing does */
+    int64_t job_ttl_ms; /* how long the row is kept after the end; one that still has its
+                           result stays longer */
+    uint64_t max_jobs;  /* rows */
+    uint64_t max_bytes; /* of inputs, kwargs and outcomes; 0: any number */
+};
+struct store_purged {
+    unsigned by_age, by_size; /* jobs that were stripped or deleted */
+    bool more;                /* the batch was full: there may be more to do */
+};
+/* A batch is this many jobs, and no further one after this many bytes: what other
+ * commands have to wait for. */
+#define STORE_PURGE_JOBS  200
+#define STORE_PURGE_BYTES (4u << 20)
+
+/* Makes room, one batch at a time; not in a hurry, and not synced:
+ *
+ *     its result_ttl is over, or max_bytes is passed    stripped: input and outcomes go,
+ *                                                       the row stays, with its keys
+ *     stripped, and job_ttl is over; or max_jobs passed deleted
+ *
+ * Those that ended first go first. purged is all zero unless st is ST_OK. */
+typedef void store_purge_done(void *data, enum status st,
+                              const struct store_purged *purged);
+void store_purge(struct store *store, const struct store_limits *limits,
+                 store_purge_done *done, void *data);
+
 /* ---- queries ---------------------------------------------------------------------- */
 
 struct stored_job {
@@ -120,6 +149,7 @@ struct stored_job {
     struct job_status status;
     struct outcome *outcomes; /* ordered by first; only if asked for */
     size_t outcome_count;
+    bool gone; /* stripped: there is no input and there are no outcomes any more */
 };
 void stored_job_clear(struct stored_job *stored);
 
@@ -128,6 +158,11 @@ void stored_job_clear(struct stored_job *stored);
 typedef void store_got_job(void *data, enum status st, struct stored_job *stored);
 void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
                    store_got_job *got, void *data);
+
+/* The job that has this idempotency key: ST_EXISTS; ST_NOT_FOUND: none has; ST_IO,
+ * ST_NO_MEMORY. The key is copied. */
+void store_find_key(struct store *store, const char *idempotency_key,
+                    store_put_done *found, void *data);
 
 #define STORE_LIST_MAX 1001 /* a page of 1000, and one to know if there is a next */
 

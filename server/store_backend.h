@@ -28,8 +28,10 @@ enum store_command_kind {
     STORE_PUT_OUTCOME,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
-    STORE_DELETE_JOB, /* the last one that changes something */
+    STORE_DELETE_JOB,
+    STORE_PURGE, /* the last one that changes something */
     STORE_GET_JOB,
+    STORE_FIND_KEY,
     STORE_LIST_FINISHED,
     STORE_FATAL /* only among the answers: on_fatal is due */
 };
@@ -46,6 +48,9 @@ struct store_command {
     struct outcome *outcomes; /* owned, unless it is &outcome */
     size_t outcome_count;
     struct store_existing existing; /* the answer, for ST_EXISTS */
+    struct store_limits limits;
+    struct store_purged purged; /* the answer */
+    char *key;                  /* to be found; owned */
     bool with_outcomes;
     struct job_filter filter; /* owned */
     struct stored_job job;    /* the answer; owned until it is handed over */
@@ -54,6 +59,7 @@ struct store_command {
     union {
         store_put_done *put;
         store_done *done;
+        store_purge_done *purge;
         store_got_job *job;
         store_got_jobs *jobs;
     } on;
@@ -63,7 +69,7 @@ STAILQ_HEAD(store_command_list, store_command);
 
 static inline bool store_command_writes(const struct store_command *command)
 {
-    return command->kind <= STORE_DELETE_JOB;
+    return command->kind <= STORE_PURGE;
 }
 
 struct store_backend {

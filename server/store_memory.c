@@ -6,7 +6,8 @@
  *
  * Jobs lie in one array that is sorted by key. Ids rise, so new ones are appended; a
  * deleted job leaves a hole, and the holes are closed when they are half of the array.
- * Keys that make a request idempotent are in a search tree beside it.
+ * Keys that make a request idempotent are in a search tree beside it, and jobs that are
+ * over in a list, in the order in which they ended.
  */
 #include "server/store.h"
 
@@ -16,9 +17,14 @@
 #include <search.h>
 #include <string.h>
 
+struct kept {
+    struct stored_job job;
+    TAILQ_ENTRY(kept) link; /* in `finished`, if it is over */
+};
+
 struct slot {
     uint64_t key;
-    struct stored_job *job; /* owned; NULL: a hole */
+    struct kept *kept; /* owned; NULL: a hole */
 };
 
 struct memory_store {
@@ -26,7 +32,9 @@ struct memory_store {
     struct slot *slots; /* sorted by key */
     size_t count, cap;
     size_t holes;
-    void *by_idempotency_key; /* tsearch(3) of struct stored_job */
+    void *by_idempotency_key; /* tsearch(3) of struct kept */
+    TAILQ_HEAD(, kept) finished;
+    uint64_t finished_jobs, finished_bytes;
 };
 
 static struct memory_store *memory_of(struct store *store)
@@ -36,9 +44,9 @@ static struct memory_store *memory_of(struct store *store)
 
 static int compare_idempotency_keys(const void *left, const void *right)
 {
-    const struct stored_job *a = left, *b = right;
+    const struct kept *a = left, *b = right;
 
-    return strcmp(a->spec->idempotency_key, b->spec->idempotency_key);
+    return strcmp(a->job.spec->idempotency_key, b->job.spec->idempotency_key);
 }
 
 /* ---- the array -------------------------------------------------------------------- */
@@ -67,12 +75,12 @@ static struct slot *find(const struct memory_store *memory, struct uuid id)
     if (at == memory->count)
         return NULL;
     slot = &memory->slots[at];
-    return slot->job && uuid_equal(slot->job->spec->id, id) ? slot : NULL;
+    return slot->kept && uuid_equal(slot->kept->job.spec->id, id) ? slot : NULL;
 }
 
-static bool insert(struct memory_store *memory, struct stored_job *job)
+static bool insert(struct memory_store *memory, struct kept *kept)
 {
-    uint64_t key = uuid_key(job->spec->id);
+    uint64_t key = uuid_key(kept->job.spec->id);
     size_t at = lower_bound(memory, key);
 
     if (memory->count == memory->cap) {
@@ -86,7 +94,7 @@ static bool insert(struct memory_store *memory, struct stored_job *job)
     }
     memmove(&memory->slots[at + 1], &memory->slots[at],
             (memory->count - at) * sizeof(*memory->slots));
-    memory->slots[at] = (struct slot){ key, job };
+    memory->slots[at] = (struct slot){ key, kept };
     memory->count++;
     return true;
 }
@@ -96,7 +104,7 @@ static void close_holes(struct memory_store *memory)
     size_t kept = 0;
 
     for (size_t i = 0; i < memory->count; i++) {
-        if (memory->slots[i].job)
+        if (memory->slots[i].kept)
             memory->slots[kept++] = memory->slots[i];
     }
     memory->count = kept;
@@ -127,6 +135,7 @@ static enum status copy_job(const struct stored_job *from, bool with_outcomes,
         for (size_t i = 0; i < from->outcome_count; i++)
             blob_ref(from->outcomes[i].text);
     }
+    ret_job->gone = from->gone;
     ret_job->spec = job_spec_ref(from->spec);
     ret_job->status = job_status_copy(&from->status);
     return ST_OK;
@@ -134,31 +143,54 @@ static enum status copy_job(const struct stored_job *from, bool with_outcomes,
 
 /* ---- commands --------------------------------------------------------------------- */
 
+static void finished_add(struct memory_store *memory, struct kept *kept)
+{
+    if (!job_state_final(kept->job.status.state))
+        return;
+    TAILQ_INSERT_TAIL(&memory->finished, kept, link);
+    memory->finished_jobs++;
+    memory->finished_bytes += kept->job.status.bytes;
+}
+
+static void finished_remove(struct memory_store *memory, struct kept *kept)
+{
+    if (!job_state_final(kept->job.status.state))
+        return;
+    TAILQ_REMOVE(&memory->finished, kept, link);
+    memory->finished_jobs--;
+    memory->finished_bytes -= kept->job.status.bytes;
+}
+
+static void kept_free(struct kept *kept)
+{
+    stored_job_clear(&kept->job);
+    mem_free(kept);
+}
+
 static enum status put_job(struct memory_store *memory, struct store_command *command)
 {
-    struct stored_job *job = mem_zalloc(sizeof(*job)), **node = NULL;
+    struct kept *kept = mem_zalloc(sizeof(*kept)), **node = NULL;
     bool keyed = command->spec->idempotency_key;
 
-    if (!job)
+    if (!kept)
         return ST_NO_MEMORY;
-    job->spec = job_spec_ref(command->spec);
-    job->status = job_status_copy(&command->status);
+    kept->job.spec = job_spec_ref(command->spec);
+    kept->job.status = job_status_copy(&command->status);
     if (keyed)
-        node = tsearch(job, &memory->by_idempotency_key, compare_idempotency_keys);
-    if (node && *node != job) {
-        command->existing.id = (*node)->spec->id;
-        command->existing.request_hash = (*node)->spec->request_hash;
-        stored_job_clear(job);
-        mem_free(job);
+        node = tsearch(kept, &memory->by_idempotency_key, compare_idempotency_keys);
+    if (node && *node != kept) {
+        command->existing.id = (*node)->job.spec->id;
+        command->existing.request_hash = (*node)->job.spec->request_hash;
+        kept_free(kept);
         return ST_EXISTS;
     }
-    if ((keyed && !node) || !insert(memory, job)) {
+    if ((keyed && !node) || !insert(memory, kept)) {
         if (node)
-            tdelete(job, &memory->by_idempotency_key, compare_idempotency_keys);
-        stored_job_clear(job);
-        mem_free(job);
+            tdelete(kept, &memory->by_idempotency_key, compare_idempotency_keys);
+        kept_free(kept);
         return ST_NO_MEMORY;
     }
+    finished_add(memory, kept);
     return ST_OK;
 }
 
@@ -187,7 +219,7 @@ static enum status put_outcome(struct memory_store *memory, struct store_command
 {
     struct slot *slot = find(memory, command->id);
 
-    return slot ? add_outcome(slot->job, &command->outcomes[0]) : ST_NOT_FOUND;
+    return slot ? add_outcome(&slot->kept->job, &command->outcomes[0]) : ST_NOT_FOUND;
 }
 
 static void forget_errors(struct stored_job *job)
@@ -210,10 +242,26 @@ static enum status put_status(struct memory_store *memory, struct store_command 
     if (!slot)
         return ST_NOT_FOUND;
     if (command->status.state == JOB_QUEUED)
-        forget_errors(slot->job);
-    job_status_clear(&slot->job->status);
-    slot->job->status = job_status_copy(&command->status);
+        forget_errors(&slot->kept->job);
+    finished_remove(memory, slot->kept);
+    job_status_clear(&slot->kept->job.status);
+    slot->kept->job.status = job_status_copy(&command->status);
+    finished_add(memory, slot->kept);
     return ST_OK;
+}
+
+static void delete_slot(struct memory_store *memory, struct slot *slot)
+{
+    struct kept *kept = slot->kept;
+
+    if (kept->job.spec->idempotency_key)
+        tdelete(kept, &memory->by_idempotency_key, compare_idempotency_keys);
+    finished_remove(memory, kept);
+    kept_free(kept);
+    slot->kept = NULL;
+    memory->holes++;
+    if (2 * memory->holes > memory->count)
+        close_holes(memory);
 }
 
 static enum status delete_job(struct memory_store *memory, struct store_command *command)
@@ -222,14 +270,7 @@ static enum status delete_job(struct memory_store *memory, struct store_command 
 
     if (!slot)
         return ST_NOT_FOUND;
-    if (slot->job->spec->idempotency_key)
-        tdelete(slot->job, &memory->by_idempotency_key, compare_idempotency_keys);
-    stored_job_clear(slot->job);
-    mem_free(slot->job);
-    slot->job = NULL;
-    memory->holes++;
-    if (2 * memory->holes > memory->count)
-        close_holes(memory);
+    delete_slot(memory, slot);
     return ST_OK;
 }
 
@@ -240,7 +281,7 @@ static enum status put_finished(struct memory_store *memory,
     struct slot *slot = st == ST_OK ? find(memory, command->id) : NULL;
 
     for (size_t i = 0; i < command->outcome_count && st == ST_OK; i++)
-        st = add_outcome(slot->job, &command->outcomes[i]);
+        st = add_outcome(&slot->kept->job, &command->outcomes[i]);
     if (slot && st != ST_OK)
         (void)delete_job(memory, command);
     return st;
@@ -252,7 +293,7 @@ static enum status get_job(struct memory_store *memory, struct store_command *co
 
     if (!slot)
         return ST_NOT_FOUND;
-    return copy_job(slot->job, command->with_outcomes, &command->job);
+    return copy_job(&slot->kept->job, command->with_outcomes, &command->job);
 }
 
 static enum status list_finished(struct memory_store *memory,
@@ -264,7 +305,8 @@ static enum status list_finished(struct memory_store *memory,
     if (!command->jobs)
         return ST_NO_MEMORY;
     for (size_t i = memory->count; i-- > 0 && command->job_count < filter->limit;) {
-        const struct stored_job *job = memory->slots[i].job;
+        const struct kept *kept = memory->slots[i].kept;
+        const struct stored_job *job = kept ? &kept->job : NULL;
 
         if (!job || !job_state_final(job->status.state) ||
             !job_filter_matches(filter, job->spec, job->status.state))
@@ -273,6 +315,91 @@ static enum status list_finished(struct memory_store *memory,
             return ST_NO_MEMORY;
         command->job_count++;
     }
+    return ST_OK;
+}
+
+static enum status find_key(struct memory_store *memory, struct store_command *command)
+{
+    struct job_spec spec = { .idempotency_key = command->key };
+    struct kept wanted = { .job = { .spec = &spec } };
+    struct kept **node =
+        tfind(&wanted, &memory->by_idempotency_key, compare_idempotency_keys);
+
+    if (!node)
+        return ST_NOT_FOUND;
+    command->existing.id = (*node)->job.spec->id;
+    command->existing.request_hash = (*node)->job.spec->request_hash;
+    return ST_EXISTS;
+}
+
+/* ---- retention -------------------------------------------------------------------- */
+
+static void strip(struct memory_store *memory, struct kept *kept)
+{
+    struct stored_job *job = &kept->job;
+    struct job_spec *bare = job_spec_strip(job->spec);
+
+    if (!bare)
+        return; /* without memory: the next time */
+    memory->finished_bytes -= job->status.bytes;
+    job->status.bytes = 0;
+    job->gone = true;
+    for (size_t i = 0; i < job->outcome_count; i++)
+        blob_unref(job->outcomes[i].text);
+    mem_free(job->outcomes);
+    job->outcomes = NULL;
+    job->outcome_count = 0;
+    job_spec_unref(job->spec);
+    job->spec = bare;
+}
+
+static void purge_by_age(struct memory_store *memory, const struct store_limits *limits,
+                         struct store_purged *purged)
+{
+    struct kept *kept, *next;
+
+    for (kept = TAILQ_FIRST(&memory->finished); kept && purged->by_age < STORE_PURGE_JOBS;
+         kept = next) {
+        const struct job_status *status = &kept->job.status;
+        int64_t age_ms = limits->now_ms - status->finished_at_ms;
+
+        next = TAILQ_NEXT(kept, link);
+        if (kept->job.gone && age_ms >= limits->job_ttl_ms)
+            delete_slot(memory, find(memory, kept->job.spec->id));
+        else if (!kept->job.gone && age_ms >= kept->job.spec->result_ttl_ms)
+            strip(memory, kept);
+        else
+            continue;
+        purged->by_age++;
+    }
+}
+
+static void purge_by_size(struct memory_store *memory, const struct store_limits *limits,
+                          struct store_purged *purged)
+{
+    struct kept *kept = TAILQ_FIRST(&memory->finished);
+
+    for (; kept && limits->max_bytes && memory->finished_bytes > limits->max_bytes;
+         kept = TAILQ_NEXT(kept, link)) {
+        if (kept->job.gone)
+            continue;
+        strip(memory, kept);
+        purged->by_size++;
+    }
+    while (memory->finished_jobs > limits->max_jobs) {
+        kept = TAILQ_FIRST(&memory->finished);
+        delete_slot(memory, find(memory, kept->job.spec->id));
+        purged->by_size++;
+    }
+}
+
+/* Nothing here waits for a disk, so what is too much goes at once. */
+static enum status purge(struct memory_store *memory, struct store_command *command)
+{
+    if (command->limits.now_ms)
+        purge_by_age(memory, &command->limits, &command->purged);
+    command->purged.more = command->purged.by_age == STORE_PURGE_JOBS;
+    purge_by_size(memory, &command->limits, &command->purged);
     return ST_OK;
 }
 
@@ -285,7 +412,9 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_PUT_STATUS] = put_status,
         [STORE_DELETE_JOB] = delete_job,
         [STORE_PUT_FINISHED] = put_finished,
+        [STORE_PURGE] = purge,
         [STORE_GET_JOB] = get_job,
+        [STORE_FIND_KEY] = find_key,
         [STORE_LIST_FINISHED] = list_finished,
     };
 
@@ -334,9 +463,8 @@ static void memory_free(struct store *store)
 
     tdestroy(memory->by_idempotency_key, keep_node);
     for (size_t i = 0; i < memory->count; i++) {
-        if (memory->slots[i].job)
-            stored_job_clear(memory->slots[i].job);
-        mem_free(memory->slots[i].job);
+        if (memory->slots[i].kept)
+            kept_free(memory->slots[i].kept);
     }
     mem_free(memory->slots);
     store_base_clear(store);
@@ -359,6 +487,7 @@ enum status store_open_memory(const struct store_events *events, void *data,
 
     if (!memory)
         return error_set(err, ST_NO_MEMORY, "out of memory");
+    TAILQ_INIT(&memory->finished);
     if (store_base_init(&memory->base, &memory_backend, events, data) != ST_OK) {
         memory_free(&memory->base);
         return error_set(err, ST_NO_MEMORY, "out of memory");

@@ -131,6 +131,8 @@ static void tidy(struct sqlite_store *store)
 
 static bool wants_disk(const struct store_command *command)
 {
+    if (command->kind == STORE_PURGE)
+        return false;
     return !command->spec || command->spec->durability == DURABILITY_DURABLE;
 }
 
@@ -309,7 +311,7 @@ static void *reader_main(void *data)
  * is answered. */
 static bool is_urgent(const struct store_command *command)
 {
-    return wants_disk(command) || command->spec->idempotency_key;
+    return wants_disk(command) || (command->spec && command->spec->idempotency_key);
 }
 
 static void sqlite_submit(struct store *base, struct store_command *command)

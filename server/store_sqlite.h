@@ -7,6 +7,7 @@
  *     store_sqlite_file.c    the file: lock, checks before it is opened, creation
  *     store_sqlite_schema.c  connections and migrations
  *     store_sqlite_write.c   commands -> rows
+ *     store_sqlite_purge.c   rows that are no longer kept
  *     store_sqlite_read.c    rows -> jobs
  *
  * Functions that return int return an SQLite result code.
@@ -79,14 +80,14 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
 
 /* ---- rows ------------------------------------------------------------------------- */
 
-/* Every column of table job but body, in the order in which they are written and read. */
+/* Every column of table job but gone and body, in the order in which they are written and read. */
 #define SQLITE_JOB_COLUMNS                                                               \
     "key, id, method, durability, task, pool, priority, item_count, chunksize, "         \
     "created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, result_ttl_ms, retries, " \
     "crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor, "                \
     "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
-    "metadata, idempotency_key, request_hash, input_len, checksum, state, completed, "   \
-    "failed, attempt, started_at_ms, finished_at_ms, error"
+    "metadata, idempotency_key, request_hash, unique_key, input_len, checksum, state, "  \
+    "completed, failed, attempt, started_at_ms, finished_at_ms, kept_bytes, error"
 
 /* The place of a text is part of its checksum, so that one that has got into another row
  * is found out, too. body is the input followed by the kwargs. */
@@ -105,6 +106,14 @@ enum sqlite_write_statement {
     SQLITE_WRITE_STATUS,
     SQLITE_WRITE_FORGET_ERRORS,
     SQLITE_WRITE_DELETE,
+    SQLITE_WRITE_STRIP,
+    SQLITE_WRITE_DROP_BODY,
+    SQLITE_WRITE_DROP_OUTCOMES,
+    SQLITE_WRITE_TALLY,
+    SQLITE_WRITE_FIND_STRIPPED, /* the four: key and bytes of jobs, at most ?2 */
+    SQLITE_WRITE_FIND_DUE,
+    SQLITE_WRITE_FIND_HEAVY,
+    SQLITE_WRITE_FIND_OLDEST,
     SQLITE_WRITE_COUNT
 };
 
@@ -120,6 +129,8 @@ int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement 
 /* Carries out one command inside a transaction and sets its st. Not SQLITE_OK: the whole
  * transaction is to be rolled back. */
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command);
+/* As store_purge: one batch, inside a transaction. */
+int sqlite_writer_purge(struct sqlite_writer *writer, struct store_command *command);
 /* Gives back a part of the file that deleted jobs have left, if it is most of the file.
  */
 int sqlite_writer_shrink(struct sqlite_writer *writer);
@@ -130,6 +141,7 @@ enum sqlite_read_statement {
     SQLITE_READ_FINISHED,
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,
+    SQLITE_READ_KEY,
     SQLITE_READ_COUNT
 };
 

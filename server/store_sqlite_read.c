@@ -7,23 +7,25 @@
 #include <string.h>
 
 static const char *const read_sql[SQLITE_READ_COUNT] = {
-    [SQLITE_READ_JOB] = "SELECT " SQLITE_JOB_COLUMNS ", coalesce(job.body, body.bytes) "
-                        "FROM job LEFT JOIN body ON body.job = key WHERE key = ?",
+    [SQLITE_READ_JOB] =
+        "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) FROM job "
+        "LEFT JOIN body ON body.job = key WHERE key = ?",
     [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
                              "WHERE job = ? ORDER BY first",
     /* json_valid: a damaged row must not end the whole listing. */
     [SQLITE_READ_FINISHED] =
-        "SELECT " SQLITE_JOB_COLUMNS " FROM job WHERE key < ?1 "
+        "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 "
         "AND state NOT IN ('scheduled', 'queued', 'running') "
         "AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR task = ?3) "
         "AND (?4 IS NULL OR pool = ?4) AND (?5 IS NULL OR (json_valid(tags) AND "
         "EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?5))) "
         "ORDER BY key DESC LIMIT ?6",
     [SQLITE_READ_UNFINISHED] =
-        "SELECT " SQLITE_JOB_COLUMNS ", coalesce(job.body, body.bytes) "
+        "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) "
         "FROM job INDEXED BY job_unfinished LEFT JOIN body ON body.job = key "
         "WHERE state IN ('scheduled', 'queued', 'running') ORDER BY key",
     [SQLITE_READ_NEWEST] = "SELECT id FROM job ORDER BY key DESC LIMIT 1",
+    [SQLITE_READ_KEY] = "SELECT id, request_hash FROM job WHERE idempotency_key = ?1",
 };
 
 /* ---- columns ---------------------------------------------------------------------- */
@@ -118,6 +120,7 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->metadata = row_string(row);
     spec->idempotency_key = row_string(row);
     spec->request_hash = (uint64_t)row_int(row);
+    spec->unique_key = row_string(row);
     spec->input.len = (size_t)row_int(row);
     *ret_checksum = (uint64_t)row_int(row);
     row->bad |= !spec->task || !spec->pool;
@@ -133,6 +136,7 @@ static enum status read_status(struct row *row, struct job_status *ret_status)
     ret_status->attempt = (uint32_t)row_int(row);
     ret_status->started_at_ms = row_int(row);
     ret_status->finished_at_ms = row_int(row);
+    ret_status->bytes = (uint64_t)row_int(row);
     error = row_blob(row);
     if (!error.at)
         return ST_OK;
@@ -173,11 +177,12 @@ static enum status read_job(sqlite3_stmt *statement, bool with_body,
 
     read_spec(&row, &spec, &checksum);
     st = read_status(&row, &ret_job->status);
+    ret_job->gone = row_bool(&row);
     if (st == ST_OK && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
         st = ST_NO_MEMORY; /* a text could not be fetched */
     if (st == ST_OK && row.bad)
         st = ST_CORRUPT;
-    if (st == ST_OK && with_body)
+    if (st == ST_OK && with_body && !ret_job->gone)
         st = read_body(&row, &spec, checksum);
     else
         spec.input.len = 0;
@@ -301,6 +306,26 @@ static enum status get_job(struct sqlite_reader *reader, struct store_command *c
     return st;
 }
 
+static enum status find_key(struct sqlite_reader *reader, struct store_command *command)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_KEY];
+    int rc = sqlite3_bind_text(statement, 1, command->key, -1, SQLITE_STATIC);
+    struct row row = { statement, 0, false };
+    enum status st;
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW) {
+        command->existing.id = row_id(&row);
+        command->existing.request_hash = (uint64_t)row_int(&row);
+        st = row.bad ? ST_CORRUPT : ST_EXISTS;
+    } else {
+        st = rc == SQLITE_DONE ? ST_NOT_FOUND : status_of(rc);
+    }
+    sqlite3_reset(statement);
+    return st;
+}
+
 static void log_damaged(sqlite3_stmt *statement)
 {
     log_error("a stored job is damaged, leaving it out and alone", "key=%lld",
@@ -352,10 +377,14 @@ static enum status list_finished(struct sqlite_reader *reader,
 
 void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command)
 {
-    if (command->kind == STORE_GET_JOB)
-        command->st = get_job(reader, command);
-    else
-        command->st = list_finished(reader, command);
+    static enum status (*const handlers[])(struct sqlite_reader *,
+                                           struct store_command *) = {
+        [STORE_GET_JOB] = get_job,
+        [STORE_FIND_KEY] = find_key,
+        [STORE_LIST_FINISHED] = list_finished,
+    };
+
+    command->st = handlers[command->kind](reader, command);
 }
 
 /* ---- the restart ------------------------------------------------------------------ */

@@ -14,9 +14,12 @@
 /* Made from schema/NNNN_*.sql by the build; a NUL follows each. */
 extern const unsigned char embed_schema_0001[];
 extern const size_t embed_schema_0001_len;
+extern const unsigned char embed_schema_0002[];
+extern const size_t embed_schema_0002_len;
 
 const unsigned char *const sqlite_migrations[] = {
     embed_schema_0001,
+    embed_schema_0002,
 };
 const int sqlite_migration_count =
     sizeof(sqlite_migrations) / sizeof(sqlite_migrations[0]);

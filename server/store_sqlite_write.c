@@ -24,7 +24,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_JOB] =
         "INSERT INTO job (" SQLITE_JOB_COLUMNS
         ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
         "ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
     [SQLITE_WRITE_EXISTING] =
@@ -34,9 +34,36 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
-        "started_at_ms = ?, finished_at_ms = ?, error = ? WHERE key = ?",
+        "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ?",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
     [SQLITE_WRITE_DELETE] = "DELETE FROM job WHERE key = ?",
+    [SQLITE_WRITE_STRIP] =
+        "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
+    [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
+    [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
+    [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
+    [SQLITE_WRITE_FIND_STRIPPED] =
+        "SELECT key, kept_bytes FROM job INDEXED BY job_finished WHERE gone = 1 AND "
+        "finished_at_ms > 0 "
+        "AND finished_at_ms <= ?1 ORDER BY finished_at_ms LIMIT ?2",
+    [SQLITE_WRITE_FIND_DUE] =
+        "SELECT key, kept_bytes FROM job INDEXED BY job_result_due WHERE gone = 0 "
+        "AND finished_at_ms > 0 AND finished_at_ms + result_ttl_ms <= ?1 "
+        "ORDER BY finished_at_ms + result_ttl_ms LIMIT ?2",
+    [SQLITE_WRITE_FIND_HEAVY] =
+        "SELECT key, kept_bytes FROM job INDEXED BY job_finished WHERE gone = 0 "
+        "AND finished_at_ms > 0 ORDER BY finished_at_ms LIMIT ?2",
+    /* The index orders each of the two parts; their fronts are merged here. */
+    [SQLITE_WRITE_FIND_OLDEST] =
+        "SELECT key, kept_bytes FROM (SELECT * FROM (SELECT key, kept_bytes, "
+        "finished_at_ms FROM "
+        "job "
+        "INDEXED BY job_finished WHERE gone = 0 AND finished_at_ms > 0 ORDER BY "
+        "finished_at_ms LIMIT ?2) "
+        "UNION ALL SELECT * FROM (SELECT key, kept_bytes, finished_at_ms FROM job "
+        "INDEXED BY job_finished WHERE gone = 1 AND finished_at_ms > 0 ORDER BY "
+        "finished_at_ms LIMIT ?2)) "
+        "ORDER BY finished_at_ms LIMIT ?2",
 };
 
 /* ---- checksums -------------------------------------------------------------------- */
@@ -166,6 +193,7 @@ static void bind_spec(struct binder *b, const struct job_spec *spec, struct text
     bind_string(b, spec->metadata);
     bind_string(b, spec->idempotency_key);
     bind_int(b, (int64_t)spec->request_hash);
+    bind_string(b, spec->unique_key);
     bind_int(b, (int64_t)spec->input.len);
     bind_int(b, (int64_t)sqlite_body_checksum(spec->id, spec->input.len, body));
 }
@@ -178,6 +206,7 @@ static void bind_status(struct binder *b, const struct job_status *status)
     bind_int(b, status->attempt);
     bind_int(b, status->started_at_ms);
     bind_int(b, status->finished_at_ms);
+    bind_int(b, (int64_t)status->bytes);
     bind_string(b, status->error ? status->error->data : NULL);
 }
 
@@ -310,7 +339,7 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,       [STORE_PUT_OUTCOME] = put_outcome,
         [STORE_PUT_STATUS] = put_status, [STORE_PUT_FINISHED] = put_finished,
-        [STORE_DELETE_JOB] = delete_job,
+        [STORE_DELETE_JOB] = delete_job, [STORE_PURGE] = sqlite_writer_purge,
     };
 
     command->st = ST_OK;

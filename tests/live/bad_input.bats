@@ -128,6 +128,11 @@ apply #/time_limit "task":"square","args":[1],"time_limit":"10"
 apply #/retries "task":"square","args":[1],"retries":-1
 apply #/crash_retries "task":"square","args":[1],"crash_retries":0.5
 apply #/durability "task":"square","args":[1],"durability":"sure"
+apply #/unique_key "task":"square","args":[1],"unique_key":"a b"
+apply #/unique_key "task":"square","args":[1],"unique_key":7
+apply #/on_conflict "task":"square","args":[1],"unique_key":"k","on_conflict":"ignore"
+apply #/on_conflict "task":"square","args":[1],"on_conflict":"reject"
+apply #/result_ttl "task":"square","args":[1],"result_ttl":-1
 apply #/tags "task":"square","args":[1],"tags":"a"
 apply #/tags "task":"square","args":[1],"tags":["a",2]
 apply #/metadata "task":"square","args":[1],"metadata":[]

@@ -27,10 +27,12 @@
 
 #include <cmocka.h>
 
-#define LIMIT_NS    (60 * NS_PER_SEC) /* a test that takes longer has failed */
-#define PROCESSES   2
-#define MAX_JOBS    20
-#define MAX_WAITERS 8
+#define LIMIT_NS           (60 * NS_PER_SEC) /* a test that takes longer has failed */
+#define PROCESSES          2
+#define MAX_JOBS           20
+#define MAX_WAITERS        8
+#define JOB_TTL_MS         3600000
+#define MAX_FINISHED_BYTES 4000
 
 struct rig {
     uv_loop_t loop;
@@ -105,7 +107,11 @@ static inline void open_all(struct rig *rig)
 {
     static const struct store_events store_events = { on_wake, on_fatal };
     static const struct dispatch_events events = { on_drained };
-    struct dispatch_options options = { MAX_JOBS, MAX_WAITERS };
+    struct dispatch_options options = { .max_queued_jobs = MAX_JOBS,
+                                        .max_waiters = MAX_WAITERS,
+                                        .job_ttl_ms = JOB_TTL_MS,
+                                        .max_finished_jobs = MAX_JOBS,
+                                        .max_finished_bytes = MAX_FINISHED_BYTES };
     struct pool_options pool = { .name = "default",
                                  .processes = PROCESSES,
                                  .worker = { .result_max = 100000 },

@@ -115,6 +115,10 @@ static void config_without_settings_is_the_documented_defaults(void **state)
     assert_int_equal(got.config.idle_timeout_ms, 30000);
     assert_int_equal(got.config.drain_timeout_ms, 8000);
     assert_int_equal(got.config.time_limit_ms, 0);
+    assert_int_equal(got.config.result_ttl_ms, 86400000);
+    assert_int_equal(got.config.job_ttl_ms, 604800000);
+    assert_int_equal(got.config.max_finished_jobs, 1000000);
+    assert_int_equal(got.config.max_finished_bytes, 0);
     assert_false(got.config.insecure);
     assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
     assert_int_equal(got.config.processes, CPU_COUNT(&cpus));
@@ -297,6 +301,33 @@ static void config_keeps_seconds_to_the_millisecond(void **state)
     assert_int_equal(got.config.drain_timeout_ms, 1);
     assert_int_equal(got.config.idle_timeout_ms, 2000);
     config_clear(&got.config);
+}
+
+static void config_bounds_what_is_kept(void **state)
+{
+    static const char *const good[] = {
+        "--result-ttl=0",         "--result-ttl=31536000",
+        "--job-ttl=86400",        "--job-ttl=315360000",
+        "--max-finished-jobs=1",  "--max-finished-jobs=1000000000",
+        "--max-finished-bytes=0", "--max-finished-bytes=1125899906842624"
+    };
+    static const char *const bad[] = { "--result-ttl=31536001",
+                                       "--job-ttl=86399",
+                                       "--job-ttl=315360001",
+                                       "--max-finished-jobs=0",
+                                       "--max-finished-jobs=1000000001",
+                                       "--max-finished-bytes=1125899906842625" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        struct load got = LOAD((char *)good[i]);
+
+        if (got.st != ST_OK)
+            fail_msg("%s: %s", good[i], got.err.text);
+        config_clear(&got.config);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_refused_with(LOAD((char *)bad[i]), "is not ");
 }
 
 static void config_refuses_what_is_no_number_of_seconds(void **state)
@@ -571,6 +602,7 @@ int main(void)
         cmocka_unit_test(config_accepts_the_ends_of_each_range_and_nothing_beyond),
         cmocka_unit_test(config_refuses_numbers_over_64_bits),
         cmocka_unit_test(config_keeps_seconds_to_the_millisecond),
+        cmocka_unit_test(config_bounds_what_is_kept),
         cmocka_unit_test(config_refuses_what_is_no_number_of_seconds),
         cmocka_unit_test(config_splits_the_address),
         cmocka_unit_test(config_refuses_malformed_addresses),

@@ -123,7 +123,7 @@ static void absent_members_have_the_defaults_of_the_contract(void **state)
     assert_int_equal(spec->start_at_ms, 0);
     assert_int_equal(spec->expires_at_ms, 0);
     assert_int_equal(spec->time_limit_ms, 5000);
-    assert_int_equal(spec->result_ttl_ms, 86400000);
+    assert_int_equal(spec->result_ttl_ms, 7000);
     assert_int_equal(spec->retries, 0);
     assert_int_equal(spec->crash_retries, 2);
     assert_int_equal(spec->backoff.initial_ms, 1000);
@@ -207,6 +207,7 @@ static void members_of_one_kind_are_read_up_to_their_limits(void **state)
         { "\"time_limit\":0.0001", AT(time_limit_ms), 1 },
         { "\"time_limit\":2", AT(time_limit_ms), 2000 },
         { "\"time_limit\":3.1536e7", AT(time_limit_ms), YEAR_MS },
+        { "\"priority\":0", AT(result_ttl_ms), 7000 },
         { "\"result_ttl\":0", AT(result_ttl_ms), 0 },
         { "\"result_ttl\":31536000", AT(result_ttl_ms), YEAR_MS },
         { "\"chunksize\":1", AT(chunksize), 1 },
@@ -264,7 +265,23 @@ static void other_members_are_read(void **state)
                  spec->cancel_on_disconnect);
     assert_int_equal(spec->durability, DURABILITY_RELAXED);
     assert_null(spec->tags);
+    assert_null(spec->unique_key);
     job_spec_unref(spec);
+    spec = accepted("\"unique_key\":\"c\"");
+    assert_string_equal(spec->unique_key, "c");
+    assert_int_equal(spec->on_conflict, CONFLICT_RETURN);
+    job_spec_unref(spec);
+    for (enum job_conflict i = 0; i < CONFLICT_COUNT; i++) {
+        char members[256];
+
+        (void)snprintf(members, sizeof(members),
+                       "\"on_conflict\":\"%s\",\"unique_key\":\"%0128d\"",
+                       job_conflict_names[i], 0);
+        spec = accepted(members);
+        assert_int_equal(strlen(spec->unique_key), 128);
+        assert_int_equal(spec->on_conflict, i);
+        job_spec_unref(spec);
+    }
     job_spec_unref(accepted("\"retry_backoff\":{\"factor\":1}"));
     job_spec_unref(accepted("\"retry_backoff\":{}"));
 }
@@ -440,11 +457,12 @@ static void job_has_all_members_of_the_contract(void **state)
     (void)state;
     assert_true(uuid_parse(id, sizeof(id) - 1, &spec->id));
     object = written(spec, &status, false);
-    assert_int_equal(json_object_size(object), 18);
+    assert_int_equal(json_object_size(object), 19);
     assert_json(object, "id", "\"01890a5d-ac96-774b-bcce-b302099a8057\"");
     assert_json(object, "method", "\"map\"");
     assert_json(object, "task", "\"square\"");
     assert_json(object, "pool", "\"default\"");
+    assert_json(object, "unique_key", "null");
     assert_json(object, "state", "\"running\"");
     assert_json(object, "ready", "false");
     assert_json(object, "successful", "null");

@@ -44,6 +44,7 @@ static inline struct parsed parse_with(struct job_intake intake, const char *byt
     static const struct job_rules rules = { .max_items = MAX_ITEMS,
                                             .max_item_bytes = MAX_BYTES,
                                             .time_limit_ms = 5000,
+                                            .result_ttl_ms = 7000,
                                             .pool_processes = pool_processes };
     struct blob *body = blob_new(bytes, len);
     struct parsed parsed = { 0 };

@@ -87,6 +87,18 @@ static void wrong_members_are_pointed_at(void **state)
         { "\"on_error\":true", "#/on_error" },
         { "\"on_disconnect\":\"stop\"", "#/on_disconnect" },
         { "\"on_disconnect\":0", "#/on_disconnect" },
+        { "\"unique_key\":\"\"", "#/unique_key" },
+        { "\"unique_key\":\"a b\"", "#/unique_key" },
+        { "\"unique_key\":\"\\u00e9\"", "#/unique_key" },
+        { "\"unique_key\":7", "#/unique_key" },
+        { "\"unique_key\":null", "#/unique_key" },
+        { "\"unique_key\":"
+          "\"0123456789012345678901234567890123456789012345678901234567890123"
+          "01234567890123456789012345678901234567890123456789012345678901234\"",
+          "#/unique_key" },
+        { "\"unique_key\":\"k\",\"on_conflict\":\"ignore\"", "#/on_conflict" },
+        { "\"unique_key\":\"k\",\"on_conflict\":true", "#/on_conflict" },
+        { "\"on_conflict\":\"return\"", "#/on_conflict" },
         { "\"durability\":\"Durable\"", "#/durability" },
         { "\"durability\":\"\"", "#/durability" },
         { "\"durability\":1", "#/durability" },

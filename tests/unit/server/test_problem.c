@@ -97,6 +97,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "not-finished", 409 },
         { "job-cancelled", 409 },
         { "job-expired", 409 },
+        { "unique-conflict", 409 },
         { "result-gone", 410 },
         { "body-too-large", 413 },
         { "too-many-items", 413 },

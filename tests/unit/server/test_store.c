@@ -27,6 +27,7 @@ static struct job_spec full_plan(struct fixture *fx)
     plan.tags = "[\"a\",\"b\"]";
     plan.metadata = "{\"k\": 0.1}";
     plan.idempotency_key = "key-1";
+    plan.unique_key = "customer-7";
     plan.request_hash = 0xfedcba9876543210;
     return plan;
 }
@@ -59,6 +60,7 @@ static void assert_same_spec(const struct job_spec *a, const struct job_spec *b)
     assert_string_equal(a->tags, b->tags);
     assert_string_equal(a->metadata, b->metadata);
     assert_string_equal(a->idempotency_key, b->idempotency_key);
+    assert_string_equal(a->unique_key, b->unique_key);
     assert_true(a->request_hash == b->request_hash);
     assert_true(text_equal(a->input, b->input));
     assert_true(text_equal(a->kwargs, b->kwargs));
@@ -69,7 +71,7 @@ static void a_job_comes_back_with_every_member(void **state)
     struct fixture *fx = *state;
     struct job_spec *spec = spec_make(full_plan(fx), "[1, 2,\n3]", "{\"w\": 1e2}");
     struct job_status status = {
-        JOB_FAILED, 2, 1, 3, 1700000000100, 1700000000200, blob_new("{\"e\":1}", 7)
+        JOB_FAILED, 2, 1, 3, 1700000000100, 1700000000200, blob_new("{\"e\":1}", 7), 24
     };
     struct answer put = { 0 }, got;
 
@@ -85,6 +87,8 @@ static void a_job_comes_back_with_every_member(void **state)
     assert_int_equal(got.job.status.started_at_ms, 1700000000100);
     assert_int_equal(got.job.status.finished_at_ms, 1700000000200);
     assert_text_is(blob_text(got.job.status.error), "{\"e\":1}");
+    assert_int_equal(got.job.status.bytes, 24);
+    assert_false(got.job.gone);
     assert_int_equal(got.job.outcome_count, 0);
     answer_clear(&got);
     job_status_clear(&status);

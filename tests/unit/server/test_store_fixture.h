@@ -34,6 +34,7 @@ struct answer {
     unsigned called;
     enum status st;
     struct store_existing existing;
+    struct store_purged purged;
     struct stored_job job;
     struct stored_job jobs[16];
     size_t job_count;
@@ -149,6 +150,16 @@ static inline void note_jobs(void *data, enum status st, struct stored_job *jobs
         memcpy(answer->jobs, jobs, count * sizeof(*jobs));
     if (count > 0)
         memset(jobs, 0, count * sizeof(*jobs));
+}
+
+static inline void note_purged(void *data, enum status st,
+                               const struct store_purged *purged)
+{
+    struct answer *answer = data;
+
+    answer->called++;
+    answer->st = st;
+    answer->purged = *purged;
 }
 
 static inline void answer_clear(struct answer *answer)

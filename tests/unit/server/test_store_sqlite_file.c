@@ -271,10 +271,11 @@ static void the_file_shrinks_after_large_jobs_are_deleted(void **state)
 /* ---- migrations ------------------------------------------------------------------- */
 
 /* Migrates the closed store's database with these scripts, as a later version would. */
-static enum status migrate(struct fixture *fx, const char *second, int *ret_version)
+static enum status migrate(struct fixture *fx, const char *third, int *ret_version)
 {
     const unsigned char *const migrations[] = { sqlite_migrations[0],
-                                                (const unsigned char *)second };
+                                                sqlite_migrations[1],
+                                                (const unsigned char *)third };
     char path[128];
     struct sqlite_file file = { .dir = fx->dir, .path = path };
     struct error_text err = { "" };
@@ -283,7 +284,7 @@ static enum status migrate(struct fixture *fx, const char *second, int *ret_vers
 
     strcpy(path, path_of(fx, "poold.db"));
     assert_int_equal(sqlite_open_writer(path, &db, &err), ST_OK);
-    st = sqlite_migrate(db, &file, migrations, 2, ret_version, &err);
+    st = sqlite_migrate(db, &file, migrations, 3, ret_version, &err);
     sqlite3_close(db);
     return st;
 }
@@ -300,12 +301,12 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     close_store(fx);
     assert_int_equal(migrate(fx, "ALTER TABLE job ADD COLUMN owner TEXT", &version),
                      ST_OK);
-    assert_int_equal(version, 2);
-    assert_int_equal(ask(fx, "PRAGMA user_version"), 2);
+    assert_int_equal(version, 3);
+    assert_int_equal(ask(fx, "PRAGMA user_version"), 3);
     assert_int_equal(ask(fx, "SELECT count(*) FROM job WHERE owner IS NULL"), 1);
-    assert_int_equal(sqlite3_open(path_of(fx, "poold.db.v1.bak"), &copy), SQLITE_OK);
+    assert_int_equal(sqlite3_open(path_of(fx, "poold.db.v2.bak"), &copy), SQLITE_OK);
     assert_int_equal(sqlite_number(copy, "PRAGMA user_version", &number), SQLITE_OK);
-    assert_int_equal(number, 1);
+    assert_int_equal(number, 2);
     assert_int_equal(sqlite_number(copy, "SELECT count(*) FROM job", &number), SQLITE_OK);
     assert_int_equal(number, 1);
     sqlite3_close(copy);
@@ -324,11 +325,79 @@ static void a_failed_upgrade_changes_nothing(void **state)
     assert_int_not_equal(
         migrate(fx, "DELETE FROM job; ALTER TABLE nothing ADD COLUMN x TEXT", &version),
         ST_OK);
-    assert_int_equal(ask(fx, "PRAGMA user_version"), 1);
+    assert_int_equal(ask(fx, "PRAGMA user_version"), 2);
     fixture_open(fx);
     assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
     answer_clear(&got);
     job_spec_unref(spec);
+}
+
+#define JOB_OF_VERSION_1                                                                 \
+    "INSERT INTO job VALUES (%lld, x'%s', 'apply', 'durable', 'square', 'default', 0, "  \
+    "1, "                                                                                \
+    "0, 1700000000000, 0, 0, 0, 1000, 0, 2, 1000, 60000, 2.0, 1, 0, 0, 0, NULL, NULL, "  \
+    "%s, 7, 3, %lld, '%s', 0, 0, 0, 0, %d, NULL, CAST('[5]' AS BLOB))"
+
+static void insert_of_version_1(sqlite3 *db, struct uuid id, const char *key,
+                                const char *state, int finished_at_ms)
+{
+    uint64_t sum = sqlite_body_checksum(id, 3, (struct text){ "[5]", 3 });
+    char hex[33];
+    char *sql;
+
+    for (int i = 0; i < 16; i++)
+        snprintf(hex + 2 * i, 3, "%02x", id.bytes[i]);
+    sql = sqlite3_mprintf(JOB_OF_VERSION_1, (long long)uuid_key(id), hex, key,
+                          (long long)sum, state, finished_at_ms);
+    assert_int_equal(sqlite_run(db, sql), SQLITE_OK);
+    sqlite3_free(sql);
+}
+
+/* Puts a database as version 1 made it in place of the store's. */
+static void make_version_1(struct fixture *fx, struct uuid over, struct uuid queued)
+{
+    sqlite3 *db;
+
+    close_store(fx);
+    assert_int_equal(unlink(path_of(fx, "poold.db")), 0);
+    assert_int_equal(sqlite3_open(path_of(fx, "poold.db"), &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite_run(db, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;"
+                       "PRAGMA application_id = 1886350436; PRAGMA user_version = 1"),
+        SQLITE_OK);
+    assert_int_equal(sqlite_run(db, (const char *)sqlite_migrations[0]), SQLITE_OK);
+    insert_of_version_1(db, over, "'k'", "succeeded", 5000);
+    insert_of_version_1(db, queued, "NULL", "queued", 0);
+    assert_int_equal(
+        sqlite_run(db, "INSERT INTO outcome SELECT key, 0, 1, 0, 0, CAST('25' AS BLOB) "
+                       "FROM job WHERE state = 'succeeded'; PRAGMA journal_mode = WAL"),
+        SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void jobs_of_version_1_are_upgraded(void **state)
+{
+    struct fixture *fx = *state;
+    struct uuid over = uuid_next(&fx->ids, 1700000000000);
+    struct uuid queued = uuid_next(&fx->ids, 1700000000000);
+    struct answer got;
+
+    assert_int_equal(SQLITE_FILE_APPLICATION_ID, 1886350436);
+    make_version_1(fx, over, queued);
+    fixture_open(fx);
+    assert_int_equal(access(path_of(fx, "poold.db.v1.bak"), R_OK), 0);
+    assert_int_equal(get_job(fx, queued, false, &got), ST_OK);
+    assert_text_is(got.job.spec->input, "[5]");
+    assert_null(got.job.spec->unique_key);
+    answer_clear(&got);
+    assert_int_equal(get_job(fx, over, false, &got), ST_OK);
+    assert_int_equal(got.job.status.bytes, 5);
+    assert_false(got.job.gone);
+    answer_clear(&got);
+    close_store(fx);
+    assert_int_equal(ask(fx, "PRAGMA user_version"), sqlite_migration_count);
+    assert_int_equal(ask(fx, "SELECT finished_jobs FROM tally"), 1);
+    assert_int_equal(ask(fx, "SELECT finished_bytes FROM tally"), 5);
 }
 
 int main(void)
@@ -352,6 +421,7 @@ int main(void)
         SQLITE(the_file_shrinks_after_large_jobs_are_deleted),
         SQLITE(an_old_schema_is_copied_and_upgraded),
         SQLITE(a_failed_upgrade_changes_nothing),
+        SQLITE(jobs_of_version_1_are_upgraded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

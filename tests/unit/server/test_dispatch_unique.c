@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* One job at a time with the same unique_key. */
+#include "tests/unit/server/dispatch_rig.h"
+
+static struct job_spec unique_plan(struct rig *rig, const char *task,
+                                   enum job_conflict on_conflict)
+{
+    struct job_spec from = plan(rig, task, DURABILITY_DURABLE);
+
+    from.unique_key = "customer-7";
+    from.on_conflict = on_conflict;
+    return from;
+}
+
+/* A job that has the key and does not start. */
+static struct live *scheduled_holder(struct rig *rig)
+{
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_RETURN);
+    struct live *live;
+
+    from.start_at_ms = clock_wall_ms() + 3600000;
+    live = submit_as(rig, from, "[3]");
+    WAIT(rig, live->accepted);
+    return live;
+}
+
+static enum status submit_rival(struct rig *rig, enum job_conflict on_conflict,
+                                struct live **ret_live)
+{
+    struct job_spec from = unique_plan(rig, "square", on_conflict);
+
+    return dispatch_submit(rig->dispatch, spec_of(from, "[4]"), ret_live);
+}
+
+static void unique_key_is_of_one_job_until_its_end(void **state)
+{
+    struct rig *rig = *state;
+    struct live *holder = scheduled_holder(rig), *rival = NULL;
+
+    assert_int_equal(submit_rival(rig, CONFLICT_RETURN, &rival), ST_EXISTS);
+    assert_ptr_equal(rival, holder);
+    rival = NULL;
+    assert_int_equal(submit_rival(rig, CONFLICT_REJECT, &rival), ST_CONFLICT);
+    assert_ptr_equal(rival, holder);
+    assert_int_equal(dispatch_jobs(rig->dispatch), 1);
+    assert_int_equal(dispatch_cancel(holder, false), ST_OK);
+    assert_int_equal(submit_rival(rig, CONFLICT_REJECT, &rival), ST_OK);
+    assert_ends(rig, rival, JOB_SUCCEEDED);
+    live_unpin(rival);
+}
+
+static void other_unique_keys_do_not_matter(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_REJECT);
+    struct live *other;
+
+    scheduled_holder(rig);
+    from.unique_key = "customer-8";
+    other = submit_as(rig, from, "[3]");
+    assert_ends(rig, other, JOB_SUCCEEDED);
+    live_unpin(other);
+}
+
+static void replaced_job_is_cancelled_and_the_new_one_runs(void **state)
+{
+    struct rig *rig = *state;
+    struct live *holder = scheduled_holder(rig), *rival;
+    struct uuid id = holder->id;
+
+    assert_int_equal(submit_rival(rig, CONFLICT_REPLACE, &rival), ST_OK);
+    assert_ptr_not_equal(rival, holder);
+    assert_ends(rig, rival, JOB_SUCCEEDED);
+    assert_int_equal(in_store(rig, id).state, JOB_CANCELLED);
+    live_unpin(rival);
+}
+
+static void job_that_waits_for_its_commit_can_be_replaced(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_RETURN);
+    struct live *first, *second;
+    struct uuid id;
+
+    rig->holding = true;
+    first = submit_as(rig, from, "[3]");
+    id = first->id;
+    assert_int_equal(submit_rival(rig, CONFLICT_REPLACE, &second), ST_OK);
+    release(rig);
+    assert_ends(rig, second, JOB_SUCCEEDED);
+    assert_int_equal(in_store(rig, id).state, JOB_CANCELLED);
+    live_unpin(second);
+}
+
+static void running_job_is_not_replaced(void **state)
+{
+    struct rig *rig = *state;
+    struct live *holder, *rival = NULL;
+
+    holder = submit_as(rig, unique_plan(rig, "sleep", CONFLICT_RETURN), "[30]");
+    WAIT(rig, holder->job.status.state == JOB_RUNNING);
+    assert_int_equal(submit_rival(rig, CONFLICT_REPLACE, &rival), ST_CONFLICT);
+    assert_ptr_equal(rival, holder);
+}
+
+static void full_queue_refuses_before_it_replaces(void **state)
+{
+    struct rig *rig = *state;
+    struct live *holder = scheduled_holder(rig), *rival;
+
+    while (dispatch_jobs(rig->dispatch) < MAX_JOBS)
+        submit(rig, "sleep", "[30]", DURABILITY_MEMORY);
+    assert_int_equal(submit_rival(rig, CONFLICT_REPLACE, &rival), ST_LIMIT);
+    assert_int_equal(holder->job.status.state, JOB_SCHEDULED);
+    assert_int_equal(submit_rival(rig, CONFLICT_RETURN, &rival), ST_EXISTS);
+}
+
+static void same_idempotency_key_is_no_rival(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_REPLACE);
+    struct live *first, *second;
+    struct told told;
+
+    from.start_at_ms = clock_wall_ms() + 3600000;
+    from.idempotency_key = "k";
+    first = submit_as(rig, from, "[3]");
+    WAIT(rig, first->accepted);
+    from.id = dispatch_new_id(rig->dispatch, clock_wall_ms());
+    second = submit_as(rig, from, "[3]");
+    wait_for(second, WAIT_ACCEPTED, &told);
+    WAIT(rig, told.times);
+    assert_int_equal(told.st, ST_EXISTS);
+    assert_int_equal(first->job.status.state, JOB_SCHEDULED);
+    from.idempotency_key = "other";
+    from.id = dispatch_new_id(rig->dispatch, clock_wall_ms());
+    assert_ptr_equal(dispatch_rival(rig->dispatch, &from), first);
+    from.idempotency_key = "k";
+    assert_null(dispatch_rival(rig->dispatch, &from));
+}
+
+static void unique_key_is_known_after_a_restart(void **state)
+{
+    struct rig *rig = *state;
+    struct uuid id = scheduled_holder(rig)->id;
+    struct live *rival = NULL;
+
+    close_all(rig);
+    open_all(rig);
+    assert_int_equal(submit_rival(rig, CONFLICT_RETURN, &rival), ST_EXISTS);
+    assert_true(uuid_equal(rival->id, id));
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define CASE(name)        cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE_SQLITE(name) cmocka_unit_test_setup_teardown(name, set_up_sqlite, tear_down)
+        CASE(unique_key_is_of_one_job_until_its_end),
+        CASE(other_unique_keys_do_not_matter),
+        CASE(replaced_job_is_cancelled_and_the_new_one_runs),
+        CASE(job_that_waits_for_its_commit_can_be_replaced),
+        CASE(running_job_is_not_replaced),
+        CASE(full_queue_refuses_before_it_replaces),
+        CASE(same_idempotency_key_is_no_rival),
+        CASE_SQLITE(unique_key_is_known_after_a_restart),
+    };
+
+    if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
+        return forkserver_main();
+    return cmocka_run_group_tests_name("dispatch_unique", tests, NULL, NULL);
+}
