@@ -192,6 +192,44 @@ void store_put_job(struct store *store, struct job_spec *spec,
     command_submit(store, command);
 }
 
+static void command_add_jobs(struct store_command *command,
+                             struct job_spec *const specs[],
+                             const struct job_status statuses[], size_t count)
+{
+    struct job_spec *strictest = specs[0];
+
+    command->jobs = mem_zalloc(count * sizeof(*command->jobs));
+    if (!command->jobs)
+        command->st = ST_NO_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        assert(specs[i]->durability != DURABILITY_MEMORY && !specs[i]->idempotency_key);
+        if (specs[i]->durability == DURABILITY_DURABLE)
+            strictest = specs[i];
+        if (!command->jobs)
+            continue;
+        command->jobs[i].spec = job_spec_ref(specs[i]);
+        command->jobs[i].status = job_status_copy(&statuses[i]);
+        command->job_count++;
+        command_count(command, specs[i]->input.len + specs[i]->kwargs.len);
+    }
+    command->spec = job_spec_ref(strictest);
+}
+
+void store_put_jobs(struct store *store, struct job_spec *const specs[],
+                    const struct job_status statuses[], size_t count, store_done *done,
+                    void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_JOBS);
+
+    assert(count >= 1);
+    if (!command)
+        return;
+    command_add_jobs(command, specs, statuses, count);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
 void store_put_outcome(struct store *store, struct job_spec *spec,
                        const struct outcome *outcome, store_done *done, void *data)
 {
@@ -371,6 +409,7 @@ static void deliver(struct store *store, struct store_command *command)
             command->on.put(command->data, command->st,
                             command->st == ST_EXISTS ? &command->existing : NULL);
         break;
+    case STORE_PUT_JOBS:
     case STORE_PUT_OUTCOME:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:

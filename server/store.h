@@ -9,9 +9,9 @@
  * survives a crash of the server and is on disk with the next durable commit.
  *
  *     ST_OK             it is stored
- *     ST_STORAGE_FULL   put_job only: it is not stored, nothing has changed. Commands
- *                       for jobs that clients know of already are kept and tried
- *                       again every second
+ *     ST_STORAGE_FULL   put_job and put_jobs only: nothing is stored, nothing has
+ *                       changed. Commands for jobs that clients know of already are
+ *                       kept and tried again every second
  *     ST_NO_MEMORY      as ST_STORAGE_FULL, when memory is short
  *     ST_BUSY           as ST_STORAGE_FULL, when a foreign program keeps the database
  *                       locked
@@ -97,6 +97,11 @@ typedef void store_put_done(void *data, enum status st,
  * in one row. Not for jobs of DURABILITY_MEMORY. */
 void store_put_job(struct store *store, struct job_spec *spec,
                    const struct job_status *status, store_put_done *done, void *data);
+/* Stores several new jobs as one command: all or none. None has an idempotency key, and
+ * none is of DURABILITY_MEMORY. The arrays are copied; count >= 1. */
+void store_put_jobs(struct store *store, struct job_spec *const specs[],
+                    const struct job_status statuses[], size_t count, store_done *done,
+                    void *data);
 /* Adds an outcome; takes a reference of its own to the text. An outcome that starts at
  * the same item and is stored already stays as it is. */
 void store_put_outcome(struct store *store, struct job_spec *spec,

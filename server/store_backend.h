@@ -25,6 +25,7 @@
 
 enum store_command_kind {
     STORE_PUT_JOB,
+    STORE_PUT_JOBS,
     STORE_PUT_OUTCOME,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
@@ -41,7 +42,8 @@ struct store_command {
     enum store_command_kind kind;
     enum status st;        /* the answer */
     size_t bytes;          /* of the texts that are to be written */
-    struct job_spec *spec; /* one reference; NULL for those that name an id */
+    struct job_spec *spec; /* one reference; NULL for those that name an id; of several
+                              jobs, one whose durability holds for all */
     struct uuid id;
     struct job_status status; /* owned */
     struct outcome outcome;   /* owned */
@@ -54,7 +56,7 @@ struct store_command {
     bool with_outcomes;
     struct job_filter filter; /* owned */
     struct stored_job job;    /* the answer; owned until it is handed over */
-    struct stored_job *jobs;  /* the answer; owned */
+    struct stored_job *jobs;  /* the answer; of STORE_PUT_JOBS what to store; owned */
     size_t job_count;
     union {
         store_put_done *put;

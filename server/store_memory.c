@@ -167,20 +167,23 @@ static void kept_free(struct kept *kept)
     mem_free(kept);
 }
 
-static enum status put_job(struct memory_store *memory, struct store_command *command)
+/* Not ST_OK: nothing has changed. */
+static enum status add_job(struct memory_store *memory, struct job_spec *spec,
+                           const struct job_status *status,
+                           struct store_existing *ret_existing)
 {
     struct kept *kept = mem_zalloc(sizeof(*kept)), **node = NULL;
-    bool keyed = command->spec->idempotency_key;
+    bool keyed = spec->idempotency_key;
 
     if (!kept)
         return ST_NO_MEMORY;
-    kept->job.spec = job_spec_ref(command->spec);
-    kept->job.status = job_status_copy(&command->status);
+    kept->job.spec = job_spec_ref(spec);
+    kept->job.status = job_status_copy(status);
     if (keyed)
         node = tsearch(kept, &memory->by_idempotency_key, compare_idempotency_keys);
     if (node && *node != kept) {
-        command->existing.id = (*node)->job.spec->id;
-        command->existing.request_hash = (*node)->job.spec->request_hash;
+        ret_existing->id = (*node)->job.spec->id;
+        ret_existing->request_hash = (*node)->job.spec->request_hash;
         kept_free(kept);
         return ST_EXISTS;
     }
@@ -192,6 +195,11 @@ static enum status put_job(struct memory_store *memory, struct store_command *co
     }
     finished_add(memory, kept);
     return ST_OK;
+}
+
+static enum status put_job(struct memory_store *memory, struct store_command *command)
+{
+    return add_job(memory, command->spec, &command->status, &command->existing);
 }
 
 static enum status add_outcome(struct stored_job *job, const struct outcome *outcome)
@@ -250,7 +258,7 @@ static enum status put_status(struct memory_store *memory, struct store_command 
     return ST_OK;
 }
 
-static void delete_slot(struct memory_store *memory, struct slot *slot)
+static void remove_job(struct memory_store *memory, struct slot *slot)
 {
     struct kept *kept = slot->kept;
 
@@ -270,8 +278,23 @@ static enum status delete_job(struct memory_store *memory, struct store_command 
 
     if (!slot)
         return ST_NOT_FOUND;
-    delete_slot(memory, slot);
+    remove_job(memory, slot);
     return ST_OK;
+}
+
+static enum status put_jobs(struct memory_store *memory, struct store_command *command)
+{
+    enum status st = ST_OK;
+    size_t n = 0;
+
+    for (; n < command->job_count && st == ST_OK; n++)
+        st = add_job(memory, command->jobs[n].spec, &command->jobs[n].status,
+                     &command->existing);
+    if (st == ST_OK)
+        return ST_OK;
+    for (n--; n-- > 0;) /* the last one has not been added */
+        remove_job(memory, find(memory, command->jobs[n].spec->id));
+    return st;
 }
 
 static enum status put_finished(struct memory_store *memory,
@@ -365,7 +388,7 @@ static void purge_by_age(struct memory_store *memory, const struct store_limits 
 
         next = TAILQ_NEXT(kept, link);
         if (kept->job.gone && age_ms >= limits->job_ttl_ms)
-            delete_slot(memory, find(memory, kept->job.spec->id));
+            remove_job(memory, find(memory, kept->job.spec->id));
         else if (!kept->job.gone && age_ms >= kept->job.spec->result_ttl_ms)
             strip(memory, kept);
         else
@@ -388,7 +411,7 @@ static void purge_by_size(struct memory_store *memory, const struct store_limits
     }
     while (memory->finished_jobs > limits->max_jobs) {
         kept = TAILQ_FIRST(&memory->finished);
-        delete_slot(memory, find(memory, kept->job.spec->id));
+        remove_job(memory, find(memory, kept->job.spec->id));
         purged->by_size++;
     }
 }
@@ -408,6 +431,7 @@ static void memory_submit(struct store *store, struct store_command *command)
     static enum status (*const handlers[])(struct memory_store *,
                                            struct store_command *) = {
         [STORE_PUT_JOB] = put_job,
+        [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,
         [STORE_PUT_STATUS] = put_status,
         [STORE_DELETE_JOB] = delete_job,

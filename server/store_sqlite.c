@@ -203,6 +203,7 @@ static void keep(struct sqlite_store *store, struct store_command_list *batch,
     store_queue_put_back(&store->writes, batch);
     /* All of them: behind a long queue of what is kept they would wait without end. */
     store_queue_take_kind(&store->writes, STORE_PUT_JOB, &refused);
+    store_queue_take_kind(&store->writes, STORE_PUT_JOBS, &refused);
     answer_all(store, &refused, st);
     store_queue_pause(&store->writes, RETRY_MS);
 }
@@ -308,10 +309,11 @@ static void *reader_main(void *data)
 }
 
 /* Nobody waits for the commit of a relaxed job, but a key has to be known before its client
- * is answered. */
+ * is answered, and so has a batch. */
 static bool is_urgent(const struct store_command *command)
 {
-    return wants_disk(command) || (command->spec && command->spec->idempotency_key);
+    return wants_disk(command) || command->kind == STORE_PUT_JOBS ||
+           (command->spec && command->spec->idempotency_key);
 }
 
 static void sqlite_submit(struct store *base, struct store_command *command)

@@ -240,29 +240,49 @@ static int put_body(struct sqlite_writer *writer, struct uuid id, struct text bo
     return run(&b);
 }
 
-static int put_job(struct sqlite_writer *writer, struct store_command *command)
+/* *ret_added is false if the job's idempotency key is there already. */
+static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
+                   const struct job_status *status, bool *ret_added)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_JOB], 0, SQLITE_OK };
     struct buf joined = BUF_INIT;
     struct text body;
 
-    if (!body_of(command->spec, &joined, &body)) {
+    *ret_added = false;
+    if (!body_of(spec, &joined, &body)) {
         buf_clear(&joined);
         return SQLITE_NOMEM;
     }
-    bind_spec(&b, command->spec, body);
-    bind_status(&b, &command->status);
+    bind_spec(&b, spec, body);
+    bind_status(&b, status);
     if (body.len <= INLINE_BODY_MAX)
         bind_blob(&b, body);
     else
         bind_string(&b, NULL);
     b.rc = run(&b);
-    if (b.rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
-        b.rc = find_existing(writer, command);
-    else if (b.rc == SQLITE_OK && body.len > INLINE_BODY_MAX)
-        b.rc = put_body(writer, command->id, body);
+    *ret_added = b.rc == SQLITE_OK && sqlite3_changes(writer->db) > 0;
+    if (*ret_added && body.len > INLINE_BODY_MAX)
+        b.rc = put_body(writer, spec->id, body);
     buf_clear(&joined);
     return b.rc;
+}
+
+static int put_job(struct sqlite_writer *writer, struct store_command *command)
+{
+    bool added;
+    int rc = add_job(writer, command->spec, &command->status, &added);
+
+    return rc == SQLITE_OK && !added ? find_existing(writer, command) : rc;
+}
+
+static int put_jobs(struct sqlite_writer *writer, struct store_command *command)
+{
+    bool added;
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; i < command->job_count && rc == SQLITE_OK; i++)
+        rc = add_job(writer, command->jobs[i].spec, &command->jobs[i].status, &added);
+    return rc;
 }
 
 static int add_outcome(struct sqlite_writer *writer, struct store_command *command,
@@ -337,9 +357,10 @@ static int delete_job(struct sqlite_writer *writer, struct store_command *comman
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command)
 {
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
-        [STORE_PUT_JOB] = put_job,       [STORE_PUT_OUTCOME] = put_outcome,
-        [STORE_PUT_STATUS] = put_status, [STORE_PUT_FINISHED] = put_finished,
-        [STORE_DELETE_JOB] = delete_job, [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
+        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
+        [STORE_PURGE] = sqlite_writer_purge,
     };
 
     command->st = ST_OK;

@@ -192,6 +192,61 @@ static void a_deleted_job_leaves_nothing(void **state)
     job_spec_unref(spec);
 }
 
+static enum status put_jobs(struct fixture *fx, struct job_spec *specs[], size_t count)
+{
+    struct job_status statuses[3] = { status_of(JOB_QUEUED), status_of(JOB_SCHEDULED),
+                                      status_of(JOB_QUEUED) };
+    struct answer answer = { 0 };
+
+    store_put_jobs(fx->store, specs, statuses, count, note_done, &answer);
+    wait_for(fx, &answer, 1);
+    return answer.st;
+}
+
+static void jobs_that_are_put_together_are_all_there_after_one_commit(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    struct job_spec *specs[3];
+    struct store_info info;
+    struct answer got;
+
+    specs[0] = spec_of(fx);
+    plan.durability = DURABILITY_RELAXED;
+    specs[1] = spec_make(plan, "[6]", "{\"k\":1}");
+    specs[2] = map_of_ten(fx);
+    assert_int_equal(put_jobs(fx, specs, 3), ST_OK);
+    store_get_info(fx->store, &info);
+    assert_int_equal(info.commits, 1);
+    assert_int_equal(info.commands, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(get_job(fx, specs[i]->id, false, &got), ST_OK);
+        assert_int_equal(got.job.status.state, i == 1 ? JOB_SCHEDULED : JOB_QUEUED);
+        assert_int_equal(got.job.spec->durability, specs[i]->durability);
+        assert_true(text_equal(got.job.spec->input, specs[i]->input));
+        assert_true(text_equal(got.job.spec->kwargs, specs[i]->kwargs));
+        answer_clear(&got);
+        job_spec_unref(specs[i]);
+    }
+}
+
+static void one_job_that_cannot_be_stored_refuses_all_that_come_with_it(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *specs[3] = { spec_of(fx), spec_of(fx), spec_of(fx) };
+    struct text input = specs[1]->input;
+    struct answer got;
+
+    specs[1]->input.len = (size_t)STORE_BYTES_MAX + 1; /* never read: it is refused */
+    assert_int_equal(put_jobs(fx, specs, 3), ST_LIMIT);
+    specs[1]->input = input;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(get_job(fx, specs[i]->id, false, &got), ST_NOT_FOUND);
+    assert_int_equal(put_jobs(fx, specs, 3), ST_OK);
+    for (int i = 0; i < 3; i++)
+        job_spec_unref(specs[i]);
+}
+
 /* ---- idempotency ------------------------------------------------------------------ */
 
 static void an_idempotency_key_belongs_to_the_first_job(void **state)
@@ -498,6 +553,8 @@ int main(void)
         BOTH(an_unknown_id_is_not_found),
         BOTH(put_status_replaces_the_status),
         BOTH(a_deleted_job_leaves_nothing),
+        BOTH(jobs_that_are_put_together_are_all_there_after_one_commit),
+        BOTH(one_job_that_cannot_be_stored_refuses_all_that_come_with_it),
         BOTH(an_idempotency_key_belongs_to_the_first_job),
         BOTH(two_jobs_with_one_key_given_together_make_one),
         BOTH(what_follows_a_refused_job_is_not_stored),
