@@ -287,7 +287,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
     struct job_intake intake = {
         .method = method, .async = async, .lenient = lenient, .now_ms = clock_wall_ms()
     };
-    struct job_refusal refusal;
+    struct refusal refusal;
     struct job_spec *spec = NULL;
 
     if (!api_body_is_json(request) || !api_query(request, NULL, 0) ||
@@ -297,7 +297,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
     if (job_json_parse(request_body(request), &intake, &rules, &spec, &refusal) != ST_OK)
         api_problem_errors(request, refusal.problem, refusal.detail,
                            buf_text(&refusal.errors));
-    job_refusal_clear(&refusal);
+    refusal_clear(&refusal);
     return spec;
 }
 

@@ -26,7 +26,7 @@ struct parse {
     const struct job_intake *intake;
     const struct job_rules *rules;
     struct job_spec spec; /* the draft; texts point to the strings below */
-    struct job_refusal *refusal;
+    struct refusal *refusal;
     char task[NAME_MAX_LEN + 1], pool[NAME_MAX_LEN + 1];
     char unique_key[UNIQUE_KEY_MAX + 1];
     char *tags, *metadata;
@@ -35,53 +35,10 @@ struct parse {
 
 /* ---- refusing ---------------------------------------------------------------------- */
 
-void job_refusal_clear(struct job_refusal *refusal)
-{
-    buf_clear(&refusal->errors);
-}
-
-/* JSON Pointer (RFC 6901) of a member, or of an element of it (element >= 0). */
-static void add_pointer(struct buf *out, struct text member, int64_t element)
-{
-    struct buf pointer = BUF_INIT;
-
-    buf_add_str(&pointer, "#/");
-    for (size_t i = 0; i < member.len; i++) {
-        if (member.at[i] == '~')
-            buf_add_str(&pointer, "~0");
-        else if (member.at[i] == '/')
-            buf_add_str(&pointer, "~1");
-        else
-            buf_add_char(&pointer, member.at[i]);
-    }
-    if (element >= 0)
-        buf_addf(&pointer, "/%lld", (long long)element);
-    buf_add_json_string(out, buf_text(&pointer));
-    buf_clear(&pointer);
-}
-
-/* Notes what is wrong with a member; the first one is also the problem's detail. `what`
- * follows the member's name: "is not a string". */
 static void wrong_element(struct parse *parse, struct text member, int64_t element,
                           enum problem problem, const char *what)
 {
-    struct job_refusal *refusal = parse->refusal;
-    struct buf *errors = &refusal->errors;
-
-    if (!refusal->error_count) {
-        refusal->problem = problem;
-        (void)snprintf(refusal->detail, sizeof(refusal->detail), "%.*s %s",
-                       (int)(member.len < 80 ? member.len : 80), member.at, what);
-    } else {
-        refusal->problem = PROBLEM_VALIDATION_FAILED;
-        buf_add_char(errors, ',');
-    }
-    refusal->error_count++;
-    buf_add_str(errors, "{\"pointer\":");
-    add_pointer(errors, member, element);
-    buf_add_str(errors, ",\"detail\":");
-    buf_add_json_string(errors, (struct text){ what, strlen(what) });
-    buf_add_char(errors, '}');
+    refusal_add(parse->refusal, member, element, problem, what);
 }
 
 static void wrong(struct parse *parse, struct text member, enum problem problem,
@@ -463,7 +420,7 @@ static void read_on_conflict(struct parse *parse, const struct slice_member *mem
     invalid(parse, member, "is not \"return\", \"reject\" or \"replace\"");
 }
 
-enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP };
+enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP, FOR_BATCH };
 static const char *const use_texts[] = {
     [FOR_APPLY] = "is only for apply",
     [FOR_MAP] = "is only for the map family",
@@ -476,6 +433,7 @@ static const struct member_rule {
     bool sliced; /* the reader wants no tree */
     member_reader *read;
 } member_rules[] = {
+    { "method", FOR_BATCH, true, NULL },
     { "task", FOR_ALL, true, read_task },
     { "args", FOR_APPLY, true, read_array },
     { "items", FOR_MAP, true, read_array },
@@ -524,12 +482,14 @@ static void read_member(struct parse *parse, const struct slice_member *member)
     const struct member_rule *rule = find_rule(member->name);
     json_t *value = NULL;
 
-    if (!rule) {
+    if (rule && rule->use == FOR_BATCH && parse->intake->in_batch)
+        return; /* it has been read before all others */
+    if (!rule || rule->use == FOR_BATCH) {
         if (!parse->intake->lenient)
             invalid(parse, member, "is not a member that is known here");
         return;
     }
-    if (!use_fits(rule->use, parse->intake->method)) {
+    if (!use_fits(rule->use, parse->spec.method)) {
         invalid(parse, member, use_texts[rule->use]);
         return;
     }
@@ -546,6 +506,29 @@ static void read_member(struct parse *parse, const struct slice_member *member)
 }
 
 /* ---- the whole ----- */
+
+/* In a batch the element says what it is; false if it does not. */
+static bool read_method(struct parse *parse, const struct slice_envelope *envelope)
+{
+    static const struct {
+        const char *text;
+        enum job_method method;
+    } methods[] = { { "\"apply_async\"", JOB_APPLY },
+                    { "\"map_async\"", JOB_MAP },
+                    { "\"starmap_async\"", JOB_STARMAP } };
+    const struct slice_member *member = slice_find(envelope, "method");
+
+    for (size_t i = 0; member && i < sizeof(methods) / sizeof(*methods); i++)
+        if (text_equals(member->value, methods[i].text)) {
+            parse->spec.method = methods[i].method;
+            parse->spec.item_count = methods[i].method == JOB_APPLY;
+            return true;
+        }
+    wrong(parse, TEXT("method"), PROBLEM_VALIDATION_FAILED,
+          member ? "is not \"apply_async\", \"map_async\" or \"starmap_async\""
+                 : "is missing");
+    return false;
+}
 
 static void check_starmap_items(struct parse *parse)
 {
@@ -617,41 +600,9 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
         spec->chunksize = UINT32_MAX;
 }
 
-static const enum problem problem_of_verdict[] = {
-    [SLICE_MALFORMED] = PROBLEM_INVALID_JSON,
-    [SLICE_TOO_DEEP] = PROBLEM_JSON_TOO_DEEP,
-    [SLICE_NOT_OBJECT] = PROBLEM_VALIDATION_FAILED,
-    [SLICE_TOO_MANY] = PROBLEM_TOO_MANY_ITEMS,
-    [SLICE_ITEM_TOO_LARGE] = PROBLEM_ITEM_TOO_LARGE,
-    [SLICE_NO_MEMORY] = PROBLEM_INTERNAL_ERROR,
-};
-
-static void refuse_document(struct job_refusal *refusal, enum slice_verdict verdict,
-                            const struct slice_error *error,
-                            const struct job_rules *rules)
-{
-    char *detail = refusal->detail;
-    size_t size = sizeof(refusal->detail);
-
-    refusal->problem = problem_of_verdict[verdict];
-    if (verdict == SLICE_TOO_MANY)
-        (void)snprintf(detail, size, "there are more than %llu items (max_items)",
-                       (unsigned long long)rules->max_items);
-    else if (verdict == SLICE_ITEM_TOO_LARGE)
-        (void)snprintf(
-            detail, size, "item %llu has more than %llu bytes (max_item_bytes)",
-            (unsigned long long)error->item, (unsigned long long)rules->max_item_bytes);
-    else if (verdict == SLICE_NOT_OBJECT)
-        (void)snprintf(detail, size, "the body is JSON, but not an object");
-    else if (verdict == SLICE_NO_MEMORY)
-        (void)snprintf(detail, size, "out of memory");
-    else
-        (void)snprintf(detail, size, "at byte %zu: %s", error->offset, error->reason);
-}
-
 static void parse_init(struct parse *parse, struct blob *body,
                        const struct job_intake *intake, const struct job_rules *rules,
-                       struct job_refusal *refusal)
+                       struct refusal *refusal)
 {
     memset(parse, 0, sizeof(*parse));
     parse->intake = intake;
@@ -680,53 +631,85 @@ static void parse_init(struct parse *parse, struct blob *body,
     };
 }
 
-enum status job_json_parse(struct blob *body, const struct job_intake *intake,
-                           const struct job_rules *rules, struct job_spec **ret_spec,
-                           struct job_refusal *ret_refusal)
+/* Reads the members; nothing is left to be freed but what is in parse and envelope. */
+static void read_envelope(struct parse *parse, struct slice_envelope *envelope)
+{
+    if (parse->intake->in_batch && !read_method(parse, envelope))
+        return;
+    for (size_t i = 0; i < envelope->count; i++)
+        read_member(parse, &envelope->members[i]);
+    check_whole(parse, envelope);
+}
+
+/* Of a body in which nothing is wrong. */
+static enum status make_spec(struct parse *parse, struct job_spec **ret_spec)
+{
+    const struct job_intake *intake = parse->intake;
+    const struct blob *body = parse->spec.body;
+
+    parse->spec.tags = parse->tags;
+    parse->spec.metadata = parse->metadata;
+    parse->spec.request_hash =
+        intake->idempotency_key
+            ? XXH3_64bits_withSeed(body->data, body->len, (XXH64_hash_t)intake->method)
+            : 0;
+    *ret_spec = job_spec_new(&parse->spec); /* takes the index */
+    parse->spec.index = NULL;
+    return *ret_spec ? ST_OK : ST_NO_MEMORY;
+}
+
+/* An element's offset is told as one in the body. */
+static void refuse_text(struct parse *parse, struct text text, enum slice_verdict verdict,
+                        struct slice_error *error, const struct slice_limits *limits)
+{
+    error->offset += (size_t)(text.at - parse->spec.body->data);
+    if (verdict == SLICE_NOT_OBJECT && parse->intake->in_batch)
+        wrong(parse, WHOLE, PROBLEM_VALIDATION_FAILED, "is not an object");
+    else
+        refusal_of_text(parse->refusal, verdict, error, limits);
+}
+
+enum status job_json_parse_in(struct blob *body, struct text text,
+                              const struct job_intake *intake,
+                              const struct job_rules *rules, struct job_spec **ret_spec,
+                              struct refusal *refusal)
 {
     struct slice_limits limits = { rules->max_items, rules->max_item_bytes };
+    bool indexed = intake->in_batch || intake->method != JOB_APPLY;
+    unsigned errors_before = refusal->error_count;
     struct slice_envelope envelope;
     struct slice_error error = { 0 };
     enum slice_verdict verdict;
     struct parse parse;
     enum status st = ST_INVALID;
 
-    memset(ret_refusal, 0, offsetof(struct job_refusal, errors));
-    ret_refusal->errors = (struct buf)BUF_INIT;
-    ret_refusal->error_count = 0;
+    parse_init(&parse, body, intake, rules, refusal);
     verdict =
-        slice_envelope_scan(blob_text(body), intake->method == JOB_APPLY ? NULL : "items",
-                            &limits, &envelope, &error);
+        slice_envelope_scan(text, indexed ? "items" : NULL, &limits, &envelope, &error);
     if (verdict != SLICE_OK) {
-        refuse_document(ret_refusal, verdict, &error, rules);
+        refuse_text(&parse, text, verdict, &error, &limits);
         return ST_INVALID;
     }
-    parse_init(&parse, body, intake, rules, ret_refusal);
-    for (size_t i = 0; i < envelope.count; i++)
-        read_member(&parse, &envelope.members[i]);
-    check_whole(&parse, &envelope);
-    if (parse.no_memory) {
-        refuse_document(ret_refusal, SLICE_NO_MEMORY, &error, rules);
-        slice_index_free(parse.spec.index);
+    read_envelope(&parse, &envelope);
+    if (parse.no_memory)
         st = ST_NO_MEMORY;
-    } else if (!ret_refusal->error_count) {
-        parse.spec.tags = parse.tags;
-        parse.spec.metadata = parse.metadata;
-        parse.spec.request_hash = intake->idempotency_key
-                                      ? XXH3_64bits_withSeed(body->data, body->len,
-                                                             (XXH64_hash_t)intake->method)
-                                      : 0;
-        *ret_spec = job_spec_new(&parse.spec); /* takes the index */
-        st = *ret_spec ? ST_OK : ST_NO_MEMORY;
-        if (!*ret_spec)
-            refuse_document(ret_refusal, SLICE_NO_MEMORY, &error, rules);
-    } else {
-        slice_index_free(parse.spec.index);
-    }
+    else if (refusal->error_count == errors_before)
+        st = make_spec(&parse, ret_spec);
+    if (st == ST_NO_MEMORY)
+        refusal_of_text(refusal, SLICE_NO_MEMORY, &error, &limits);
+    slice_index_free(parse.spec.index);
     free(parse.tags); /* of json_dumps */
     mem_free(parse.metadata);
     slice_envelope_clear(&envelope);
     return st;
+}
+
+enum status job_json_parse(struct blob *body, const struct job_intake *intake,
+                           const struct job_rules *rules, struct job_spec **ret_spec,
+                           struct refusal *ret_refusal)
+{
+    refusal_init(ret_refusal);
+    return job_json_parse_in(body, blob_text(body), intake, rules, ret_spec, ret_refusal);
 }
 
 /* ---- writing ----------------------------------------------------------------------- */

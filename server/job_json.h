@@ -11,7 +11,7 @@
 
 #include "common/buf.h"
 #include "server/job.h"
-#include "server/problem.h"
+#include "server/refusal.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,28 +31,27 @@ struct job_rules {
 struct job_intake {
     enum job_method method;
     bool async;
-    bool lenient; /* unknown members are skipped */
+    bool lenient;  /* unknown members are skipped */
+    bool in_batch; /* the member `method` says which method it is */
     struct uuid id;
     int64_t now_ms;              /* wall time */
     const char *idempotency_key; /* or NULL */
 };
-
-/* Why it was refused. */
-struct job_refusal {
-    enum problem problem;
-    char detail[256];
-    struct buf errors; /* elements of the problem's `errors`, separated by commas; may be
-                          empty */
-    unsigned error_count;
-};
-void job_refusal_clear(struct job_refusal *refusal);
 
 /* Reads a request body. On success *ret_spec has one reference for the caller. On failure
  * *ret_refusal says why; clear it in any case. */
 NODISCARD enum status job_json_parse(struct blob *body, const struct job_intake *intake,
                                      const struct job_rules *rules,
                                      struct job_spec **ret_spec,
-                                     struct job_refusal *ret_refusal);
+                                     struct refusal *ret_refusal);
+
+/* The same for a text inside of body, an element of a batch: what is wrong is added to
+ * refusal, which has its place. */
+NODISCARD enum status job_json_parse_in(struct blob *body, struct text text,
+                                        const struct job_intake *intake,
+                                        const struct job_rules *rules,
+                                        struct job_spec **ret_spec,
+                                        struct refusal *refusal);
 
 /* The job as an object, or only id and state. */
 void job_json_write(struct buf *out, const struct job_spec *spec,

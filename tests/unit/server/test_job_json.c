@@ -392,7 +392,7 @@ static void failed_allocation_never_makes_a_job_with_something_missing(void **st
     assert_non_null(body);
     for (n = 1; st != ST_OK; n++) {
         struct job_spec *spec = NULL;
-        struct job_refusal refusal;
+        struct refusal refusal;
 
         assert_true(n < 100);
         mem_fail_at(n, 0);
@@ -403,7 +403,7 @@ static void failed_allocation_never_makes_a_job_with_something_missing(void **st
         else
             assert_true(spec->tags && spec->metadata && spec->index);
         job_spec_unref(spec);
-        job_refusal_clear(&refusal);
+        refusal_clear(&refusal);
         assert_int_equal(atomic_load(&body->refs), 1);
     }
     assert_true(n > 3);

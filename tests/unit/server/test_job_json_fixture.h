@@ -35,7 +35,7 @@ static inline unsigned pool_processes(void *data, const char *pool)
 struct parsed {
     enum status st;
     struct job_spec *spec;
-    struct job_refusal refusal;
+    struct refusal refusal;
 };
 
 static inline struct parsed parse_with(struct job_intake intake, const char *bytes,
@@ -60,7 +60,7 @@ static inline struct parsed parse_with(struct job_intake intake, const char *byt
 static inline void clear(struct parsed *parsed)
 {
     job_spec_unref(parsed->spec);
-    job_refusal_clear(&parsed->refusal);
+    refusal_clear(&parsed->refusal);
 }
 
 #define ASYNC(m)   ((struct job_intake){ .method = (m), .async = true })
@@ -74,7 +74,7 @@ static inline struct job_spec *accepted_with(struct job_intake intake, const cha
     if (parsed.st != ST_OK)
         fail_msg("%s: refused: %s", body, parsed.refusal.detail);
     assert_int_equal(parsed.refusal.error_count, 0);
-    job_refusal_clear(&parsed.refusal);
+    refusal_clear(&parsed.refusal);
     return parsed.spec;
 }
 

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/job_batch.h"
+
+static size_t element_count(struct text array)
+{
+    struct text rest = slice_inside(array), element;
+    size_t count = 0;
+
+    while (count <= BATCH_JOBS_MAX && slice_next(&rest, &element))
+        count++;
+    return count;
+}
+
+/* Whether the body is an array that is not too long. */
+static bool check_array(struct text body, struct refusal *refusal)
+{
+    struct slice_error error = { 0 };
+    enum slice_kind kind;
+    enum slice_verdict verdict = slice_check(body, &kind, &error);
+
+    if (verdict != SLICE_OK) {
+        refusal_of_text(refusal, verdict, &error, NULL);
+        return false;
+    }
+    if (kind != SLICE_ARRAY)
+        refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED, "is not an array");
+    else if (element_count(body) > BATCH_JOBS_MAX)
+        refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED,
+                    "has more than 1000 jobs");
+    return !refusal->error_count;
+}
+
+enum status job_batch_parse(struct blob *body, const struct batch_intake *intake,
+                            const struct job_rules *rules,
+                            struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count,
+                            struct refusal *ret_refusal)
+{
+    struct job_intake each = { .async = true,
+                               .in_batch = true,
+                               .lenient = intake->lenient,
+                               .now_ms = intake->now_ms };
+    struct text rest, element;
+    enum status st = ST_OK;
+    size_t count = 0;
+
+    refusal_init(ret_refusal);
+    if (!check_array(blob_text(body), ret_refusal))
+        return ST_INVALID;
+    rest = slice_inside(blob_text(body));
+    /* Goes on behind what is wrong, so that the client hears of all of it at once; not
+     * behind what has no pointer of its own. */
+    for (bool more = true; more && slice_next(&rest, &element);) {
+        unsigned before = ret_refusal->error_count;
+        enum status one;
+
+        ret_refusal->element++;
+        each.id = intake->new_id(intake->data, intake->now_ms);
+        one = job_json_parse_in(body, element, &each, rules, &ret_specs[count],
+                                ret_refusal);
+        if (one == ST_OK)
+            count++;
+        else
+            st = one;
+        more = one == ST_OK || ret_refusal->error_count > before;
+    }
+    for (size_t i = 0; st != ST_OK && i < count; i++)
+        job_spec_unref(ret_specs[i]);
+    *ret_count = st == ST_OK ? count : 0;
+    return st;
+}

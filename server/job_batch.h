@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * job_batch - several submissions in one request: an array of what the _async calls take,
+ * each with the member `method`. All of them are fine, or none is taken. The jobs share
+ * the bytes of the request, which stay as long as one of them does.
+ */
+#ifndef SERVER_JOB_BATCH_H
+#define SERVER_JOB_BATCH_H
+
+#include "server/job_json.h"
+
+#define BATCH_JOBS_MAX 1000
+
+struct batch_intake {
+    bool lenient;   /* unknown members are skipped */
+    int64_t now_ms; /* wall time */
+    struct uuid (*new_id)(void *data, int64_t now_ms);
+    void *data;
+};
+
+/* On success ret_specs has *ret_count specs with one reference each for the caller. On
+ * failure *ret_refusal says why, with a pointer into the array; clear it in any case. */
+NODISCARD enum status job_batch_parse(struct blob *body,
+                                      const struct batch_intake *intake,
+                                      const struct job_rules *rules,
+                                      struct job_spec *ret_specs[BATCH_JOBS_MAX],
+                                      size_t *ret_count, struct refusal *ret_refusal);
+
+#endif
