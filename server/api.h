@@ -2,12 +2,14 @@
 /*
  * api - the HTTP API: parse, call dispatch, reply. One file per resource:
  *
- *     api.c          the table of routes; what all handlers share: problems, preferences,
- * query api_submit.c   POST /v1/apply, /v1/map, ... and their _async forms api_jobs.c
- * /v1/jobs, /v1/jobs/{id}, /cancel, DELETE api_results.c  /v1/jobs/{id}/result and
- * /results api_pools.c    /v1/pools, /v1/workers, /v1/tasks api_server.c   /v1/info,
- * /healthz, /readyz, /problems, /openapi, /docs api_lookup.c   finding a job in memory or
- * in the store, and waiting for it
+ *     api.c          the table of routes; what all handlers share: problems, query, ...
+ *     api_submit.c   POST /v1/apply, /v1/map, ... and their _async forms
+ *     api_batch.c    POST /v1/batch
+ *     api_jobs.c     /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
+ *     api_results.c  /v1/jobs/{id}/result and /results
+ *     api_pools.c    /v1/pools, /v1/workers, /v1/tasks
+ *     api_server.c   /v1/info, /healthz, /readyz, /problems, /openapi, /docs
+ *     api_lookup.c   finding a job in memory or in the store, and waiting for it
  *
  * The full description of every route is openapi/poold.yaml.
  */
@@ -18,6 +20,7 @@
 #include "server/config.h"
 #include "server/dispatch.h"
 #include "server/http.h"
+#include "server/job_json.h"
 #include "server/problem.h"
 #include "server/route.h"
 
@@ -97,6 +100,8 @@ enum reuse {
     REUSE_EXISTING  /* Poold-Existing: that job has the unique_key */
 };
 void api_reuse_header(struct reply *reply, enum reuse reuse);
+/* What submissions are checked against. */
+struct job_rules api_job_rules(struct api *api);
 
 /* A job as it is now, wherever it is. Valid during the call that gives it. */
 struct job_view {
@@ -146,7 +151,8 @@ void api_reply_stream(struct request *request, const struct job_view *view,
 
 route_handler api_apply, api_map, api_starmap, api_imap, api_imap_unordered;
 route_handler api_apply_async, api_map_async, api_starmap_async;
-route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel;
+route_handler api_batch;
+route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_job_retry;
 route_handler api_job_result, api_job_results;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;

@@ -208,6 +208,65 @@ void api_job_cancel(struct api *api, struct request *request, struct text param)
     api_lookup(api, request, &lookup);
 }
 
+/* ---- retry ------------------------------------------------------------------------- */
+
+struct retrial {
+    struct request *request; /* NULL: its client has gone */
+};
+
+static void on_retrial_gone(void *data)
+{
+    ((struct retrial *)data)->request = NULL;
+}
+
+static void on_retried(void *data, enum status st, struct live *live,
+                       enum job_state state)
+{
+    const struct preferences none = { 0 };
+    struct retrial *retrial = data;
+    struct request *request = retrial->request;
+    struct job_view view;
+
+    mem_free(retrial);
+    if (!request)
+        return;
+    if (st == ST_OK) {
+        view = view_of(live);
+        api_reply_job(request, 202, &view, &none, false);
+    } else if (st == ST_EXISTS) {
+        api_problem(request, PROBLEM_NOT_FAILED, "the job is %s", job_state_names[state]);
+    } else {
+        api_problem_status(request, st);
+    }
+}
+
+/* A retry says nothing more than its path. */
+static bool body_is_empty(struct request *request)
+{
+    if (!request_body(request)->len)
+        return true;
+    api_problem(request, PROBLEM_VALIDATION_FAILED, "a retry takes no body");
+    return false;
+}
+
+void api_job_retry(struct api *api, struct request *request, struct text param)
+{
+    struct retrial *retrial;
+    struct uuid id;
+
+    if (!api_job_id(request, param, &id) || !api_query(request, NULL, 0) ||
+        !body_is_empty(request))
+        return;
+    retrial = mem_alloc(sizeof(*retrial));
+    if (!retrial) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return;
+    }
+    retrial->request = request;
+    request_park(request, on_retrial_gone, retrial);
+    dispatch_retry(api->dispatch, id, on_retried, retrial);
+}
+
 /* ---- delete ------------------------------------------------------------------------ */
 
 struct deletion {

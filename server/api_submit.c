@@ -253,6 +253,18 @@ static unsigned pool_processes_of(void *data, const char *pool)
     return lane ? pool_processes(lane->pool) : 0;
 }
 
+struct job_rules api_job_rules(struct api *api)
+{
+    return (struct job_rules){
+        .max_items = api->config->max_items,
+        .max_item_bytes = api->config->max_item_bytes,
+        .time_limit_ms = api->config->time_limit_ms,
+        .result_ttl_ms = api->config->result_ttl_ms,
+        .pool_processes = pool_processes_of,
+        .data = api->dispatch,
+    };
+}
+
 /* NULL if there is none. Answers and returns false if it is not valid. */
 static bool idempotency_key(struct request *request, const char **ret_key)
 {
@@ -276,14 +288,7 @@ static bool idempotency_key(struct request *request, const char **ret_key)
 static struct job_spec *read_spec(struct api *api, struct request *request,
                                   enum job_method method, bool async, bool lenient)
 {
-    struct job_rules rules = {
-        .max_items = api->config->max_items,
-        .max_item_bytes = api->config->max_item_bytes,
-        .time_limit_ms = api->config->time_limit_ms,
-        .result_ttl_ms = api->config->result_ttl_ms,
-        .pool_processes = pool_processes_of,
-        .data = api->dispatch,
-    };
+    struct job_rules rules = api_job_rules(api);
     struct job_intake intake = {
         .method = method, .async = async, .lenient = lenient, .now_ms = clock_wall_ms()
     };

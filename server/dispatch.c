@@ -98,7 +98,7 @@ void live_pin(struct live *live)
     live->pins++;
 }
 
-static void live_free(struct live *live)
+void live_free(struct live *live)
 {
     assert(TAILQ_EMPTY(&live->chunks) && !live->job.queued);
     timer_free(live->timer);
@@ -129,7 +129,17 @@ bool live_arrived(struct live *live, uint64_t first)
     return true;
 }
 
-/* From here on the job is found in the store, or nowhere. */
+bool live_all_arrived(struct live *live)
+{
+    live->arrival_count = 0;
+    for (size_t i = 0; i < live->job.outcome_count; i++) {
+        live->job.outcomes[i].shown = true;
+        if (!live_arrived(live, live->job.outcomes[i].first))
+            return false;
+    }
+    return true;
+}
+
 void live_forget(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
@@ -151,9 +161,7 @@ void dispatch_forget(struct live *live)
     live_forget(live);
 }
 
-/* Takes spec. */
-static struct live *live_new(struct dispatch *dispatch, struct lane *lane,
-                             struct job_spec *spec)
+struct live *live_new(struct dispatch *dispatch, struct lane *lane, struct job_spec *spec)
 {
     struct live *live = mem_zalloc(sizeof(*live));
     struct task_cost *cost = cost_of(dispatch, spec->task);
@@ -175,12 +183,27 @@ static struct live *live_new(struct dispatch *dispatch, struct lane *lane,
     return live;
 }
 
-static void make_findable(struct live *live)
+/* A new job is the newest one; only one that is run again may be older. */
+static void insert_by_age(struct live_list *lives, struct live *live)
+{
+    uint64_t key = uuid_key(live->job.spec->id);
+    struct live *older = TAILQ_LAST(lives, live_list);
+
+    while (older && uuid_key(older->job.spec->id) > key)
+        older = TAILQ_PREV(older, live_list, link);
+    if (older)
+        TAILQ_INSERT_AFTER(lives, older, live, link);
+    else
+        TAILQ_INSERT_HEAD(lives, live, link);
+}
+
+void live_add(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
 
     HASH_ADD(hh, dispatch->by_id, id, sizeof(live->id), live);
-    TAILQ_INSERT_TAIL(&dispatch->lives, live, link);
+    insert_by_age(&dispatch->lives, live);
+    unique_enter(live);
     live->findable = true;
     live->lane->jobs_total++;
     dispatch->jobs++;
@@ -265,8 +288,7 @@ static uint64_t mono_of(int64_t wall_ms)
     return clock_mono_ns() + (delta_ms > 0 ? (uint64_t)delta_ms * NS_PER_MS : 0);
 }
 
-/* The job is accepted: it may run. */
-static void begin(struct live *live)
+void live_begin(struct live *live)
 {
     const struct job_spec *spec = live->job.spec;
 
@@ -306,12 +328,13 @@ static void on_end_stored(void *data, enum status st)
     if (st != ST_OK)
         log_error("the end of a job could not be stored", "status=\"%s\"",
                   status_text(st));
+    live->ends--;
     if (st == ST_UNKNOWN && live->ending) { /* only a restart can tell how it ended */
         waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
-    } else {
+    } else if (!live->ends) { /* else it was run again meanwhile, and has ended again */
         if (live->ending)
             show_end(live);
-        if (live->findable)
+        if (live->findable && job_state_final(live->job.status.state))
             live_forget(live);
     }
     live_unpin(live);
@@ -339,6 +362,7 @@ static void end(struct live *live, enum job_state state)
     }
     aside_leave(live);
     live_pin(live);
+    live->ends++;
     status = job_end_status(job, state, live->end_at_ms);
     if (live->in_store) {
         store_put_status(dispatch->store, job->spec, &status, on_end_stored, live);
@@ -388,7 +412,7 @@ static void on_job_stored(void *data, enum status st,
     if (st == ST_OK) {
         live->accepted = true;
         waiter_wake_all(&live->waiters, WAKE_ACCEPTED, ST_OK);
-        begin(live);
+        live_begin(live);
     } else {
         if (existing)
             dispatch->existing = *existing;
@@ -417,8 +441,7 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     if (!live)
         return ST_NO_MEMORY;
     unique_replace(lane, spec);
-    unique_enter(live);
-    make_findable(live);
+    live_add(live);
     *ret_live = live;
     if (spec->durability == DURABILITY_DURABLE || spec->idempotency_key) {
         live->in_store = true;
@@ -428,7 +451,7 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     }
     if (spec->durability == DURABILITY_RELAXED)
         aside_add_unstored(live);
-    begin(live);
+    live_begin(live);
     return ST_OK;
 }
 
@@ -516,6 +539,7 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     TAILQ_INIT(&dispatch->unstored);
     TAILQ_INIT(&dispatch->kept);
     TAILQ_INIT(&dispatch->lanes);
+    TAILQ_INIT(&dispatch->retries);
     *ret_dispatch = dispatch;
     return ST_OK;
 }
@@ -573,11 +597,9 @@ enum status dispatch_add_pool(struct dispatch *dispatch, struct forkserver *fork
     return ST_OK;
 }
 
-/* A job of the store goes on. Its pool may not exist any more: then the default one takes
- * it. */
-static enum status take_up(void *data, struct stored_job *stored)
+enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
+                         struct live **ret_live)
 {
-    struct dispatch *dispatch = data;
     struct lane *lane = dispatch_lane(dispatch, stored->spec->pool);
     struct live *live;
     enum status st;
@@ -591,22 +613,29 @@ static enum status take_up(void *data, struct stored_job *stored)
     job_clear(&live->job);
     st = job_restore(&live->job, stored->spec, &stored->status, stored->outcomes,
                      stored->outcome_count);
+    memset(stored, 0, sizeof(*stored));
     if (st != ST_OK) {
         mem_free(live);
         return st;
     }
     live->job.owner = live;
-    for (size_t i = 0; i < live->job.outcome_count; i++) {
-        live->job.outcomes[i].shown = true;
-        if (!live_arrived(live, live->job.outcomes[i].first)) {
-            live_free(live);
-            return ST_NO_MEMORY;
-        }
+    if (!live_all_arrived(live)) {
+        live_free(live);
+        return ST_NO_MEMORY;
     }
     live->in_store = true;
-    make_findable(live);
-    unique_enter(live);
+    *ret_live = live;
     return ST_OK;
+}
+
+static enum status take_up(void *data, struct stored_job *stored)
+{
+    struct live *live;
+    enum status st = live_restore(data, stored, &live);
+
+    if (st == ST_OK)
+        live_add(live);
+    return st;
 }
 
 enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
@@ -624,7 +653,7 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
         log_info("unfinished jobs go on", "jobs=%zu", dispatch->jobs);
     for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
         next = TAILQ_NEXT(live, link);
-        begin(live);
+        live_begin(live);
     }
     TAILQ_FOREACH (lane, &dispatch->lanes, link)
         pool_start(lane->pool);

@@ -64,6 +64,8 @@ struct live {
     int64_t end_at_ms;     /* and when (wall time) */
     uint64_t ended_ns;     /* CLOCK_MONOTONIC, when it was kept */
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */
+    unsigned
+        ends; /* commits of an end that are on the way: more than one after a retry */
     unsigned pins;      /* streams that read from it, commits that will report to it */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
     size_t arrival_count, arrival_cap;
@@ -130,6 +132,31 @@ struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
  * was sent again has to be looked for by its idempotency key first. */
 NODISCARD enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                                       struct live **ret_live);
+/* Several new jobs: all or none. Takes the specs, not the array, also on failure; none
+ * has an idempotency key. Failures as of dispatch_submit, with `done` not called. Else
+ * done is called once, from here or later: ST_OK, all are accepted, and none has begun
+ * yet; or what the store says, and none exists. The array is valid during the call. */
+typedef void dispatch_batch_done(void *data, enum status st, struct live *const lives[],
+                                 size_t count);
+NODISCARD enum status dispatch_submit_batch(struct dispatch *dispatch,
+                                            struct job_spec *const specs[], size_t count,
+                                            dispatch_batch_done *done, void *data);
+
+/* A failed job again, wherever it is: its results stay, all else is run with new budgets.
+ * done is called once, from here or later:
+ *
+ *     ST_OK         it is queued again, as a live job, and has not begun yet; it is
+ *                   stored, or need not be
+ *     ST_NOT_FOUND  there is no such job
+ *     ST_EXISTS     it has not failed: it is in this state, or (JOB_QUEUED) being queued
+ *     ST_STATE, ST_LIMIT, ST_NO_MEMORY
+ *                   as of dispatch_submit; the job has failed as before
+ *     others        of the store */
+typedef void dispatch_retried(void *data, enum status st, struct live *live,
+                              enum job_state state);
+void dispatch_retry(struct dispatch *dispatch, struct uuid id, dispatch_retried *done,
+                    void *data);
+
 /* A job in memory that its submitter may know of; NULL if there is none: ask the store
  * then. */
 struct live *dispatch_find(struct dispatch *dispatch, struct uuid id);

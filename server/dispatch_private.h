@@ -20,6 +20,7 @@ struct task_cost {
 
 TAILQ_HEAD(live_list, live);
 TAILQ_HEAD(lane_list, lane);
+TAILQ_HEAD(retry_list, retry);
 
 struct dispatch {
     uv_loop_t *loop;
@@ -35,6 +36,7 @@ struct dispatch {
     size_t kept_count;
     uint64_t kept_bytes;
     struct lane_list lanes;
+    struct retry_list retries; /* failed jobs that are on their way from the store */
     struct task_cost *costs;
     size_t jobs; /* not over */
     size_t waiters;
@@ -48,6 +50,23 @@ struct dispatch {
 };
 
 /* dispatch.c */
+/* A job that cannot be found yet. Takes spec, also on failure. NULL without memory. */
+struct live *live_new(struct dispatch *dispatch, struct lane *lane,
+                      struct job_spec *spec);
+/* The same from the store, as it was there. Its pool may not exist any more: then the
+ * default one takes it. Takes the content of stored, also on failure. */
+NODISCARD enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
+                                   struct live **ret_live);
+/* Only for one that was never added; live_forget is for the others. */
+void live_free(struct live *live);
+/* From here on it has its place among all jobs, and is found once it is accepted. */
+void live_add(struct live *live);
+/* The job is accepted: it may run. It may be over, and live gone, afterwards. */
+void live_begin(struct live *live);
+/* From here on the job is found in the store, or nowhere. */
+void live_forget(struct live *live);
+/* All outcomes that it has are shown, in their order; false without memory. */
+bool live_all_arrived(struct live *live);
 /* After any change of the job's items: ends it if nothing is left to do. live may be gone
  * afterwards. */
 void live_settle(struct live *live);

@@ -43,42 +43,65 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
     TAILQ_INIT(&job->waiting);
 }
 
+/* Counts the outcomes that there are, and puts what lies between them back among what is
+ * to do. ST_NO_MEMORY: only the counts have changed. */
+static enum status fill_gaps(struct job *job)
+{
+    struct job_range *gaps;
+    size_t gap_count = 0;
+    uint64_t next = 0;
+
+    job->status.completed = job->status.failed = 0;
+    job->lowest_failed = UINT64_MAX;
+    for (size_t i = 0; i < job->outcome_count; i++) {
+        const struct outcome *outcome = &job->outcomes[i];
+
+        gap_count += outcome->first > next;
+        next = outcome->first + outcome->count;
+        if (!outcome->is_error) {
+            job->status.completed += outcome->count;
+        } else {
+            job->status.failed++;
+            if (outcome->first < job->lowest_failed)
+                job->lowest_failed = outcome->first;
+        }
+    }
+    gaps = gap_count ? mem_alloc(gap_count * sizeof(*gaps)) : NULL;
+    if (gap_count && !gaps)
+        return ST_NO_MEMORY;
+    mem_free(job->returned);
+    job->returned = gaps;
+    job->returned_count = 0;
+    job->returned_cap = gap_count;
+    job->next_item = 0;
+    for (size_t i = 0; i < job->outcome_count; i++) {
+        const struct outcome *outcome = &job->outcomes[i];
+
+        if (outcome->first > job->next_item)
+            gaps[job->returned_count++] =
+                (struct job_range){ job->next_item, outcome->first - job->next_item };
+        job->next_item = outcome->first + outcome->count;
+    }
+    return ST_OK;
+}
+
 enum status job_restore(struct job *job, struct job_spec *spec,
                         const struct job_status *status, struct outcome *outcomes,
                         size_t outcome_count)
 {
-    uint64_t next = 0;
-
     job_init(job, spec, 0);
     job->status = *status;
-    job->status.completed = job->status.failed = 0;
     job->outcomes = outcomes;
     job->outcome_count = job->outcome_cap = outcome_count;
     if (status->state == JOB_RUNNING)
         job->status.state = JOB_QUEUED;
-    for (size_t i = 0; i < outcome_count; i++) {
-        if (outcomes[i].first > next) {
-            job->in_flight += outcomes[i].first - next;
-            if (job_return(job, (struct job_range){ next, outcomes[i].first - next }) !=
-                ST_OK)
-                goto no_memory;
-        }
-        next = outcomes[i].first + outcomes[i].count;
-        if (!outcomes[i].is_error) {
-            job->status.completed += outcomes[i].count;
-        } else {
-            job->status.failed++;
-            if (outcomes[i].first < job->lowest_failed)
-                job->lowest_failed = outcomes[i].first;
-        }
+    if (fill_gaps(job) != ST_OK) {
+        job_clear(job);
+        return ST_NO_MEMORY;
     }
-    job->next_item = next;
     if (job->status.failed && spec->stop_on_error && !spec->return_exceptions)
         job_stop(job, JOB_FAILED);
     return ST_OK;
-no_memory:
-    job_clear(job);
-    return ST_NO_MEMORY;
 }
 
 static void troubles_free(struct job *job)
@@ -89,6 +112,42 @@ static void troubles_free(struct job *job)
         HASH_DEL(job->troubles, trouble);
         mem_free(trouble);
     }
+}
+
+enum status job_retry(struct job *job)
+{
+    struct job before = *job;
+    struct outcome *kept = mem_alloc((job->outcome_count + 1) * sizeof(*kept));
+
+    assert(job->status.state == JOB_FAILED && !job->in_flight && !job->queued);
+    if (!kept)
+        return ST_NO_MEMORY;
+    job->outcomes = kept;
+    job->outcome_count = 0;
+    for (size_t i = 0; i < before.outcome_count; i++)
+        if (!before.outcomes[i].is_error)
+            kept[job->outcome_count++] = before.outcomes[i];
+    if (fill_gaps(job) != ST_OK) {
+        mem_free(kept);
+        *job = before;
+        return ST_NO_MEMORY;
+    }
+    job->outcome_cap = before.outcome_count + 1;
+    for (size_t i = 0; i < before.outcome_count; i++)
+        if (before.outcomes[i].is_error)
+            blob_unref(before.outcomes[i].text);
+    mem_free(before.outcomes);
+    troubles_free(job);
+    TAILQ_INIT(&job->waiting);
+    job->waiting_count = 0;
+    blob_unref(job->status.error);
+    job->status.error = NULL;
+    job->status.attempt = 0;
+    job->status.finished_at_ms = 0;
+    job->end = JOB_STATE_COUNT;
+    job_open(job, UINT64_MAX); /* whoever read it has seen its end */
+    job_set_state(job, JOB_QUEUED, 0);
+    return ST_OK;
 }
 
 void job_clear(struct job *job)

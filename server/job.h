@@ -114,6 +114,9 @@ struct job_spec *job_spec_new(const struct job_spec *from);
 /* A copy without input, kwargs and index. NULL without memory. */
 struct job_spec *job_spec_strip(const struct job_spec *from);
 struct job_spec *job_spec_ref(struct job_spec *spec);
+/* Makes the index that the spec of a finished job from the store lacks, if it lacks one;
+ * the spec must not be shared yet then. ST_CORRUPT: the input is not what it was. */
+NODISCARD enum status job_spec_make_index(struct job_spec *spec);
 void job_spec_unref(struct job_spec *spec); /* NULL is fine; any thread */
 
 /* ---- how far it is ----------------------------------------------------------------- */
@@ -210,6 +213,11 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms);
 NODISCARD enum status job_restore(struct job *job, struct job_spec *spec,
                                   const struct job_status *status,
                                   struct outcome *outcomes, size_t outcome_count);
+/* A failed job once more: its errors are forgotten, its results stay, and every item
+ * without a result is to do, with its budgets as at the beginning. QUEUED from here on;
+ * started_at_ms stays, and tells that the job is no longer subject to its expiry. Not
+ * ST_OK: it is as it was. */
+NODISCARD enum status job_retry(struct job *job);
 void job_clear(struct job *job);
 
 /* The one mover. Asserts that the move is legal. */

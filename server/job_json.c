@@ -420,11 +420,12 @@ static void read_on_conflict(struct parse *parse, const struct slice_member *mem
     invalid(parse, member, "is not \"return\", \"reject\" or \"replace\"");
 }
 
-enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP, FOR_BATCH };
+enum member_use { FOR_ALL, FOR_APPLY, FOR_MAP, FOR_IMAP, FOR_BATCH, FOR_SINGLE };
 static const char *const use_texts[] = {
     [FOR_APPLY] = "is only for apply",
     [FOR_MAP] = "is only for the map family",
     [FOR_IMAP] = "is only for imap and imap_unordered",
+    [FOR_SINGLE] = "is not for the jobs of a batch",
 };
 
 static const struct member_rule {
@@ -458,8 +459,8 @@ static const struct member_rule {
     { "tags", FOR_ALL, false, read_tags },
     { "metadata", FOR_ALL, true, read_metadata },
     { "result_ttl", FOR_ALL, false, read_result_ttl },
-    { "unique_key", FOR_ALL, false, read_unique_key },
-    { "on_conflict", FOR_ALL, false, read_on_conflict },
+    { "unique_key", FOR_SINGLE, false, read_unique_key },
+    { "on_conflict", FOR_SINGLE, false, read_on_conflict },
 };
 
 static const struct member_rule *find_rule(struct text name)
@@ -470,9 +471,12 @@ static const struct member_rule *find_rule(struct text name)
     return NULL;
 }
 
-static bool use_fits(enum member_use use, enum job_method method)
+static bool use_fits(enum member_use use, const struct parse *parse)
 {
-    return use == FOR_ALL || (use == FOR_APPLY && method == JOB_APPLY) ||
+    enum job_method method = parse->spec.method;
+
+    return use == FOR_ALL || (use == FOR_SINGLE && !parse->intake->in_batch) ||
+           (use == FOR_APPLY && method == JOB_APPLY) ||
            (use == FOR_MAP && method != JOB_APPLY) ||
            (use == FOR_IMAP && job_method_streams(method));
 }
@@ -489,7 +493,7 @@ static void read_member(struct parse *parse, const struct slice_member *member)
             invalid(parse, member, "is not a member that is known here");
         return;
     }
-    if (!use_fits(rule->use, parse->spec.method)) {
+    if (!use_fits(rule->use, parse)) {
         invalid(parse, member, use_texts[rule->use]);
         return;
     }

@@ -103,6 +103,17 @@ struct job_spec *job_spec_ref(struct job_spec *spec)
     return spec;
 }
 
+enum status job_spec_make_index(struct job_spec *spec)
+{
+    if (spec->index || spec->method == JOB_APPLY)
+        return ST_OK;
+    assert(atomic_load(&spec->refs) == 1);
+    spec->index = slice_index_new(spec->input);
+    if (!spec->index)
+        return ST_NO_MEMORY;
+    return spec->index->count == spec->item_count ? ST_OK : ST_CORRUPT;
+}
+
 void job_spec_unref(struct job_spec *spec)
 {
     unsigned before;

@@ -65,6 +65,9 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                    "longer be cancelled." },
     [PROBLEM_NOT_FINISHED] = { "not-finished", 409, "The job is not over yet",
                                "Only a finished job can be deleted. Cancel it first." },
+    [PROBLEM_NOT_FAILED] = { "not-failed", 409, "The job has not failed",
+                             "Only what has failed can be run again: a failed job with "
+                             "the items that have no result." },
     [PROBLEM_JOB_CANCELLED] = { "job-cancelled", 409, "The job was cancelled",
                                 "It has no result. Items that were done before stay "
                                 "readable at its `results`." },

@@ -299,6 +299,103 @@ static void restored_job_with_all_outcomes_is_over(void **state)
     job_clear(&job);
 }
 
+/* Items 0..2 have results, 3 and 5 errors, 4 was not run; 6 has one again. */
+static void start_failed(struct job *job)
+{
+    const struct outcome stored[] = { { .first = 0, .count = 3 },
+                                      { .first = 3, .count = 1, .is_error = true },
+                                      { .first = 5, .count = 1, .is_error = true },
+                                      { .first = 6, .count = 1 } };
+    struct job_status status = { .state = JOB_FAILED,
+                                 .attempt = 3,
+                                 .started_at_ms = 5,
+                                 .finished_at_ms = 6,
+                                 .error = text("{}") };
+    struct job_spec from = plan(7);
+
+    from.stop_on_error = true;
+    from.retries = 1;
+    assert_int_equal(
+        job_restore(job, job_spec_new(&from), &status, outcomes_of(4, stored), 4), ST_OK);
+}
+
+static void retried_job_does_what_has_no_result(void **state)
+{
+    bool seen[7] = { false };
+    struct job_range range;
+    uint64_t retry_at_ns;
+    struct job job;
+
+    (void)state;
+    start_failed(&job);
+    assert_int_equal(job_retry(&job), ST_OK);
+    assert_int_equal(job.status.state, JOB_QUEUED);
+    assert_int_equal(job.status.completed, 4);
+    assert_int_equal(job.status.failed, 0);
+    assert_int_equal(job.status.attempt, 0);
+    assert_int_equal(job.status.started_at_ms, 5);
+    assert_int_equal(job.status.finished_at_ms, 0);
+    assert_null(job.status.error);
+    assert_int_equal(job.outcome_count, 2);
+    assert_int_equal(job_todo(&job), 3);
+    assert_not_over(&job);
+    while (job_take(&job, 1, NOW_NS, &range, &retry_at_ns))
+        seen[range.first] = true;
+    for (uint64_t i = 0; i < 7; i++)
+        assert_int_equal(seen[i], i >= 3 && i <= 5);
+    job_set_state(&job, JOB_RUNNING, 7);
+    assert_int_equal(trouble(&job, 3, false, 0), JOB_ITEM_RETRIES); /* a new budget */
+    job_clear(&job);
+}
+
+static void job_that_fails_again_is_retried_again(void **state)
+{
+    struct job job;
+
+    (void)state;
+    start(&job, 2);
+    take(&job, 2, 0, 2);
+    job_set_state(&job, JOB_RUNNING, 1);
+    add_error(&job, 0, "{\"n\":1}");
+    add_results(&job, 1, 1);
+    assert_over(&job, JOB_FAILED);
+    job_set_state(&job, JOB_FAILED, 2);
+    assert_int_equal(job_retry(&job), ST_OK);
+    take(&job, 2, 0, 1);
+    job_set_state(&job, JOB_RUNNING, 3);
+    add_error(&job, 0, "{\"n\":2}");
+    assert_over(&job, JOB_FAILED);
+    job_set_state(&job, JOB_FAILED, 4);
+    assert_int_equal(job_retry(&job), ST_OK);
+    take(&job, 2, 0, 1);
+    add_results(&job, 0, 1);
+    assert_over(&job, JOB_SUCCEEDED);
+    job_clear(&job);
+}
+
+static void job_that_cannot_be_retried_without_memory_is_as_before(void **state)
+{
+    enum status st = ST_NO_MEMORY;
+    struct job job;
+
+    (void)state;
+    start_failed(&job);
+    for (unsigned n = 1; st != ST_OK; n++) {
+        mem_fail_at(n, 1);
+        st = job_retry(&job);
+        mem_fail_at(0, 0);
+        if (st == ST_OK)
+            break;
+        assert_int_equal(job.status.state, JOB_FAILED);
+        assert_int_equal(job.status.completed, 4);
+        assert_int_equal(job.status.failed, 2);
+        assert_int_equal(job.outcome_count, 4);
+        assert_int_equal(job.lowest_failed, 3);
+    }
+    assert_int_equal(job_todo(&job), 3);
+    job_clear(&job);
+}
+
 static void restored_job_that_was_to_stop_does_stop(void **state)
 {
     const struct outcome stored[] = { { .first = 1, .count = 1, .is_error = true } };
@@ -438,6 +535,9 @@ int main(void)
         cmocka_unit_test(first_reason_to_stop_stays),
         cmocka_unit_test(restored_job_does_what_has_no_outcome),
         cmocka_unit_test(restored_job_with_all_outcomes_is_over),
+        cmocka_unit_test(retried_job_does_what_has_no_result),
+        cmocka_unit_test(job_that_fails_again_is_retried_again),
+        cmocka_unit_test(job_that_cannot_be_retried_without_memory_is_as_before),
         cmocka_unit_test(restored_job_that_was_to_stop_does_stop),
         cmocka_unit_test(scheduled_job_is_restored_as_scheduled),
         cmocka_unit_test(failed_allocation_leaves_the_job_as_it_was),

@@ -95,6 +95,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "job-running", 409 },
         { "already-finished", 409 },
         { "not-finished", 409 },
+        { "not-failed", 409 },
         { "job-cancelled", 409 },
         { "job-expired", 409 },
         { "unique-conflict", 409 },
