@@ -23,6 +23,8 @@ static const struct route routes[] = {
     { HTTP_POST, "/v1/starmap_async", api_starmap_async },
     { HTTP_POST, "/v1/batch", api_batch },
     { HTTP_GET, "/v1/jobs", api_jobs_list },
+    { HTTP_POST, "/v1/jobs/wait", api_jobs_wait },
+    { HTTP_POST, "/v1/jobs/as_completed", api_jobs_as_completed },
     { HTTP_GET, "/v1/jobs/{id}", api_job_get },
     { HTTP_DELETE, "/v1/jobs/{id}", api_job_delete },
     { HTTP_GET, "/v1/jobs/{id}/result", api_job_result },

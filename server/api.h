@@ -6,6 +6,7 @@
  *     api_submit.c   POST /v1/apply, /v1/map, ... and their _async forms
  *     api_batch.c    POST /v1/batch
  *     api_jobs.c     /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
+ *     api_futures.c  /v1/jobs/wait and /v1/jobs/as_completed
  *     api_results.c  /v1/jobs/{id}/result and /results
  *     api_pools.c    /v1/pools, /v1/workers, /v1/tasks
  *     api_server.c   /v1/info, /healthz, /readyz, /problems, /openapi, /docs
@@ -153,6 +154,7 @@ route_handler api_apply, api_map, api_starmap, api_imap, api_imap_unordered;
 route_handler api_apply_async, api_map_async, api_starmap_async;
 route_handler api_batch;
 route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_job_retry;
+route_handler api_jobs_wait, api_jobs_as_completed;
 route_handler api_job_result, api_job_results;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;

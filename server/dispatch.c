@@ -513,6 +513,22 @@ struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
                       &dispatch->waiters, on_wake, data);
 }
 
+struct waiter *dispatch_wait_many(struct dispatch *dispatch, int64_t timeout_ms,
+                                  waiter_woken *on_wake, void *data)
+{
+    if (dispatch->waiters >= dispatch->options.max_waiters)
+        return NULL;
+    return waiter_new(dispatch->loop, &dispatch->for_many, WAIT_READY, timeout_ms,
+                      &dispatch->waiters, on_wake, data);
+}
+
+struct waiter *dispatch_wait_one_of(struct live *live, size_t *count,
+                                    waiter_woken *on_wake, void *data)
+{
+    return waiter_new(live->dispatch->loop, &live->waiters, WAIT_READY, -1, count,
+                      on_wake, data);
+}
+
 /* ---- start and stop ---------------------------------------------------------------- */
 
 enum status dispatch_new(uv_loop_t *loop, struct store *store,
@@ -540,6 +556,7 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     TAILQ_INIT(&dispatch->kept);
     TAILQ_INIT(&dispatch->lanes);
     TAILQ_INIT(&dispatch->retries);
+    TAILQ_INIT(&dispatch->for_many);
     *ret_dispatch = dispatch;
     return ST_OK;
 }
@@ -695,6 +712,7 @@ void dispatch_wake_all(struct dispatch *dispatch)
         next = TAILQ_NEXT(live, link);
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
     }
+    waiter_wake_all(&dispatch->for_many, WAKE_SHUTDOWN, ST_OK);
 }
 
 static void on_pool_stopped(void *data)

@@ -171,6 +171,14 @@ const struct store_existing *dispatch_existing(const struct dispatch *dispatch);
 struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
                              int64_t timeout_ms, waiter_woken *on_wake, void *data);
 
+/* For a request that waits for many jobs and counts as one: its own waiter, which hears of
+ * the time-out and of the shutdown only (NULL as above); and one for each job, which adds
+ * itself to *count instead (NULL without memory). */
+struct waiter *dispatch_wait_many(struct dispatch *dispatch, int64_t timeout_ms,
+                                  waiter_woken *on_wake, void *data);
+struct waiter *dispatch_wait_one_of(struct live *live, size_t *count,
+                                    waiter_woken *on_wake, void *data);
+
 /* ST_OK: it is cancelled, or (`terminate`) will be as soon as its workers are dead; the
  * end comes by WAIT_READY. ST_STATE: it is running and terminate is false; ST_EXISTS: it
  * is over already. */

@@ -36,7 +36,8 @@ struct dispatch {
     size_t kept_count;
     uint64_t kept_bytes;
     struct lane_list lanes;
-    struct retry_list retries; /* failed jobs that are on their way from the store */
+    struct waiter_list for_many; /* of requests that wait for many jobs */
+    struct retry_list retries;   /* failed jobs that are on their way from the store */
     struct task_cost *costs;
     size_t jobs; /* not over */
     size_t waiters;

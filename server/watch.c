@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/watch.h"
+
+#include "common/mem.h"
+#include "server/job_json.h"
+
+static struct blob *job_blob(const struct job_spec *spec, const struct job_status *status)
+{
+    struct buf json = BUF_INIT;
+
+    job_json_write(&json, spec, status);
+    return buf_take_blob(&json);
+}
+
+static void remember(struct watched *job, const struct job_spec *spec,
+                     const struct job_status *status)
+{
+    struct watch *watch = job->watch;
+
+    job->live = NULL;
+    blob_unref(job->json);
+    job->json = job_blob(spec, status);
+    if (!job->json)
+        watch->st = ST_NO_MEMORY;
+    if (!job_state_final(status->state))
+        return;
+    job->over = true;
+    job->raised = status->state == JOB_FAILED;
+    watch->raised_count += job->raised;
+    if (watch->found)
+        watch->ended[watch->ended_count++] = (size_t)(job - watch->jobs);
+}
+
+/* ---- jobs in memory ---------------------------------------------------------------- */
+
+static void on_job_woken(void *data, enum wake wake, enum status st)
+{
+    struct watched *job = data;
+    struct watch *watch = job->watch;
+
+    job->waiter = NULL;
+    remember(job, job->live->job.spec, &job->live->job.status);
+    if (wake == WAKE_SHUTDOWN)
+        watch->stopping = true;
+    else if (wake != WAKE_READY) /* how it has ended only a restart can tell */
+        watch->st = st;
+    if (watch->found)
+        watch->on_change(watch->data);
+}
+
+static void attach(struct watched *job, struct live *live)
+{
+    struct watch *watch = job->watch;
+
+    if (job_state_final(live->job.status.state)) {
+        remember(job, live->job.spec, &live->job.status);
+        return;
+    }
+    job->waiter = dispatch_wait_one_of(live, &watch->waiting, on_job_woken, job);
+    if (job->waiter)
+        job->live = live;
+    else
+        watch->st = ST_NO_MEMORY;
+}
+
+/* ---- jobs in the store ------------------------------------------------------------- */
+
+static void found_all(struct watch *watch)
+{
+    watch->found = true;
+    for (size_t i = 0; i < watch->count; i++) {
+        if (watch->jobs[i].over)
+            watch->ended[watch->ended_count++] = i;
+        watch->unknown_count += watch->jobs[i].unknown;
+    }
+    watch->on_change(watch->data);
+}
+
+static void ask_next(struct watch *watch);
+
+static void on_stored_job(void *data, enum status st, struct stored_job *stored)
+{
+    struct watched *job = data;
+    struct watch *watch = job->watch;
+    struct live *live;
+
+    watch->asking = false;
+    if (watch->freed) {
+        watch_free(watch);
+    } else if (st == ST_OK) {
+        live = dispatch_find(watch->dispatch, job->id);
+        /* Not over: it has come back to memory meanwhile; or it has ended since it was
+         * read, then the store is asked once more. */
+        if (live && !job_state_final(stored->status.state))
+            attach(job, live);
+        else if (job_state_final(stored->status.state) || job->asked)
+            remember(job, stored->spec, &stored->status);
+        job->asked = true;
+        ask_next(watch);
+    } else {
+        job->unknown = st == ST_NOT_FOUND;
+        watch->st = job->unknown ? watch->st : st;
+        ask_next(watch);
+    }
+    stored_job_clear(stored);
+}
+
+/* One at a time: each comes with its input. */
+static void ask_next(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->count && watch->st == ST_OK; i++) {
+        struct watched *job = &watch->jobs[i];
+
+        if (job->waiter || job->json || job->unknown)
+            continue;
+        watch->asking = true;
+        store_get_job(dispatch_store(watch->dispatch), job->id, false, on_stored_job,
+                      job);
+        return;
+    }
+    found_all(watch);
+}
+
+/* ---- the watch --------------------------------------------------------------------- */
+
+static void on_watch_woken(void *data, enum wake wake, enum status st)
+{
+    struct watch *watch = data;
+
+    (void)st;
+    watch->waiter = NULL;
+    watch->time_is_up = wake == WAKE_TIMEOUT;
+    watch->stopping = watch->stopping || wake == WAKE_SHUTDOWN;
+    if (watch->found)
+        watch->on_change(watch->data);
+}
+
+enum status watch_new(struct dispatch *dispatch, const struct uuid *ids, size_t count,
+                      int64_t timeout_ms, void (*on_change)(void *data), void *data,
+                      struct watch **ret_watch)
+{
+    struct watch *watch = mem_zalloc(sizeof(*watch));
+
+    if (!watch)
+        return ST_NO_MEMORY;
+    watch->jobs = mem_zalloc((count + 1) * sizeof(*watch->jobs));
+    watch->ended = mem_alloc((count + 1) * sizeof(*watch->ended));
+    watch->dispatch = dispatch;
+    watch->on_change = on_change;
+    watch->data = data;
+    if (!watch->jobs || !watch->ended) {
+        watch_free(watch);
+        return ST_NO_MEMORY;
+    }
+    watch->waiter = dispatch_wait_many(dispatch, timeout_ms, on_watch_woken, watch);
+    if (!watch->waiter) {
+        watch_free(watch);
+        return ST_LIMIT;
+    }
+    watch->count = count;
+    for (size_t i = 0; i < count; i++) {
+        watch->jobs[i].id = ids[i];
+        watch->jobs[i].watch = watch;
+    }
+    *ret_watch = watch;
+    return ST_OK;
+}
+
+void watch_start(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->count; i++) {
+        struct live *live = dispatch_find(watch->dispatch, watch->jobs[i].id);
+
+        if (live)
+            attach(&watch->jobs[i], live);
+    }
+    ask_next(watch);
+}
+
+void watch_free(struct watch *watch)
+{
+    if (!watch)
+        return;
+    waiter_end(watch->waiter);
+    watch->waiter = NULL;
+    for (size_t i = 0; i < watch->count; i++) {
+        waiter_end(watch->jobs[i].waiter);
+        watch->jobs[i].waiter = NULL;
+    }
+    watch->freed = true;
+    if (watch->asking) /* the answer comes all the same */
+        return;
+    for (size_t i = 0; i < watch->count; i++)
+        blob_unref(watch->jobs[i].json);
+    mem_free(watch->jobs);
+    mem_free(watch->ended);
+    mem_free(watch);
+}
+
+bool watch_write(const struct watch *watch, size_t index, struct buf *out)
+{
+    const struct watched *job = &watch->jobs[index];
+
+    if (job->live)
+        job_json_write(out, job->live->job.spec, &job->live->job.status);
+    else if (job->json)
+        buf_add_text(out, blob_text(job->json));
+    return (job->live || job->json) && !out->failed;
+}
