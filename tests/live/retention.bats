@@ -123,9 +123,12 @@ old_jobs_gone() { log_has 'old jobs were let go'; }
 
 @test "a job of durability memory loses its result after its time, not its name" {
     start_poold
-    job=$(submit apply_async '{"task":"square","args":[6],"durability":"memory","result_ttl":0.5}')
-    [ "$(result "$job")" = 36 ]
-    eventually answers "/v1/jobs/$job/result" 410
+    post /v1/apply '{"task":"square","args":[6],"durability":"memory","result_ttl":0}'
+    expect 200
+    body_is .result 36
+    job=$(jq -r .id <<<"$BODY")
+    get "/v1/jobs/$job/result"
+    expect 410 result-gone
     get "/v1/jobs/$job"
     expect 200
     body_is .state '"succeeded"'
