@@ -25,6 +25,7 @@
     X(ST_NOT_FOUND, "not found")                                                         \
     X(ST_EXISTS, "already exists")                                                       \
     X(ST_STATE, "not possible in this state")                                            \
+    X(ST_GONE, "no longer kept")                                                         \
     X(ST_CONFLICT, "in conflict with another one")                                       \
     X(ST_LIMIT, "a limit is reached")                                                    \
     X(ST_AGAIN, "not now, try again")                                                    \

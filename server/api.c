@@ -142,6 +142,7 @@ static const struct {
     [ST_STATE] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },
     [ST_LIMIT] = { PROBLEM_QUEUE_FULL, true,
                    "as many jobs as max_queued_jobs allows are not over yet" },
+    [ST_GONE] = { PROBLEM_RESULT_GONE, false, "the input of the job is no longer kept" },
     [ST_CONFLICT] = { PROBLEM_UNIQUE_CONFLICT, false,
                       "a job with this unique_key is not over yet" },
     [ST_CORRUPT] = { PROBLEM_RESULT_CORRUPT, false,

@@ -14,6 +14,16 @@
 
 #include "common/mem.h"
 
+/* Whether this failed job may come back: its input is still there, and no other job has its
+ * unique_key meanwhile. */
+static enum status may_return(struct dispatch *dispatch, const struct job_spec *spec,
+                              bool gone)
+{
+    if (gone)
+        return ST_GONE;
+    return dispatch_rival(dispatch, spec) ? ST_CONFLICT : ST_OK;
+}
+
 /* Whether `count` more jobs may come in. */
 static enum status admits(const struct dispatch *dispatch, size_t count)
 {
@@ -160,6 +170,8 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
     enum status st = admits(retry->dispatch, 1);
 
     if (st == ST_OK)
+        st = may_return(retry->dispatch, stored->spec, stored->gone);
+    if (st == ST_OK)
         st = job_spec_make_index(stored->spec);
     if (st == ST_OK)
         st = live_restore(retry->dispatch, stored, &live);
@@ -201,9 +213,12 @@ static enum status retry_live(struct live *live)
     enum status st = admits(dispatch, 1);
 
     if (st == ST_OK)
+        st = may_return(dispatch, live->job.spec, live->gone);
+    if (st == ST_OK)
         st = job_retry(&live->job);
     if (st != ST_OK)
         return st;
+    unique_enter(live);
     aside_leave(live);
     live->unbegun_losses = 0;
     live->expires_ns = 0; /* it had started */

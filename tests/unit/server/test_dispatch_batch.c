@@ -315,6 +315,20 @@ static void job_has_failed_as_before_if_its_retry_is_without_memory(void **state
     assert_int_equal(heard.st, ST_OK);
 }
 
+static void job_whose_input_is_gone_is_not_run_again(void **state)
+{
+    struct rig *rig = *state;
+    struct uuid id = failed_job(rig, DURABILITY_MEMORY);
+    struct live *live = dispatch_find(rig->dispatch, id);
+
+    assert_non_null(live);
+    live->gone = true;
+    assert_int_equal(retry(rig, id).st, ST_GONE);
+    assert_int_equal(live->job.status.state, JOB_FAILED);
+    live->gone = false;
+    assert_int_equal(retry(rig, id).st, ST_OK);
+}
+
 static void retried_job_goes_on_after_a_restart_and_expires_no_more(void **state)
 {
     struct rig *rig = *state;
@@ -356,6 +370,7 @@ int main(int argc, char **argv)
         CASE(failed_job_is_run_again_from_the_store),
         CASE_SQLITE(failed_job_is_run_again_from_the_store),
         CASE(retried_job_has_its_place_among_newer_ones),
+        CASE(job_whose_input_is_gone_is_not_run_again),
         CASE(failed_job_is_run_again_where_it_is),
         CASE(job_whose_end_is_not_stored_yet_may_be_run_again),
         CASE(only_what_has_failed_is_run_again),
