@@ -31,6 +31,8 @@ static const struct route routes[] = {
     { HTTP_GET, "/v1/jobs/{id}/results", api_job_results },
     { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel },
     { HTTP_POST, "/v1/jobs/{id}/retry", api_job_retry },
+    { HTTP_GET, "/v1/jobs/{id}/deliveries", api_job_deliveries },
+    { HTTP_POST, "/v1/jobs/{id}/redeliver", api_job_redeliver },
     { HTTP_GET, "/v1/pools", api_pools_list },
     { HTTP_GET, "/v1/pools/{name}", api_pool_get },
     { HTTP_GET, "/v1/workers", api_workers_list },

@@ -18,6 +18,7 @@
 #define SERVER_API_H
 
 #include "common/status.h"
+#include "server/callback.h"
 #include "server/config.h"
 #include "server/dispatch.h"
 #include "server/http.h"
@@ -31,6 +32,7 @@
 struct api {
     const struct config *config;
     struct dispatch *dispatch;
+    struct callback *callback;
     struct http *http;
     int64_t started_at_ms;
 };
@@ -156,6 +158,7 @@ route_handler api_batch;
 route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_job_retry;
 route_handler api_jobs_wait, api_jobs_as_completed;
 route_handler api_job_result, api_job_results;
+route_handler api_job_deliveries, api_job_redeliver;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;
 route_handler api_info, api_healthz, api_readyz, api_problem_get;

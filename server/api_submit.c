@@ -260,6 +260,7 @@ struct job_rules api_job_rules(struct api *api)
         .max_item_bytes = api->config->max_item_bytes,
         .time_limit_ms = api->config->time_limit_ms,
         .result_ttl_ms = api->config->result_ttl_ms,
+        .callback_allow = api->config->callback_allow,
         .pool_processes = pool_processes_of,
         .data = api->dispatch,
     };

@@ -12,6 +12,7 @@
 #include "common/mem.h"
 #include "server/address.h"
 #include "server/setting.h"
+#include "server/webhook.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -48,6 +49,7 @@ struct loader {
     const char *file;                       /* path of the configuration file, or NULL */
     const char *environment[SETTING_COUNT]; /* values as given, or NULL */
     const char *flags[SETTING_COUNT];
+    struct buf lists[SETTING_COUNT]; /* what flags of lists add up to */
     struct origin origins[SETTING_COUNT];
     struct error_text *err;
 };
@@ -239,6 +241,13 @@ static enum status assign_text(struct loader *loader, size_t i, const char *valu
     return ST_OK;
 }
 
+static enum status assign_list(struct loader *loader, size_t i, const char *value)
+{
+    const char *reason = webhook_allow_check(value);
+
+    return reason ? refuse(loader, i, value, reason) : assign_text(loader, i, value);
+}
+
 static enum status assign_address(struct loader *loader, size_t i, const char *value)
 {
     struct address address;
@@ -264,9 +273,10 @@ static enum status assign_address(struct loader *loader, size_t i, const char *v
 static enum status assign(struct loader *loader, size_t i, const char *value)
 {
     static enum status (*const by_type[])(struct loader *, size_t, const char *) = {
-        [SETTING_TEXT] = assign_text,     [SETTING_ADDRESS] = assign_address,
-        [SETTING_BOOL] = assign_bool,     [SETTING_CHOICE] = assign_choice,
-        [SETTING_NUMBER] = assign_number, [SETTING_SECONDS] = assign_seconds,
+        [SETTING_TEXT] = assign_text,       [SETTING_LIST] = assign_list,
+        [SETTING_ADDRESS] = assign_address, [SETTING_BOOL] = assign_bool,
+        [SETTING_CHOICE] = assign_choice,   [SETTING_NUMBER] = assign_number,
+        [SETTING_SECONDS] = assign_seconds,
     };
 
     assert(i != SETTING_CONFIG);
@@ -363,6 +373,8 @@ static const char *wrong_type(enum setting_type type, const json_t *value)
         return json_is_integer(value) ? NULL : "is not a whole number";
     case SETTING_SECONDS:
         return json_is_number(value) ? NULL : "is not a number of seconds";
+    case SETTING_LIST:
+        return json_is_array(value) ? NULL : "is not an array of strings";
     default:
         return json_is_string(value) ? NULL : "is not a string";
     }
@@ -374,12 +386,37 @@ static int add_bytes(const char *bytes, size_t len, void *out)
     return 0;
 }
 
+/* An array of strings, joined by commas. */
+static enum status assign_array(struct loader *loader, size_t i, const json_t *value)
+{
+    struct buf text = BUF_INIT;
+    enum status st = ST_OK;
+    json_t *element;
+    size_t at;
+
+    json_array_foreach(value, at, element)
+    {
+        if (!json_is_string(element))
+            st = refuse(loader, i, "", "is not an array of strings");
+        else
+            buf_addf(&text, "%s%s", at ? "," : "", json_string_value(element));
+    }
+    if (st == ST_OK && text.failed)
+        st = no_memory(loader);
+    if (st == ST_OK && text.len)
+        st = assign(loader, i, text.data);
+    buf_clear(&text);
+    return st;
+}
+
 static enum status assign_member(struct loader *loader, size_t i, const json_t *value)
 {
     const char *complaint = wrong_type(settings[i].type, value);
     struct buf text = BUF_INIT;
     enum status st;
 
+    if (settings[i].type == SETTING_LIST && !complaint)
+        return assign_array(loader, i, value);
     if (json_is_string(value) && !complaint)
         return assign(loader, i, json_string_value(value));
     json_dump_callback(value, add_bytes, &text,
@@ -443,6 +480,20 @@ out:
     return st;
 }
 
+/* Flags of a list add up. */
+static enum status note_flag(struct loader *loader, size_t i, const char *value)
+{
+    struct buf *list = &loader->lists[i];
+
+    if (settings[i].type != SETTING_LIST) {
+        loader->flags[i] = value;
+        return ST_OK;
+    }
+    buf_addf(list, "%s%s", list->len ? "," : "", value);
+    loader->flags[i] = list->data;
+    return list->failed ? no_memory(loader) : ST_OK;
+}
+
 /* In a pod beside a Kubernetes service named poold, these are set for every container. */
 static bool set_by_kubernetes(const char *variable)
 {
@@ -483,17 +534,18 @@ static enum status read_flags(struct loader *loader, int argc, char **argv)
                              flag);
         if (i == SETTING_COUNT)
             return unknown_setting(loader, flag, len, SPELLING_FLAG);
-        if (equals) {
-            loader->flags[i] = equals + 1;
-        } else if (settings[i].type == SETTING_BOOL) {
-            loader->flags[i] = "true"; /* alone; a value only behind '=' */
+        if (!equals && settings[i].type == SETTING_BOOL) {
+            next = "true"; /* alone; a value only behind '=' */
+        } else if (equals) {
+            next = equals + 1;
         } else if (next) {
-            loader->flags[i] = next;
             at++;
         } else {
             return error_set(loader->err, ST_INVALID, "%s needs a value: %s", flag,
                              settings[i].value);
         }
+        if (note_flag(loader, i, next) != ST_OK)
+            return ST_NO_MEMORY;
     }
     return ST_OK;
 }
@@ -518,6 +570,11 @@ static enum status check_together(struct loader *loader)
 {
     const struct config *config = &loader->config;
 
+    if (config->callback_allow && !config->callback_secret_file &&
+        config->store == STORE_MEMORY)
+        return error_set(loader->err, ST_INVALID,
+                         "setting callback_allow with store memory, which keeps nothing, "
+                         "needs callback_secret_file as well");
     if (config->insecure || address_is_loopback(config->listen_host))
         return ST_OK;
     return refuse(
@@ -569,6 +626,8 @@ enum status config_load(int argc, char **argv, char **environ_vars,
         *ret_config = loader.config;
     else
         config_clear(&loader.config);
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        buf_clear(&loader.lists[i]);
     return st;
 }
 
@@ -579,5 +638,7 @@ void config_clear(struct config *config)
     mem_free(config->listen);
     mem_free(config->listen_host);
     mem_free(config->data);
+    mem_free(config->callback_allow);
+    mem_free(config->callback_secret_file);
     memset(config, 0, sizeof(*config));
 }

@@ -50,6 +50,11 @@ struct config {
     int64_t job_ttl_ms;          /* how long a job is known after its end */
     uint64_t max_finished_jobs;  /* of durability memory, and in the store */
     uint64_t max_finished_bytes; /* the same; 0: any number */
+
+    char *callback_allow;       /* see server/webhook.h; NULL: no callbacks */
+    char *callback_secret_file; /* NULL: one in `data` */
+    int64_t callback_timeout_ms;
+    int64_t callback_backoff_ms; /* the first pause; the others are in proportion */
 };
 
 enum config_action { CONFIG_RUN, CONFIG_HELP };

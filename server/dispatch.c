@@ -321,6 +321,14 @@ static void show_end(struct live *live)
     waiter_wake_all(&live->waiters, WAKE_READY, ST_OK);
 }
 
+static void tell_end(const struct live *live)
+{
+    const struct dispatch *dispatch = live->dispatch;
+
+    if (dispatch->events.on_ended)
+        dispatch->events.on_ended(dispatch->data, live->job.spec, &live->job.status);
+}
+
 static void on_end_stored(void *data, enum status st)
 {
     struct live *live = data;
@@ -337,6 +345,8 @@ static void on_end_stored(void *data, enum status st)
         if (live->findable && job_state_final(live->job.status.state))
             live_forget(live);
     }
+    if (st == ST_OK)
+        tell_end(live);
     live_unpin(live);
 }
 
@@ -357,6 +367,7 @@ static void end(struct live *live, enum job_state state)
         queue_remove(&live->lane->queue, job);
     if (job->spec->durability == DURABILITY_MEMORY) {
         show_end(live);
+        tell_end(live);
         aside_keep(live);
         return;
     }

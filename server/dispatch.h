@@ -89,6 +89,10 @@ struct dispatch_options {
 struct dispatch_events {
     /* After dispatch_drain: no chunk is at a worker any more. */
     void (*on_drained)(void *data);
+    /* The job has ended, and that is stored if it is to be; it may run again already.
+     * May be NULL. */
+    void (*on_ended)(void *data, const struct job_spec *spec,
+                     const struct job_status *status);
 };
 
 NODISCARD enum status dispatch_new(uv_loop_t *loop, struct store *store,

@@ -97,6 +97,8 @@ struct job_spec {
     bool cancel_on_disconnect;
     const char *tags;              /* JSON array text, or NULL for [] */
     const char *metadata;          /* JSON object text, or NULL for {} */
+    const char *callback;          /* URL for when it has succeeded, or NULL */
+    const char *error_callback;    /* URL for when it has ended otherwise, or NULL */
     const char *idempotency_key;   /* or NULL */
     uint64_t request_hash;         /* of the request that carried the key */
     const char *unique_key;        /* or NULL: one such job at a time in its pool */
@@ -133,6 +135,9 @@ enum job_state {
 };
 extern const char *const job_state_names[JOB_STATE_COUNT];
 bool job_state_final(enum job_state state);
+
+/* The URL to be called when a job has come to this state; NULL: none. */
+const char *job_spec_callback(const struct job_spec *spec, enum job_state state);
 
 struct job_status {
     enum job_state state;

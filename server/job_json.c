@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "server/webhook.h"
 #include "workers/registry.h"
 
 #include <jansson.h>
@@ -29,7 +30,7 @@ struct parse {
     struct refusal *refusal;
     char task[NAME_MAX_LEN + 1], pool[NAME_MAX_LEN + 1];
     char unique_key[UNIQUE_KEY_MAX + 1];
-    char *tags, *metadata;
+    char *tags, *metadata, *callback, *error_callback;
     bool no_memory;
 };
 
@@ -337,12 +338,36 @@ static void read_durability(struct parse *parse, const struct slice_member *memb
     invalid(parse, member, "is not \"durable\", \"relaxed\" or \"memory\"");
 }
 
+static void read_url(struct parse *parse, const struct slice_member *member,
+                     json_t *value, char **ret_url)
+{
+    struct webhook_target target;
+    const char *refusal;
+
+    if (!json_is_string(value)) {
+        invalid(parse, member, "is not a string");
+        return;
+    }
+    refusal = webhook_url_check(json_string_value(value), parse->rules->callback_allow,
+                                &target);
+    if (refusal) {
+        invalid(parse, member, refusal);
+        return;
+    }
+    *ret_url = mem_strdup(json_string_value(value));
+    parse->no_memory |= !*ret_url;
+}
+
 static void read_callback(struct parse *parse, const struct slice_member *member,
                           json_t *value)
 {
-    invalid(parse, member,
-            json_is_string(value) ? "names a host that is not allowed"
-                                  : "is not a string");
+    read_url(parse, member, value, &parse->callback);
+}
+
+static void read_error_callback(struct parse *parse, const struct slice_member *member,
+                                json_t *value)
+{
+    read_url(parse, member, value, &parse->error_callback);
 }
 
 static void read_tags(struct parse *parse, const struct slice_member *member,
@@ -455,7 +480,7 @@ static const struct member_rule {
     { "on_disconnect", FOR_ALL, false, read_on_disconnect },
     { "durability", FOR_ALL, false, read_durability },
     { "callback", FOR_ALL, false, read_callback },
-    { "error_callback", FOR_ALL, false, read_callback },
+    { "error_callback", FOR_ALL, false, read_error_callback },
     { "tags", FOR_ALL, false, read_tags },
     { "metadata", FOR_ALL, true, read_metadata },
     { "result_ttl", FOR_ALL, false, read_result_ttl },
@@ -653,6 +678,8 @@ static enum status make_spec(struct parse *parse, struct job_spec **ret_spec)
 
     parse->spec.tags = parse->tags;
     parse->spec.metadata = parse->metadata;
+    parse->spec.callback = parse->callback;
+    parse->spec.error_callback = parse->error_callback;
     parse->spec.request_hash =
         intake->idempotency_key
             ? XXH3_64bits_withSeed(body->data, body->len, (XXH64_hash_t)intake->method)
@@ -704,6 +731,8 @@ enum status job_json_parse_in(struct blob *body, struct text text,
     slice_index_free(parse.spec.index);
     free(parse.tags); /* of json_dumps */
     mem_free(parse.metadata);
+    mem_free(parse.callback);
+    mem_free(parse.error_callback);
     slice_envelope_clear(&envelope);
     return st;
 }
@@ -779,6 +808,9 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
         buf_add_str(out, "null");
     buf_addf(out,
              ",\"links\":{\"self\":\"/v1/jobs/%s\",\"result\":\"/v1/jobs/%s/result\","
-             "\"results\":\"/v1/jobs/%s/results\",\"cancel\":\"/v1/jobs/%s/cancel\"}}",
+             "\"results\":\"/v1/jobs/%s/results\",\"cancel\":\"/v1/jobs/%s/cancel\"",
              id, id, id, id);
+    if (spec->callback || spec->error_callback)
+        buf_addf(out, ",\"deliveries\":\"/v1/jobs/%s/deliveries\"", id);
+    buf_add_str(out, "}}");
 }

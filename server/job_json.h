@@ -20,8 +20,9 @@
 struct job_rules {
     uint64_t max_items;
     uint64_t max_item_bytes;
-    int64_t time_limit_ms; /* default; 0: none */
-    int64_t result_ttl_ms; /* default */
+    int64_t time_limit_ms;      /* default; 0: none */
+    int64_t result_ttl_ms;      /* default */
+    const char *callback_allow; /* see server/webhook.h; NULL: no callbacks */
     /* How many workers the pool of this name has; 0: there is no such pool. */
     unsigned (*pool_processes)(void *data, const char *pool);
     void *data;

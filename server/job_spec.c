@@ -42,6 +42,13 @@ bool job_method_streams(enum job_method method)
     return method == JOB_IMAP || method == JOB_IMAP_UNORDERED;
 }
 
+const char *job_spec_callback(const struct job_spec *spec, enum job_state state)
+{
+    if (!job_state_final(state))
+        return NULL;
+    return state == JOB_SUCCEEDED ? spec->callback : spec->error_callback;
+}
+
 static size_t string_size(const char *string)
 {
     return string ? strlen(string) + 1 : 0;
@@ -64,6 +71,7 @@ struct job_spec *job_spec_new(const struct job_spec *from)
 {
     size_t size = string_size(from->task) + string_size(from->pool) +
                   string_size(from->tags) + string_size(from->metadata) +
+                  string_size(from->callback) + string_size(from->error_callback) +
                   string_size(from->idempotency_key) + string_size(from->unique_key);
     struct job_spec *spec = mem_alloc(sizeof(*spec) + size);
     char *at;
@@ -79,6 +87,8 @@ struct job_spec *job_spec_new(const struct job_spec *from)
     spec->pool = string_put(&at, from->pool);
     spec->tags = string_put(&at, from->tags);
     spec->metadata = string_put(&at, from->metadata);
+    spec->callback = string_put(&at, from->callback);
+    spec->error_callback = string_put(&at, from->error_callback);
     spec->idempotency_key = string_put(&at, from->idempotency_key);
     spec->unique_key = string_put(&at, from->unique_key);
     blob_ref(spec->body);

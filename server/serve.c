@@ -4,10 +4,12 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/api.h"
+#include "server/callback.h"
 #include "server/config.h"
 #include "server/dispatch.h"
 #include "server/http.h"
 #include "server/retention.h"
+#include "server/secret_file.h"
 #include "server/store.h"
 #include "workers/forkserver.h"
 
@@ -26,6 +28,7 @@ struct server {
     struct store *store;
     struct retention *retention;
     struct dispatch *dispatch;
+    struct callback *callback;
     struct http *http;
     struct api api;
     uv_signal_t on_term, on_int;
@@ -57,6 +60,8 @@ static void on_http_closed(void *data)
     server->http = NULL;
     dispatch_free(server->dispatch);
     server->dispatch = NULL;
+    callback_free(server->callback);
+    server->callback = NULL;
     close_handles(server);
 }
 
@@ -66,6 +71,7 @@ static void on_workers_stopped(void *data)
     struct server *server = data;
 
     (void)uv_timer_stop(&server->drain_timer);
+    callback_stop(server->callback);
     store_close(server->store);
     server->store = NULL;
     retention_free(server->retention);
@@ -213,9 +219,39 @@ static int open_store(struct server *server)
     return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
 }
 
+/* Without callback_allow there is nothing to sign. */
+static int open_callbacks(struct server *server)
+{
+    const struct config *config = &server->config;
+    struct callback_options options = { .allow = config->callback_allow,
+                                        .timeout_ms = config->callback_timeout_ms,
+                                        .backoff_ms = config->callback_backoff_ms };
+    struct error_text err = { "" };
+    enum status st = ST_OK;
+
+    if (config->callback_secret_file)
+        st = secret_file_read(config->callback_secret_file, &options.secret, &err);
+    else if (config->callback_allow)
+        st = secret_file_make(config->data, &options.secret, &err);
+    if (st != ST_OK)
+        return fail(st == ST_INVALID ? EXIT_CONFIGURATION : EXIT_CANNOT_WRITE, &err);
+    if (callback_new(&server->loop, server->store, &options, &server->callback) == ST_OK)
+        return 0;
+    (void)error_set(&err, ST_NO_MEMORY, "callbacks: out of memory");
+    return fail(EXIT_SYSTEM, &err);
+}
+
+static void on_ended(void *data, const struct job_spec *spec,
+                     const struct job_status *status)
+{
+    struct server *server = data;
+
+    callback_job_ended(server->callback, spec, status);
+}
+
 static int open_dispatch(struct server *server)
 {
-    static const struct dispatch_events events = { on_drained };
+    static const struct dispatch_events events = { on_drained, on_ended };
     const struct config *config = &server->config;
     struct dispatch_options options = {
         .max_queued_jobs = config->max_queued_jobs,
@@ -260,7 +296,8 @@ static int open_http(struct server *server)
 
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
-    server->api = (struct api){ config, server->dispatch, server->http, clock_wall_ms() };
+    server->api = (struct api){ config, server->dispatch, server->callback, server->http,
+                                clock_wall_ms() };
     return 0;
 }
 
@@ -308,6 +345,8 @@ static int open_all(struct server *server)
     int exit_code = open_store(server);
 
     if (!exit_code)
+        exit_code = open_callbacks(server);
+    if (!exit_code)
         exit_code = open_dispatch(server);
     if (!exit_code)
         exit_code = open_http(server);
@@ -315,6 +354,8 @@ static int open_all(struct server *server)
         exit_code = take_up_jobs(server);
     if (!exit_code)
         exit_code = open_retention(server);
+    if (!exit_code)
+        callback_start(server->callback);
     return exit_code;
 }
 

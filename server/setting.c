@@ -112,6 +112,25 @@ const struct setting settings[] = {
       .help = "Inputs and results of jobs that are over. More: the results of those that "
               "ended first go. 0: no limit." },
 
+    { "callback_allow", SETTING_LIST, AT(callback_allow),
+      .group = "Callbacks", .value = "[http://]HOST[:PORT]", .initial_help = "none",
+      .help = "Where callbacks may go; repeatable, in the file an array. A host name may only "
+              "lead to addresses of the public internet; an address and localhost are taken "
+              "as they are. Without a port: 443, 8443 and 80. With http:// also without TLS." },
+    { "callback_secret_file", SETTING_TEXT, AT(callback_secret_file),
+      .value = "FILE", .initial_help = "callback.secret in the data directory",
+      .help = "Holds the secret that callbacks are signed with, whsec_ and base64. The default "
+              "is made when callbacks are allowed and it is missing." },
+    { "callback_timeout", SETTING_SECONDS, AT(callback_timeout_ms), .initial = "10",
+      .min = 1 * MS_PER_S, .max = 300ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long an attempt at a callback may take." },
+    { "callback_backoff", SETTING_SECONDS, AT(callback_backoff_ms), .initial = "5",
+      .max = 3600ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "The pause after the first attempt at a callback. With 5 the others are 5 and 30 "
+              "minutes, 2, 5, 10, 14, 20 and 24 hours; they are in proportion." },
+
     { "log_level", SETTING_CHOICE, AT(log_level), .initial = "info",
       .choices = log_level_names, .choice_count = LOG_LEVEL_COUNT,
       .group = "Log, on standard error", .value = "debug|info|warn|error",

@@ -18,8 +18,9 @@
 
 /* What the member in struct config is. */
 enum setting_type {
-    SETTING_FILE,    /* there is none: the configuration file itself, not allowed in it */
-    SETTING_TEXT,    /* char *, not empty */
+    SETTING_FILE, /* there is none: the configuration file itself, not allowed in it */
+    SETTING_TEXT, /* char *, not empty */
+    SETTING_LIST, /* char *, texts separated by commas; flags add up, an array in JSON */
     SETTING_ADDRESS, /* char *, and listen_host and listen_port with it */
     SETTING_BOOL,    /* bool */
     SETTING_CHOICE,  /* an enum, by its names */
@@ -43,7 +44,7 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  23
+#define SETTING_COUNT  27
 #define SETTING_CONFIG 0 /* index of the setting `config` */
 #define SETTING_LISTEN 1 /* index of the setting `listen` */
 

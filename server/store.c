@@ -129,6 +129,8 @@ static void command_free(struct store *store, struct store_command *command)
     for (size_t i = 0; i < command->job_count; i++)
         stored_job_clear(&command->jobs[i]);
     mem_free(command->jobs);
+    delivery_clear(&command->delivery);
+    delivery_list_free(command->deliveries, command->delivery_count);
     if (store->reserve_count < RESERVE_COUNT) {
         STAILQ_INSERT_HEAD(&store->reserve, command, link);
         store->reserve_count++;
@@ -279,6 +281,20 @@ void store_put_finished(struct store *store, struct job_spec *spec,
     command_submit(store, command);
 }
 
+void store_put_delivery(struct store *store, const struct delivery *delivery,
+                        store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_DELIVERY);
+
+    if (!command)
+        return;
+    command->id = delivery->job;
+    command->st = delivery_copy(delivery, &command->delivery);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
 void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_DELETE_JOB);
@@ -341,6 +357,20 @@ void store_list_finished(struct store *store, const struct job_filter *filter,
         return;
     command->st = filter_copy(filter, &command->filter);
     command->on.jobs = got;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_list_deliveries(struct store *store, const struct delivery_query *query,
+                           store_got_deliveries *got, void *data)
+{
+    struct store_command *command = command_new(store, STORE_LIST_DELIVERIES);
+
+    assert(query->limit >= 1 && query->limit <= STORE_DELIVERIES_MAX);
+    if (!command)
+        return;
+    command->deliveries_of = *query;
+    command->on.deliveries = got;
     command->data = data;
     command_submit(store, command);
 }
@@ -413,6 +443,7 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_PUT_OUTCOME:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:
+    case STORE_PUT_DELIVERY:
     case STORE_DELETE_JOB:
         if (command->on.done)
             command->on.done(command->data, command->st);
@@ -432,6 +463,10 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_LIST_FINISHED:
         command->on.jobs(command->data, command->st, command->jobs,
                          command->st == ST_OK ? command->job_count : 0);
+        break;
+    case STORE_LIST_DELIVERIES:
+        command->on.deliveries(command->data, command->st, command->deliveries,
+                               command->st == ST_OK ? command->delivery_count : 0);
         break;
     case STORE_FATAL:
         store->events.on_fatal(store->data, &store->fatal_why);

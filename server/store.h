@@ -17,13 +17,16 @@
  *                       locked
  *     ST_EXISTS         put_job, put_finished: the idempotency key is known;
  *                       `existing` says which job
- *     ST_NOT_FOUND      put_outcome, put_status, delete_job: there is no such job,
- *                       because its put_job has failed or it was deleted; nothing has
- *                       changed
+ *     ST_NOT_FOUND      put_outcome, put_status, put_delivery, delete_job: there is no
+ *                       such job, because its put_job has failed or it was deleted;
+ *                       nothing has changed
  *     ST_LIMIT          over STORE_BYTES_MAX; nothing has changed
  *     ST_UNKNOWN        the disk has failed during the commit. Only a restart can tell
  *                       what is stored: on_fatal has been called, nothing more is
  *                       accepted
+ *
+ * The command that records the end of a job also adds the message to its callback, if it
+ * has one for this end (server/delivery.h): both are committed, or neither.
  *
  * Commands that are still kept at store_close are tried once more and then given up with
  * the status that kept them.
@@ -41,6 +44,7 @@
 #define SERVER_STORE_H
 
 #include "common/status.h"
+#include "server/delivery.h"
 #include "server/job.h"
 
 #include <stdbool.h>
@@ -115,6 +119,9 @@ void store_put_status(struct store *store, struct job_spec *spec,
 void store_put_finished(struct store *store, struct job_spec *spec,
                         const struct job_status *status, const struct outcome *outcomes,
                         size_t count, store_done *done, void *data);
+/* Records what became of a delivery: its state, times and attempts. */
+void store_put_delivery(struct store *store, const struct delivery *delivery,
+                        store_done *done, void *data);
 /* Forgets a job with all that belongs to it, its idempotency key included. */
 void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data);
 
@@ -191,6 +198,14 @@ typedef void store_got_jobs(void *data, enum status st, struct stored_job *jobs,
                             size_t count);
 void store_list_finished(struct store *store, const struct job_filter *filter,
                          store_got_jobs *got, void *data);
+
+#define STORE_DELIVERIES_MAX 100
+
+/* list is freed after the call. query->limit is at most STORE_DELIVERIES_MAX. */
+typedef void store_got_deliveries(void *data, enum status st, const struct delivery *list,
+                                  size_t count);
+void store_list_deliveries(struct store *store, const struct delivery_query *query,
+                           store_got_deliveries *got, void *data);
 
 /* At start-up, before any command: every job that is not over, oldest first, with input
  * and outcomes. Blocks. The receiver owns the content of stored; when on_job does not

@@ -29,11 +29,13 @@ enum store_command_kind {
     STORE_PUT_OUTCOME,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
+    STORE_PUT_DELIVERY,
     STORE_DELETE_JOB,
     STORE_PURGE, /* the last one that changes something */
     STORE_GET_JOB,
     STORE_FIND_KEY,
     STORE_LIST_FINISHED,
+    STORE_LIST_DELIVERIES,
     STORE_FATAL /* only among the answers: on_fatal is due */
 };
 
@@ -58,12 +60,17 @@ struct store_command {
     struct stored_job job;    /* the answer; owned until it is handed over */
     struct stored_job *jobs;  /* the answer; of STORE_PUT_JOBS what to store; owned */
     size_t job_count;
+    struct delivery delivery; /* owned */
+    struct delivery_query deliveries_of;
+    struct delivery *deliveries; /* the answer; owned */
+    size_t delivery_count;
     union {
         store_put_done *put;
         store_done *done;
         store_purge_done *purge;
         store_got_job *job;
         store_got_jobs *jobs;
+        store_got_deliveries *deliveries;
     } on;
     void *data; /* of the callback */
 };

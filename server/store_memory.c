@@ -35,6 +35,7 @@ struct memory_store {
     void *by_idempotency_key; /* tsearch(3) of struct kept */
     TAILQ_HEAD(, kept) finished;
     uint64_t finished_jobs, finished_bytes;
+    struct outbox outbox;
 };
 
 static struct memory_store *memory_of(struct store *store)
@@ -168,6 +169,30 @@ static void kept_free(struct kept *kept)
 }
 
 /* Not ST_OK: nothing has changed. */
+static void remove_job(struct memory_store *memory, struct slot *slot)
+{
+    struct kept *kept = slot->kept;
+
+    if (kept->job.spec->idempotency_key)
+        tdelete(kept, &memory->by_idempotency_key, compare_idempotency_keys);
+    finished_remove(memory, kept);
+    outbox_drop_job(&memory->outbox, kept->job.spec->id);
+    kept_free(kept);
+    slot->kept = NULL;
+    memory->holes++;
+    if (2 * memory->holes > memory->count)
+        close_holes(memory);
+}
+
+/* Of the end of the job, if this is one, and it has a callback for it. */
+static enum status add_delivery(struct memory_store *memory, const struct job_spec *spec,
+                                const struct job_status *status)
+{
+    enum status st = outbox_add(&memory->outbox, spec, status);
+
+    return st == ST_NOT_FOUND ? ST_OK : st;
+}
+
 static enum status add_job(struct memory_store *memory, struct job_spec *spec,
                            const struct job_status *status,
                            struct store_existing *ret_existing)
@@ -191,6 +216,11 @@ static enum status add_job(struct memory_store *memory, struct job_spec *spec,
         if (node)
             tdelete(kept, &memory->by_idempotency_key, compare_idempotency_keys);
         kept_free(kept);
+        return ST_NO_MEMORY;
+    }
+    if (add_delivery(memory, spec, status) != ST_OK) {
+        finished_add(memory, kept);
+        remove_job(memory, find(memory, spec->id));
         return ST_NO_MEMORY;
     }
     finished_add(memory, kept);
@@ -243,12 +273,22 @@ static void forget_errors(struct stored_job *job)
     job->outcome_count = kept;
 }
 
+static enum status put_delivery(struct memory_store *memory,
+                                struct store_command *command)
+{
+    return outbox_put(&memory->outbox, &command->delivery);
+}
+
 static enum status put_status(struct memory_store *memory, struct store_command *command)
 {
     struct slot *slot = find(memory, command->id);
+    enum status st;
 
     if (!slot)
         return ST_NOT_FOUND;
+    st = add_delivery(memory, command->spec, &command->status);
+    if (st != ST_OK)
+        return st;
     if (command->status.state == JOB_QUEUED)
         forget_errors(&slot->kept->job);
     finished_remove(memory, slot->kept);
@@ -256,20 +296,6 @@ static enum status put_status(struct memory_store *memory, struct store_command 
     slot->kept->job.status = job_status_copy(&command->status);
     finished_add(memory, slot->kept);
     return ST_OK;
-}
-
-static void remove_job(struct memory_store *memory, struct slot *slot)
-{
-    struct kept *kept = slot->kept;
-
-    if (kept->job.spec->idempotency_key)
-        tdelete(kept, &memory->by_idempotency_key, compare_idempotency_keys);
-    finished_remove(memory, kept);
-    kept_free(kept);
-    slot->kept = NULL;
-    memory->holes++;
-    if (2 * memory->holes > memory->count)
-        close_holes(memory);
 }
 
 static enum status delete_job(struct memory_store *memory, struct store_command *command)
@@ -426,6 +452,13 @@ static enum status purge(struct memory_store *memory, struct store_command *comm
     return ST_OK;
 }
 
+static enum status list_deliveries(struct memory_store *memory,
+                                   struct store_command *command)
+{
+    return outbox_list(&memory->outbox, &command->deliveries_of, &command->deliveries,
+                       &command->delivery_count);
+}
+
 static void memory_submit(struct store *store, struct store_command *command)
 {
     static enum status (*const handlers[])(struct memory_store *,
@@ -434,12 +467,14 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,
         [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_DELIVERY] = put_delivery,
         [STORE_DELETE_JOB] = delete_job,
         [STORE_PUT_FINISHED] = put_finished,
         [STORE_PURGE] = purge,
         [STORE_GET_JOB] = get_job,
         [STORE_FIND_KEY] = find_key,
         [STORE_LIST_FINISHED] = list_finished,
+        [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
     command->st = handlers[command->kind](memory_of(store), command);
@@ -491,6 +526,7 @@ static void memory_free(struct store *store)
             kept_free(memory->slots[i].kept);
     }
     mem_free(memory->slots);
+    outbox_clear(&memory->outbox);
     store_base_clear(store);
     mem_free(memory);
 }

@@ -86,8 +86,9 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
     "created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, result_ttl_ms, retries, " \
     "crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor, "                \
     "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
-    "metadata, idempotency_key, request_hash, unique_key, input_len, checksum, state, "  \
-    "completed, failed, attempt, started_at_ms, finished_at_ms, kept_bytes, error"
+    "metadata, callback, error_callback, idempotency_key, request_hash, unique_key, "    \
+    "input_len, checksum, state, completed, failed, attempt, started_at_ms, "            \
+    "finished_at_ms, kept_bytes, error"
 
 /* The place of a text is part of its checksum, so that one that has got into another row
  * is found out, too. body is the input followed by the kwargs. */
@@ -105,6 +106,8 @@ enum sqlite_write_statement {
     SQLITE_WRITE_OUTCOME,
     SQLITE_WRITE_STATUS,
     SQLITE_WRITE_FORGET_ERRORS,
+    SQLITE_WRITE_ADD_DELIVERY,
+    SQLITE_WRITE_DELIVERY,
     SQLITE_WRITE_DELETE,
     SQLITE_WRITE_STRIP,
     SQLITE_WRITE_DROP_BODY,
@@ -142,6 +145,8 @@ enum sqlite_read_statement {
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,
     SQLITE_READ_KEY,
+    SQLITE_READ_DELIVERIES,
+    SQLITE_READ_PENDING,
     SQLITE_READ_COUNT
 };
 

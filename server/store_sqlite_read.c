@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+#define DELIVERY_COLUMNS                                                                 \
+    "key, id, number, delivery.state, tries, delivery.created_at_ms, due_at_ms, url, "   \
+    "delivery.body, attempts"
+
 static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_JOB] =
         "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) FROM job "
@@ -24,6 +28,12 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) "
         "FROM job INDEXED BY job_unfinished LEFT JOIN body ON body.job = key "
         "WHERE state IN ('scheduled', 'queued', 'running') ORDER BY key",
+    [SQLITE_READ_DELIVERIES] = "SELECT " DELIVERY_COLUMNS " FROM delivery CROSS JOIN job "
+                               "ON key = delivery.job WHERE delivery.job = ? "
+                               "ORDER BY number DESC LIMIT ?",
+    [SQLITE_READ_PENDING] = "SELECT " DELIVERY_COLUMNS " FROM delivery INDEXED BY "
+                            "delivery_pending CROSS JOIN job ON key = delivery.job "
+                            "WHERE delivery.state = 'pending' ORDER BY due_at_ms LIMIT ?",
     [SQLITE_READ_NEWEST] = "SELECT id FROM job ORDER BY key DESC LIMIT 1",
     [SQLITE_READ_KEY] = "SELECT id, request_hash FROM job WHERE idempotency_key = ?1",
 };
@@ -118,6 +128,8 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->cancel_on_disconnect = row_bool(row);
     spec->tags = row_string(row);
     spec->metadata = row_string(row);
+    spec->callback = row_string(row);
+    spec->error_callback = row_string(row);
     spec->idempotency_key = row_string(row);
     spec->request_hash = (uint64_t)row_int(row);
     spec->unique_key = row_string(row);
@@ -375,6 +387,61 @@ static enum status list_finished(struct sqlite_reader *reader,
     return st;
 }
 
+static enum status read_delivery(sqlite3_stmt *statement, struct delivery *ret_delivery)
+{
+    struct row row = { statement, 1, false };
+    struct delivery there = { 0 };
+
+    there.job = row_id(&row);
+    there.number = (uint32_t)row_int(&row);
+    there.state = row_name(&row, delivery_state_names, DELIVERY_STATE_COUNT);
+    there.tries = (uint32_t)row_int(&row);
+    there.created_at_ms = row_int(&row);
+    there.due_at_ms = row_int(&row);
+    /* Only looked at, by the copy: they stay in the row. */
+    there.url = (char *)(uintptr_t)row_string(&row);
+    there.body = (char *)(uintptr_t)row_string(&row);
+    there.attempts = (char *)(uintptr_t)row_string(&row);
+    if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return ST_NO_MEMORY;
+    if (row.bad || !there.url || !there.body || !there.attempts)
+        return ST_CORRUPT;
+    return delivery_copy(&there, ret_delivery);
+}
+
+static enum status list_deliveries(struct sqlite_reader *reader,
+                                   struct store_command *command)
+{
+    const struct delivery_query *query = &command->deliveries_of;
+    sqlite3_stmt *statement =
+        reader->statements[query->of_job ? SQLITE_READ_DELIVERIES : SQLITE_READ_PENDING];
+    enum status st = ST_OK;
+    int rc = SQLITE_OK;
+
+    command->deliveries = mem_zalloc(query->limit * sizeof(*command->deliveries));
+    if (!command->deliveries)
+        return ST_NO_MEMORY;
+    if (query->of_job)
+        rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(query->job));
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(statement, query->of_job ? 2 : 1, query->limit);
+    if (rc != SQLITE_OK)
+        return status_of(rc);
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        st = read_delivery(statement, &command->deliveries[command->delivery_count]);
+        if (st == ST_OK) {
+            command->delivery_count++;
+        } else if (st == ST_CORRUPT) {
+            log_damaged(statement);
+            st = ST_OK;
+        }
+    }
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
+}
+
 void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command)
 {
     static enum status (*const handlers[])(struct sqlite_reader *,
@@ -382,6 +449,7 @@ void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *co
         [STORE_GET_JOB] = get_job,
         [STORE_FIND_KEY] = find_key,
         [STORE_LIST_FINISHED] = list_finished,
+        [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
     command->st = handlers[command->kind](reader, command);

@@ -24,7 +24,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_JOB] =
         "INSERT INTO job (" SQLITE_JOB_COLUMNS
         ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
         "ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
     [SQLITE_WRITE_EXISTING] =
@@ -36,6 +36,12 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ?",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
+    [SQLITE_WRITE_ADD_DELIVERY] =
+        "INSERT INTO delivery (job, number, state, tries, created_at_ms, due_at_ms, url, "
+        "body, attempts) SELECT ?1, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
+        "FROM delivery WHERE job = ?1",
+    [SQLITE_WRITE_DELIVERY] = "UPDATE delivery SET state = ?, tries = ?, due_at_ms = ?, "
+                              "attempts = ? WHERE job = ? AND number = ?",
     [SQLITE_WRITE_DELETE] = "DELETE FROM job WHERE key = ?",
     [SQLITE_WRITE_STRIP] =
         "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
@@ -191,6 +197,8 @@ static void bind_spec(struct binder *b, const struct job_spec *spec, struct text
     bind_int(b, spec->cancel_on_disconnect);
     bind_string(b, spec->tags);
     bind_string(b, spec->metadata);
+    bind_string(b, spec->callback);
+    bind_string(b, spec->error_callback);
     bind_string(b, spec->idempotency_key);
     bind_int(b, (int64_t)spec->request_hash);
     bind_string(b, spec->unique_key);
@@ -240,6 +248,47 @@ static int put_body(struct sqlite_writer *writer, struct uuid id, struct text bo
     return run(&b);
 }
 
+/* Of the end of the job, if this is one, and it has a callback for it. */
+static int add_delivery(struct sqlite_writer *writer, const struct job_spec *spec,
+                        const struct job_status *status)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_ADD_DELIVERY], 0, SQLITE_OK };
+    struct delivery delivery;
+    enum status st = delivery_of_end(spec, status, &delivery);
+
+    if (st != ST_OK)
+        return st == ST_NOT_FOUND ? SQLITE_OK : SQLITE_NOMEM;
+    bind_int(&b, key_of(delivery.job));
+    bind_string(&b, delivery_state_names[delivery.state]);
+    bind_int(&b, delivery.tries);
+    bind_int(&b, delivery.created_at_ms);
+    bind_int(&b, delivery.due_at_ms);
+    bind_string(&b, delivery.url);
+    bind_string(&b, delivery.body);
+    bind_string(&b, delivery.attempts);
+    b.rc = run(&b);
+    delivery_clear(&delivery);
+    return b.rc;
+}
+
+static int put_delivery(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_DELIVERY], 0, SQLITE_OK };
+    const struct delivery *delivery = &command->delivery;
+    int rc;
+
+    bind_string(&b, delivery_state_names[delivery->state]);
+    bind_int(&b, delivery->tries);
+    bind_int(&b, delivery->due_at_ms);
+    bind_string(&b, delivery->attempts);
+    bind_int(&b, key_of(delivery->job));
+    bind_int(&b, delivery->number);
+    rc = run(&b);
+    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+        command->st = ST_NOT_FOUND;
+    return rc;
+}
+
 /* *ret_added is false if the job's idempotency key is there already. */
 static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
                    const struct job_status *status, bool *ret_added)
@@ -263,6 +312,8 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
     *ret_added = b.rc == SQLITE_OK && sqlite3_changes(writer->db) > 0;
     if (*ret_added && body.len > INLINE_BODY_MAX)
         b.rc = put_body(writer, spec->id, body);
+    if (b.rc == SQLITE_OK && *ret_added)
+        b.rc = add_delivery(writer, spec, status);
     buf_clear(&joined);
     return b.rc;
 }
@@ -336,6 +387,8 @@ static int put_status(struct sqlite_writer *writer, struct store_command *comman
     rc = run(&b);
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
         command->st = ST_NOT_FOUND;
+    else if (rc == SQLITE_OK)
+        rc = add_delivery(writer, command->spec, &command->status);
     if (rc != SQLITE_OK || command->status.state != JOB_QUEUED)
         return rc;
     bind_int(&forget, key_of(command->id));
@@ -360,7 +413,7 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_STATUS] = put_status,
         [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
-        [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PURGE] = sqlite_writer_purge,
     };
 
     command->st = ST_OK;

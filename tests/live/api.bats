@@ -6,7 +6,8 @@
 load helpers
 
 @test "every example in openapi/examples is answered as it says" {
-    start_poold
+    # What the examples call back; nobody listens there.
+    start_poold --callback-allow 127.0.0.1:8443
     run "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/../api/replay.py" "$URL"
     echo "$output"
     [ "$status" = 0 ]

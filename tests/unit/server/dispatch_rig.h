@@ -106,7 +106,7 @@ static inline void turn(struct rig *rig)
 static inline void open_all(struct rig *rig)
 {
     static const struct store_events store_events = { on_wake, on_fatal };
-    static const struct dispatch_events events = { on_drained };
+    static const struct dispatch_events events = { .on_drained = on_drained };
     struct dispatch_options options = { .max_queued_jobs = MAX_JOBS,
                                         .max_waiters = MAX_WAITERS,
                                         .job_ttl_ms = JOB_TTL_MS,

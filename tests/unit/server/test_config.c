@@ -164,6 +164,43 @@ static void config_takes_the_last_of_two_equal_flags(void **state)
     config_clear(&got.config);
 }
 
+static void config_adds_up_the_flags_of_a_list(void **state)
+{
+    struct load got =
+        LOAD("--callback-allow", "a.example", "--callback-allow=b.example:8443");
+
+    (void)state;
+    assert_int_equal(got.st, ST_OK);
+    assert_string_equal(got.config.callback_allow, "a.example,b.example:8443");
+    config_clear(&got.config);
+    got = LOAD_ENV("POOLD_CALLBACK_ALLOW=a.example,b.example");
+    assert_int_equal(got.st, ST_OK);
+    assert_string_equal(got.config.callback_allow, "a.example,b.example");
+    config_clear(&got.config);
+    got = LOAD("--config",
+               write_file("{\"callback_allow\": [\"a.example\", \"http://b.example\"]}"));
+    assert_int_equal(got.st, ST_OK);
+    assert_string_equal(got.config.callback_allow, "a.example,http://b.example");
+    config_clear(&got.config);
+    got = LOAD("--config", write_file("{\"callback_allow\": []}"));
+    assert_int_equal(got.st, ST_OK);
+    assert_null(got.config.callback_allow);
+    config_clear(&got.config);
+}
+
+static void config_refuses_what_is_no_list_of_hosts(void **state)
+{
+    (void)state;
+    assert_refused_with(LOAD("--callback-allow", "a.example", "--callback-allow", "b:0"),
+                        "is not [http://]HOST[:PORT]");
+    assert_refused_with(LOAD("--config", write_file("{\"callback_allow\": \"a\"}")),
+                        "is not an array of strings");
+    assert_refused_with(LOAD("--config", write_file("{\"callback_allow\": [1]}")),
+                        "is not an array of strings");
+    assert_refused_with(LOAD("--store", "memory", "--callback-allow", "a.example"),
+                        "callback_secret_file");
+}
+
 static void config_suggests_the_setting_that_was_meant(void **state)
 {
     (void)state;
@@ -591,6 +628,8 @@ int main(void)
         cmocka_unit_test(config_clear_accepts_a_cleared_config_and_null),
         cmocka_unit_test(config_takes_a_flag_with_a_blank_or_an_equals_sign),
         cmocka_unit_test(config_takes_the_last_of_two_equal_flags),
+        cmocka_unit_test(config_adds_up_the_flags_of_a_list),
+        cmocka_unit_test(config_refuses_what_is_no_list_of_hosts),
         cmocka_unit_test(config_suggests_the_setting_that_was_meant),
         cmocka_unit_test(config_refuses_abbreviated_flags),
         cmocka_unit_test(config_refuses_arguments_that_are_no_flags),

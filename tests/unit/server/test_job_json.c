@@ -546,6 +546,25 @@ static void error_of_a_failed_job_is_its_object(void **state)
     job_spec_unref(spec);
 }
 
+static void callbacks_to_allowed_hosts_are_kept(void **state)
+{
+    struct job_spec *spec = accepted("\"callback\":\"https://hooks.example/a\","
+                                     "\"error_callback\":\"https://hooks.example/b\"");
+    struct job_status status = { .state = JOB_QUEUED };
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    assert_string_equal(job_spec_callback(spec, JOB_SUCCEEDED),
+                        "https://hooks.example/a");
+    for (enum job_state i = JOB_FAILED; i < JOB_STATE_COUNT; i++)
+        assert_string_equal(job_spec_callback(spec, i), "https://hooks.example/b");
+    assert_null(job_spec_callback(spec, JOB_RUNNING));
+    job_json_write(&out, spec, &status);
+    assert_non_null(strstr(out.data, "/deliveries\"}}"));
+    buf_clear(&out);
+    job_spec_unref(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +589,7 @@ int main(void)
         cmocka_unit_test(job_has_all_members_of_the_contract),
         cmocka_unit_test(every_state_and_method_is_written),
         cmocka_unit_test(error_of_a_failed_job_is_its_object),
+        cmocka_unit_test(callbacks_to_allowed_hosts_are_kept),
     };
 
     return cmocka_run_group_tests_name("job_json", tests, NULL, NULL);

@@ -45,6 +45,7 @@ static inline struct parsed parse_with(struct job_intake intake, const char *byt
                                             .max_item_bytes = MAX_BYTES,
                                             .time_limit_ms = 5000,
                                             .result_ttl_ms = 7000,
+                                            .callback_allow = "hooks.example",
                                             .pool_processes = pool_processes };
     struct blob *body = blob_new(bytes, len);
     struct parsed parsed = { 0 };

@@ -271,20 +271,23 @@ static void the_file_shrinks_after_large_jobs_are_deleted(void **state)
 /* ---- migrations ------------------------------------------------------------------- */
 
 /* Migrates the closed store's database with these scripts, as a later version would. */
-static enum status migrate(struct fixture *fx, const char *third, int *ret_version)
+static enum status migrate(struct fixture *fx, const char *next, int *ret_version)
 {
-    const unsigned char *const migrations[] = { sqlite_migrations[0],
-                                                sqlite_migrations[1],
-                                                (const unsigned char *)third };
+    const unsigned char *migrations[32];
+    int count = sqlite_migration_count;
     char path[128];
     struct sqlite_file file = { .dir = fx->dir, .path = path };
     struct error_text err = { "" };
     enum status st;
     sqlite3 *db;
 
+    assert_in_range(count, 1, 31);
+    for (int i = 0; i < count; i++)
+        migrations[i] = sqlite_migrations[i];
+    migrations[count] = (const unsigned char *)next;
     strcpy(path, path_of(fx, "poold.db"));
     assert_int_equal(sqlite_open_writer(path, &db, &err), ST_OK);
-    st = sqlite_migrate(db, &file, migrations, 3, ret_version, &err);
+    st = sqlite_migrate(db, &file, migrations, count + 1, ret_version, &err);
     sqlite3_close(db);
     return st;
 }
@@ -295,21 +298,42 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     struct job_spec *spec = spec_of(fx);
     int64_t number;
     sqlite3 *copy;
+    char name[32];
     int version;
 
     assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
     close_store(fx);
     assert_int_equal(migrate(fx, "ALTER TABLE job ADD COLUMN owner TEXT", &version),
                      ST_OK);
-    assert_int_equal(version, 3);
-    assert_int_equal(ask(fx, "PRAGMA user_version"), 3);
+    assert_int_equal(version, sqlite_migration_count + 1);
+    assert_int_equal(ask(fx, "PRAGMA user_version"), version);
     assert_int_equal(ask(fx, "SELECT count(*) FROM job WHERE owner IS NULL"), 1);
-    assert_int_equal(sqlite3_open(path_of(fx, "poold.db.v2.bak"), &copy), SQLITE_OK);
+    (void)snprintf(name, sizeof(name), "poold.db.v%d.bak", sqlite_migration_count);
+    assert_int_equal(sqlite3_open(path_of(fx, name), &copy), SQLITE_OK);
     assert_int_equal(sqlite_number(copy, "PRAGMA user_version", &number), SQLITE_OK);
-    assert_int_equal(number, 2);
+    assert_int_equal(number, sqlite_migration_count);
     assert_int_equal(sqlite_number(copy, "SELECT count(*) FROM job", &number), SQLITE_OK);
     assert_int_equal(number, 1);
     sqlite3_close(copy);
+    job_spec_unref(spec);
+}
+
+static void jobs_of_the_schema_without_an_outbox_stay(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct answer got;
+
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    close_store(fx);
+    change(fx, "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "
+               "ALTER TABLE job DROP COLUMN error_callback; PRAGMA user_version = 2");
+    fixture_open(fx);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM delivery"), 0);
+    assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
+    assert_null(got.job.spec->callback);
+    answer_clear(&got);
+    assert_int_equal(put_status(fx, spec, JOB_SUCCEEDED), ST_OK);
     job_spec_unref(spec);
 }
 
@@ -325,7 +349,7 @@ static void a_failed_upgrade_changes_nothing(void **state)
     assert_int_not_equal(
         migrate(fx, "DELETE FROM job; ALTER TABLE nothing ADD COLUMN x TEXT", &version),
         ST_OK);
-    assert_int_equal(ask(fx, "PRAGMA user_version"), 2);
+    assert_int_equal(ask(fx, "PRAGMA user_version"), sqlite_migration_count);
     fixture_open(fx);
     assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
     answer_clear(&got);
@@ -420,6 +444,7 @@ int main(void)
         SQLITE(a_path_with_special_characters_works),
         SQLITE(the_file_shrinks_after_large_jobs_are_deleted),
         SQLITE(an_old_schema_is_copied_and_upgraded),
+        SQLITE(jobs_of_the_schema_without_an_outbox_stay),
         SQLITE(a_failed_upgrade_changes_nothing),
         SQLITE(jobs_of_version_1_are_upgraded),
     };
