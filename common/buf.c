@@ -11,6 +11,7 @@
 #include "common/buf.h"
 
 #include "common/mem.h"
+#include "common/utf8.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -185,6 +186,22 @@ void buf_add_json_string(struct buf *buf, struct text text)
     if (clean < text.len)
         buf_add(buf, text.at + clean, text.len - clean);
     buf_add_char(buf, '"');
+}
+
+void buf_add_json_bytes(struct buf *buf, struct text text)
+{
+    struct buf clean = BUF_INIT;
+
+    for (size_t i = 0, len; i < text.len; i += len ? len : 1) {
+        len = utf8_len(text.at + i, text.len - i);
+        if (len > 0)
+            buf_add(&clean, text.at + i, len);
+        else
+            buf_add_str(&clean, "\xef\xbf\xbd");
+    }
+    buf_add_json_string(buf, buf_text(&clean));
+    buf->failed |= clean.failed;
+    buf_clear(&clean);
 }
 
 void buf_drop_front(struct buf *buf, size_t n)

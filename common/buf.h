@@ -46,6 +46,8 @@ void buf_addf(struct buf *buf, const char *format, ...) PRINTF(2, 3);
 /* The bytes as a JSON string with its quotes (RFC 8259): quote, backslash and control
  * bytes are escaped, the rest is copied. The caller guarantees UTF-8. */
 void buf_add_json_string(struct buf *buf, struct text text);
+/* The same for bytes from anywhere: each that is part of no UTF-8 becomes U+FFFD. */
+void buf_add_json_bytes(struct buf *buf, struct text text);
 /* Removes the first n bytes. */
 void buf_drop_front(struct buf *buf, size_t n);
 

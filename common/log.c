@@ -17,6 +17,7 @@
 #include "common/log.h"
 
 #include "common/clock.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -85,28 +86,6 @@ static void put_str(struct line *line, const char *string)
     put(line, string, strlen(string));
 }
 
-/* Length of the UTF-8 sequence (RFC 3629) at the start of s, 0 if there is none. s ends
- * with a NUL, which is no continuation byte, so reading stops in time. */
-static size_t utf8_len(const unsigned char *s)
-{
-    size_t len = s[0] < 0x80   ? 1
-                 : s[0] < 0xc2 ? 0
-                 : s[0] < 0xe0 ? 2
-                 : s[0] < 0xf0 ? 3
-                 : s[0] < 0xf5 ? 4
-                               : 0;
-
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    /* Longer than needed, surrogates, above U+10FFFF. */
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return len;
-}
-
 static bool is_control(const unsigned char *s)
 {
     return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0);
@@ -118,7 +97,7 @@ static void put_escaped(struct line *line, const char *string)
     const char *backslash = line_format == LOG_JSON ? "\\\\" : "\\";
 
     for (const unsigned char *s = (const unsigned char *)string; *s && !line->full;) {
-        size_t len = utf8_len(s);
+        size_t len = utf8_len((const char *)s, SIZE_MAX); /* ends at the NUL */
         char escape[8];
 
         if (len == 0 || is_control(s)) {

@@ -330,9 +330,22 @@ static void buf_take_blob_fails_after_a_failed_append(void **state)
     assert_false(buf.failed);
 }
 
+static void json_bytes_that_are_no_utf8_are_replaced(void **state)
+{
+    struct buf buf = BUF_INIT;
+
+    (void)state;
+    buf_add_json_bytes(&buf, TEXT("a\xc3\xa4\xff\x80\"\n\0\xe2\x82"));
+    assert_false(buf.failed);
+    assert_string_equal(buf.data, "\"a\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd\\\"\\n\\u0000"
+                                  "\xef\xbf\xbd\xef\xbf\xbd\"");
+    buf_clear(&buf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json_bytes_that_are_no_utf8_are_replaced),
         cmocka_unit_test(buf_collects_every_kind_of_piece),
         cmocka_unit_test(buf_add_of_nothing_gives_an_empty_string),
         cmocka_unit_test(buf_grows_without_losing_a_byte),
