@@ -29,6 +29,7 @@ static const struct route routes[] = {
     { HTTP_DELETE, "/v1/jobs/{id}", api_job_delete },
     { HTTP_GET, "/v1/jobs/{id}/result", api_job_result },
     { HTTP_GET, "/v1/jobs/{id}/results", api_job_results },
+    { HTTP_GET, "/v1/jobs/{id}/attempts", api_job_attempts },
     { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel },
     { HTTP_POST, "/v1/jobs/{id}/retry", api_job_retry },
     { HTTP_GET, "/v1/jobs/{id}/deliveries", api_job_deliveries },

@@ -2,15 +2,17 @@
 /*
  * api - the HTTP API: parse, call dispatch, reply. One file per resource:
  *
- *     api.c          the table of routes; what all handlers share: problems, query, ...
- *     api_submit.c   POST /v1/apply, /v1/map, ... and their _async forms
- *     api_batch.c    POST /v1/batch
- *     api_jobs.c     /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
- *     api_futures.c  /v1/jobs/wait and /v1/jobs/as_completed
- *     api_results.c  /v1/jobs/{id}/result and /results
- *     api_pools.c    /v1/pools, /v1/workers, /v1/tasks
- *     api_server.c   /v1/info, /healthz, /readyz, /problems, /openapi, /docs
- *     api_lookup.c   finding a job in memory or in the store, and waiting for it
+ *     api.c           the table of routes; what all handlers share: problems,
+ *                     preferences, query
+ *     api_submit.c    POST /v1/apply, /v1/map, ... and their _async forms
+ *     api_batch.c     POST /v1/batch
+ *     api_jobs.c      /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
+ *     api_futures.c   /v1/jobs/wait and /v1/jobs/as_completed
+ *     api_attempts.c  /v1/jobs/{id}/attempts
+ *     api_results.c   /v1/jobs/{id}/result and /results
+ *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks
+ *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
+ *     api_lookup.c    finding a job in memory or in the store, and waiting for it
  *
  * The full description of every route is openapi/poold.yaml.
  */
@@ -114,6 +116,7 @@ struct job_view {
     const struct outcome *outcomes;
     size_t outcome_count;
     bool gone; /* input and outcomes are no longer kept */
+    const struct attempt_log *attempts;
     struct stored_job
         *stored; /* the same when live is NULL; may be emptied by the receiver */
 };
@@ -125,6 +128,7 @@ struct lookup {
     int64_t wait_ms;    /* how long to wait until it is ready; 0: not */
     bool for_change;    /* rather wait for any change */
     bool with_outcomes; /* needed if it is in the store */
+    bool with_attempts; /* the same */
     /* Called once, with the request that is to be answered. `done` is what the caller
      * passed on. */
     void (*then)(struct api *api, struct request *request, const struct job_view *view,
@@ -157,7 +161,7 @@ route_handler api_apply_async, api_map_async, api_starmap_async;
 route_handler api_batch;
 route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_job_retry;
 route_handler api_jobs_wait, api_jobs_as_completed;
-route_handler api_job_result, api_job_results;
+route_handler api_job_result, api_job_results, api_job_attempts;
 route_handler api_job_deliveries, api_job_redeliver;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;

@@ -26,6 +26,7 @@ struct job_view view_of(struct live *live)
         .outcomes = live->job.outcomes,
         .outcome_count = live->job.outcome_count,
         .gone = live->gone,
+        .attempts = &live->attempts,
     };
 }
 
@@ -65,6 +66,7 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
                                  .outcomes = stored->outcomes,
                                  .outcome_count = stored->outcome_count,
                                  .gone = stored->gone,
+                                 .attempts = &stored->attempts,
                                  .stored = stored };
 
         tell(search, &view);
@@ -74,8 +76,11 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
 
 static void ask_store(struct searching *search)
 {
-    store_get_job(dispatch_store(search->api->dispatch), search->lookup.id,
-                  search->lookup.with_outcomes, on_stored_job, search);
+    unsigned with = (search->lookup.with_outcomes ? STORE_WITH_OUTCOMES : 0) |
+                    (search->lookup.with_attempts ? STORE_WITH_ATTEMPTS : 0);
+
+    store_get_job(dispatch_store(search->api->dispatch), search->lookup.id, with,
+                  on_stored_job, search);
 }
 
 static void on_wait_over(void *data, enum wake wake, enum status st)

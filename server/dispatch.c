@@ -103,6 +103,7 @@ void live_free(struct live *live)
     assert(TAILQ_EMPTY(&live->chunks) && !live->job.queued);
     timer_free(live->timer);
     mem_free(live->arrivals);
+    attempt_log_clear(&live->attempts);
     job_clear(&live->job);
     mem_free(live);
 }
@@ -380,7 +381,7 @@ static void end(struct live *live, enum job_state state)
     } else {
         live->in_store = true;
         store_put_finished(dispatch->store, job->spec, &status, job->outcomes,
-                           job->outcome_count, on_end_stored, live);
+                           job->outcome_count, &live->attempts, on_end_stored, live);
     }
     job_status_clear(&status);
     if (show)
@@ -638,11 +639,13 @@ enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
         stored_job_clear(stored);
         return ST_NO_MEMORY;
     }
+    live->attempts = stored->attempts;
     job_clear(&live->job);
     st = job_restore(&live->job, stored->spec, &stored->status, stored->outcomes,
                      stored->outcome_count);
     memset(stored, 0, sizeof(*stored));
     if (st != ST_OK) {
+        attempt_log_clear(&live->attempts);
         mem_free(live);
         return st;
     }

@@ -66,7 +66,8 @@ struct live {
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */
     unsigned
         ends; /* commits of an end that are on the way: more than one after a retry */
-    unsigned pins;      /* streams that read from it, commits that will report to it */
+    unsigned pins; /* streams that read from it, commits that will report to it */
+    struct attempt_log attempts; /* that have failed */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
     size_t arrival_count, arrival_cap;
     bool findable; /* is in the hash and the list */

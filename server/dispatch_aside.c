@@ -51,6 +51,7 @@ void dispatch_record(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
     const struct job *job = &live->job;
+    const struct attempt_log *attempts = &live->attempts;
 
     if (live->aside_in != ASIDE_UNSTORED || dispatch->closed)
         return;
@@ -59,6 +60,9 @@ void dispatch_record(struct live *live)
     store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL);
     for (size_t i = 0; i < job->outcome_count; i++)
         store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
+    for (size_t i = 0; i < attempts->count; i++)
+        store_put_attempt(dispatch->store, job->spec, attempts->dropped + i + 1,
+                          attempt_log_at(attempts, i), NULL, NULL);
 }
 
 /* ---- finished jobs of durability memory --------------------------------------------- */
@@ -72,6 +76,7 @@ static void strip(struct live *live)
         return;
     live->dispatch->kept_bytes -= bytes;
     live->gone = true;
+    attempt_log_clear(&live->attempts);
     mem_free(live->arrivals);
     live->arrivals = NULL;
     live->arrival_count = live->arrival_cap = 0;

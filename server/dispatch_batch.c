@@ -251,7 +251,8 @@ static void retry_stored(struct dispatch *dispatch, struct uuid id,
     }
     *retry = (struct retry){ .dispatch = dispatch, .id = id, .done = done, .data = data };
     TAILQ_INSERT_TAIL(&dispatch->retries, retry, link);
-    store_get_job(dispatch->store, id, true, on_retry_read, retry);
+    store_get_job(dispatch->store, id, STORE_WITH_OUTCOMES | STORE_WITH_ATTEMPTS,
+                  on_retry_read, retry);
 }
 
 void dispatch_retry(struct dispatch *dispatch, struct uuid id, dispatch_retried *done,

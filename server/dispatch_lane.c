@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/attempt.h"
 #include "server/failure.h"
 
 #include <assert.h>
@@ -320,6 +321,20 @@ static void add_error(struct lane *lane, struct live *live, uint64_t item,
     lane_recall(lane, live, false);
 }
 
+/* Takes the attempt. Without memory it is not known afterwards, which harms nobody else. */
+static void note_attempt(struct live *live, struct blob *attempt)
+{
+    struct dispatch *dispatch = live->dispatch;
+
+    struct attempt_log *log = &live->attempts;
+
+    if (attempt && live->in_store)
+        store_put_attempt(dispatch->store, live->job.spec, log->dropped + log->count + 1,
+                          attempt, NULL, NULL);
+    if (!attempt || !attempt_log_add(log, attempt))
+        log_warn("no memory to note a failed attempt", "");
+}
+
 static struct failure_place place_of(const struct live *live, uint64_t item)
 {
     return (struct failure_place){ live->job.spec->id, item,
@@ -327,7 +342,8 @@ static struct failure_place place_of(const struct live *live, uint64_t item)
 }
 
 static void on_failure(void *data, struct chunk *chunk,
-                       const struct frame_failure *failure, bool last)
+                       const struct frame_failure *failure,
+                       const struct worker_trace *trace, bool last)
 {
     struct lane *lane = data;
     struct live *live = chunk->owner;
@@ -338,6 +354,7 @@ static void on_failure(void *data, struct chunk *chunk,
     if (last)
         (void)chunk_end(lane, chunk);
     learn_cost(live, 1, failure->run_ns);
+    note_attempt(live, attempt_of_task(&place, failure, trace));
     if (job_item_trouble(&live->job, failure->item, false, clock_mono_ns(),
                          dispatch_random(dispatch), &verdict) != ST_OK)
         verdict = JOB_ITEM_FAILED;
@@ -362,6 +379,7 @@ static void blame(struct lane *lane, struct live *live, uint64_t item,
     struct failure_place place = place_of(live, item);
     enum job_verdict verdict = JOB_ITEM_FAILED;
 
+    note_attempt(live, attempt_of_exit(&place, exit, live->job.spec->time_limit_ms));
     if (job_item_trouble(&live->job, item, exit->cause != EXIT_TIME_LIMIT,
                          clock_mono_ns(), dispatch_random(lane->dispatch),
                          &verdict) != ST_OK)

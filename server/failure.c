@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/failure.h"
 
-#include "server/problem.h"
-
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,28 +34,47 @@ static void add_summary(struct buf *out, json_t *exception)
     buf_add(out, json_string_value(message), json_string_length(message));
 }
 
+void failure_cause_clear(struct failure_cause *cause)
+{
+    buf_clear(&cause->detail);
+    json_decref(cause->exception);
+    cause->exception = NULL;
+}
+
+void failure_cause_of_task(const struct frame_failure *failure,
+                           struct failure_cause *ret_cause)
+{
+    json_t *exception = json_loadb(failure->exception.at, failure->exception.len,
+                                   JSON_REJECT_DUPLICATES, NULL);
+
+    *ret_cause = (struct failure_cause){ .problem = problem_of_failure[failure->kind] };
+    if (json_is_string(json_object_get(exception, "type")) &&
+        json_is_string(json_object_get(exception, "message"))) {
+        ret_cause->exception = exception;
+        add_summary(&ret_cause->detail, exception);
+        return;
+    }
+    json_decref(exception);
+    ret_cause->problem = PROBLEM_PROTOCOL_ERROR;
+    buf_add_str(&ret_cause->detail, "the worker reported a failure that is not readable");
+}
+
 struct blob *failure_of_task(const struct failure_place *place,
                              const struct frame_failure *failure)
 {
-    struct buf out = BUF_INIT, detail = BUF_INIT;
-    json_auto_t *exception = json_loadb(failure->exception.at, failure->exception.len,
-                                        JSON_REJECT_DUPLICATES, NULL);
+    struct buf out = BUF_INIT;
+    struct failure_cause cause;
 
-    if (json_is_string(json_object_get(exception, "type")) &&
-        json_is_string(json_object_get(exception, "message"))) {
-        add_summary(&detail, exception);
-        problem_open(&out, problem_of_failure[failure->kind], buf_text(&detail));
-        add_place(&out, place);
+    failure_cause_of_task(failure, &cause);
+    problem_open(&out, cause.problem, buf_text(&cause.detail));
+    add_place(&out, place);
+    if (cause.exception) {
         buf_add_str(&out, ",\"exception\":");
         buf_add_text(&out, failure->exception);
-    } else {
-        problem_open(&out, PROBLEM_PROTOCOL_ERROR,
-                     TEXT("the worker reported a failure that is not readable"));
-        add_place(&out, place);
     }
     buf_add_char(&out, '}');
-    out.failed |= detail.failed;
-    buf_clear(&detail);
+    out.failed |= cause.detail.failed;
+    failure_cause_clear(&cause);
     return buf_take_blob(&out);
 }
 
@@ -73,41 +89,50 @@ static void signal_name(int signal, char *ret_name, size_t size)
         (void)snprintf(ret_name, size, "signal %d", signal);
 }
 
+void failure_cause_of_exit(const struct worker_exit *exit, int64_t time_limit_ms,
+                           struct failure_cause *ret_cause)
+{
+    struct buf *detail = &ret_cause->detail;
+
+    *ret_cause = (struct failure_cause){ .problem = PROBLEM_WORKER_LOST };
+    switch (exit->cause) {
+    case EXIT_TIME_LIMIT:
+        ret_cause->problem = PROBLEM_TIME_LIMIT;
+        buf_addf(detail, "the item ran longer than %g seconds",
+                 (double)time_limit_ms / 1000);
+        break;
+    case EXIT_PROTOCOL:
+        ret_cause->problem = PROBLEM_PROTOCOL_ERROR;
+        buf_add_str(detail,
+                    "the worker wrote something that is not the protocol and was killed");
+        break;
+    case EXIT_SIGNAL:
+        signal_name(exit->code, ret_cause->signal, sizeof(ret_cause->signal));
+        buf_addf(detail, "the worker was killed by %s%s", ret_cause->signal,
+                 exit->code == SIGKILL ? " (by hand, or out of memory)" : "");
+        break;
+    default:
+        ret_cause->has_exit_code = true;
+        buf_addf(detail, "the worker exited with code %d before it had a result",
+                 exit->code);
+    }
+}
+
 struct blob *failure_of_exit(const struct failure_place *place,
                              const struct worker_exit *exit, int64_t time_limit_ms)
 {
     struct buf out = BUF_INIT;
-    char detail[160], name[32];
-    enum problem problem = PROBLEM_WORKER_LOST;
+    struct failure_cause cause;
 
-    signal_name(exit->code, name, sizeof(name));
-    switch (exit->cause) {
-    case EXIT_TIME_LIMIT:
-        problem = PROBLEM_TIME_LIMIT;
-        (void)snprintf(detail, sizeof(detail), "the item ran longer than %g seconds",
-                       (double)time_limit_ms / 1000);
-        break;
-    case EXIT_PROTOCOL:
-        problem = PROBLEM_PROTOCOL_ERROR;
-        (void)snprintf(
-            detail, sizeof(detail),
-            "the worker wrote something that is not the protocol and was killed");
-        break;
-    case EXIT_SIGNAL:
-        (void)snprintf(detail, sizeof(detail), "the worker was killed by %s%s", name,
-                       exit->code == SIGKILL ? " (by hand, or out of memory)" : "");
-        break;
-    default:
-        (void)snprintf(detail, sizeof(detail),
-                       "the worker exited with code %d before it had a result",
-                       exit->code);
-    }
-    problem_open(&out, problem, (struct text){ detail, strlen(detail) });
+    failure_cause_of_exit(exit, time_limit_ms, &cause);
+    problem_open(&out, cause.problem, buf_text(&cause.detail));
     add_place(&out, place);
-    if (exit->cause == EXIT_SIGNAL)
-        buf_addf(&out, ",\"signal\":\"%s\"", name);
-    else if (problem == PROBLEM_WORKER_LOST)
+    if (cause.signal[0])
+        buf_addf(&out, ",\"signal\":\"%s\"", cause.signal);
+    if (cause.has_exit_code)
         buf_addf(&out, ",\"exit_code\":%d", exit->code);
     buf_add_char(&out, '}');
+    out.failed |= cause.detail.failed;
+    failure_cause_clear(&cause);
     return buf_take_blob(&out);
 }

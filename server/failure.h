@@ -10,9 +10,13 @@
 #define SERVER_FAILURE_H
 
 #include "common/blob.h"
+#include "common/buf.h"
 #include "common/uuid.h"
+#include "server/problem.h"
 #include "workers/pool.h"
 
+#include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct failure_place {
@@ -27,5 +31,19 @@ struct blob *failure_of_task(const struct failure_place *place,
                              const struct frame_failure *failure);
 struct blob *failure_of_exit(const struct failure_place *place,
                              const struct worker_exit *exit, int64_t time_limit_ms);
+
+/* What there is to say of a failure, wherever it happened. */
+struct failure_cause {
+    enum problem problem;
+    struct buf detail;  /* may have run out of memory */
+    json_t *exception;  /* an object with the strings type and message; NULL: none */
+    char signal[32];    /* that ended the worker, "SIGKILL"; "" if none did by itself */
+    bool has_exit_code; /* the worker ended by itself */
+};
+void failure_cause_of_task(const struct frame_failure *failure,
+                           struct failure_cause *ret_cause);
+void failure_cause_of_exit(const struct worker_exit *exit, int64_t time_limit_ms,
+                           struct failure_cause *ret_cause);
+void failure_cause_clear(struct failure_cause *cause);
 
 #endif

@@ -20,6 +20,7 @@ void stored_job_clear(struct stored_job *stored)
     for (size_t i = 0; i < stored->outcome_count; i++)
         blob_unref(stored->outcomes[i].text);
     mem_free(stored->outcomes);
+    attempt_log_clear(&stored->attempts);
     job_status_clear(&stored->status);
     job_spec_unref(stored->spec);
     memset(stored, 0, sizeof(*stored));
@@ -123,6 +124,8 @@ static void command_free(struct store *store, struct store_command *command)
         blob_unref(command->outcomes[i].text);
     if (command->outcomes != &command->outcome)
         mem_free(command->outcomes);
+    blob_unref(command->attempt);
+    attempt_log_clear(&command->attempts);
     job_filter_clear(&command->filter);
     mem_free(command->key);
     stored_job_clear(&command->job);
@@ -247,6 +250,23 @@ void store_put_outcome(struct store *store, struct job_spec *spec,
     command_submit(store, command);
 }
 
+void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t number,
+                       struct blob *attempt, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_ATTEMPT);
+
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->attempt = blob_ref(attempt);
+    command->attempt_number = number;
+    command->bytes = attempt->len;
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, store_done *done, void *data)
 {
@@ -264,7 +284,8 @@ void store_put_status(struct store *store, struct job_spec *spec,
 
 void store_put_finished(struct store *store, struct job_spec *spec,
                         const struct job_status *status, const struct outcome *outcomes,
-                        size_t count, store_done *done, void *data)
+                        size_t count, const struct attempt_log *attempts,
+                        store_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_FINISHED);
 
@@ -276,6 +297,8 @@ void store_put_finished(struct store *store, struct job_spec *spec,
     command->status = job_status_copy(status);
     command_count(command, spec->input.len + spec->kwargs.len);
     command_add_outcomes(command, outcomes, count);
+    if (attempts && !attempt_log_copy(&command->attempts, attempts))
+        log_warn("no memory to store the failed attempts of a job", "");
     command->on.done = done;
     command->data = data;
     command_submit(store, command);
@@ -320,15 +343,15 @@ void store_purge(struct store *store, const struct store_limits *limits,
     command_submit(store, command);
 }
 
-void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
-                   store_got_job *got, void *data)
+void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
+                   void *data)
 {
     struct store_command *command = command_new(store, STORE_GET_JOB);
 
     if (!command)
         return;
     command->id = id;
-    command->with_outcomes = with_outcomes;
+    command->with = with;
     command->on.job = got;
     command->data = data;
     command_submit(store, command);
@@ -441,6 +464,7 @@ static void deliver(struct store *store, struct store_command *command)
         break;
     case STORE_PUT_JOBS:
     case STORE_PUT_OUTCOME:
+    case STORE_PUT_ATTEMPT:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:
     case STORE_PUT_DELIVERY:

@@ -17,7 +17,7 @@
  *                       locked
  *     ST_EXISTS         put_job, put_finished: the idempotency key is known;
  *                       `existing` says which job
- *     ST_NOT_FOUND      put_outcome, put_status, put_delivery, delete_job: there is no
+ *     ST_NOT_FOUND      put_outcome, put_attempt, put_status, put_delivery, delete_job: there is no
  *                       such job, because its put_job has failed or it was deleted;
  *                       nothing has changed
  *     ST_LIMIT          over STORE_BYTES_MAX; nothing has changed
@@ -44,6 +44,7 @@
 #define SERVER_STORE_H
 
 #include "common/status.h"
+#include "server/attempt_log.h"
 #include "server/delivery.h"
 #include "server/job.h"
 
@@ -110,15 +111,21 @@ void store_put_jobs(struct store *store, struct job_spec *const specs[],
  * the same item and is stored already stays as it is. */
 void store_put_outcome(struct store *store, struct job_spec *spec,
                        const struct outcome *outcome, store_done *done, void *data);
+/* Adds the job's attempt of this number, from 1 on, which has failed; takes a reference of
+ * its own to the text. A number that is not above all that are stored is raised. */
+void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t number,
+                       struct blob *attempt, store_done *done, void *data);
 /* Records the status. JOB_QUEUED for a job that had failed is a retry: its outcomes that
  * are errors are forgotten in the same commit. */
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, store_done *done, void *data);
-/* Stores a new job that is over already, with all its outcomes, as one command. The array
- * is copied. ST_NO_MEMORY when that cannot be done; otherwise kept like put_status. */
+/* Stores a new job that is over already, with all its outcomes and attempts (NULL: none),
+ * as one command. Both are copied; without memory for the attempts they are left out.
+ * ST_NO_MEMORY when the outcomes cannot be; otherwise kept like put_status. */
 void store_put_finished(struct store *store, struct job_spec *spec,
                         const struct job_status *status, const struct outcome *outcomes,
-                        size_t count, store_done *done, void *data);
+                        size_t count, const struct attempt_log *attempts,
+                        store_done *done, void *data);
 /* Records what became of a delivery: its state, times and attempts. */
 void store_put_delivery(struct store *store, const struct delivery *delivery,
                         store_done *done, void *data);
@@ -162,14 +169,18 @@ struct stored_job {
     struct outcome *outcomes; /* ordered by first; only if asked for */
     size_t outcome_count;
     bool gone; /* stripped: there is no input and there are no outcomes any more */
+    struct attempt_log attempts; /* only if asked for */
 };
 void stored_job_clear(struct stored_job *stored);
 
 /* st: ST_OK, ST_NOT_FOUND, ST_CORRUPT (a checksum is wrong), ST_IO, ST_NO_MEMORY. The
  * receiver owns the content, which is empty unless ST_OK. */
 typedef void store_got_job(void *data, enum status st, struct stored_job *stored);
-void store_get_job(struct store *store, struct uuid id, bool with_outcomes,
-                   store_got_job *got, void *data);
+/* What is wanted beyond spec and status; to be combined. */
+#define STORE_WITH_OUTCOMES 1u
+#define STORE_WITH_ATTEMPTS 2u
+void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
+                   void *data);
 
 /* The job that has this idempotency key: ST_EXISTS; ST_NOT_FOUND: none has; ST_IO,
  * ST_NO_MEMORY. The key is copied. */
@@ -207,8 +218,8 @@ typedef void store_got_deliveries(void *data, enum status st, const struct deliv
 void store_list_deliveries(struct store *store, const struct delivery_query *query,
                            store_got_deliveries *got, void *data);
 
-/* At start-up, before any command: every job that is not over, oldest first, with input
- * and outcomes. Blocks. The receiver owns the content of stored; when on_job does not
+/* At start-up, before any command: every job that is not over, oldest first, with input,
+ * outcomes and attempts. Blocks. The receiver owns the content of stored; when on_job does not
  * return ST_OK, that ends the load and is what it returns. *ret_newest is the newest id
  * in the store, finished or not, all zero for none. A damaged job is left out and left
  * alone, with a line in the log. */

@@ -27,6 +27,7 @@ enum store_command_kind {
     STORE_PUT_JOB,
     STORE_PUT_JOBS,
     STORE_PUT_OUTCOME,
+    STORE_PUT_ATTEMPT,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
     STORE_PUT_DELIVERY,
@@ -55,10 +56,13 @@ struct store_command {
     struct store_limits limits;
     struct store_purged purged; /* the answer */
     char *key;                  /* to be found; owned */
-    bool with_outcomes;
-    struct job_filter filter; /* owned */
-    struct stored_job job;    /* the answer; owned until it is handed over */
-    struct stored_job *jobs;  /* the answer; of STORE_PUT_JOBS what to store; owned */
+    struct blob *attempt;       /* one reference */
+    uint64_t attempt_number;
+    struct attempt_log attempts; /* owned; of put_finished */
+    unsigned with;               /* STORE_WITH_... */
+    struct job_filter filter;    /* owned */
+    struct stored_job job;       /* the answer; owned until it is handed over */
+    struct stored_job *jobs;     /* the answer; of STORE_PUT_JOBS what to store; owned */
     size_t job_count;
     struct delivery delivery; /* owned */
     struct delivery_query deliveries_of;

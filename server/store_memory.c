@@ -124,10 +124,13 @@ static enum status outcomes_reserve(struct stored_job *job, size_t count)
     return ST_OK;
 }
 
-static enum status copy_job(const struct stored_job *from, bool with_outcomes,
+static enum status copy_job(const struct stored_job *from, unsigned with,
                             struct stored_job *ret_job)
 {
-    if (with_outcomes && from->outcome_count > 0) {
+    if ((with & STORE_WITH_ATTEMPTS) &&
+        !attempt_log_copy(&ret_job->attempts, &from->attempts))
+        return ST_NO_MEMORY;
+    if ((with & STORE_WITH_OUTCOMES) && from->outcome_count > 0) {
         if (outcomes_reserve(ret_job, from->outcome_count) != ST_OK)
             return ST_NO_MEMORY;
         memcpy(ret_job->outcomes, from->outcomes,
@@ -260,6 +263,19 @@ static enum status put_outcome(struct memory_store *memory, struct store_command
     return slot ? add_outcome(&slot->kept->job, &command->outcomes[0]) : ST_NOT_FOUND;
 }
 
+static enum status put_attempt(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    if (!slot)
+        return ST_NOT_FOUND;
+    if (slot->kept->job.attempts.count == 0)
+        slot->kept->job.attempts.dropped = command->attempt_number - 1;
+    return attempt_log_add(&slot->kept->job.attempts, blob_ref(command->attempt))
+               ? ST_OK
+               : ST_NO_MEMORY;
+}
+
 static void forget_errors(struct stored_job *job)
 {
     size_t kept = 0;
@@ -331,6 +347,8 @@ static enum status put_finished(struct memory_store *memory,
 
     for (size_t i = 0; i < command->outcome_count && st == ST_OK; i++)
         st = add_outcome(&slot->kept->job, &command->outcomes[i]);
+    if (st == ST_OK && !attempt_log_copy(&slot->kept->job.attempts, &command->attempts))
+        st = ST_NO_MEMORY;
     if (slot && st != ST_OK)
         (void)delete_job(memory, command);
     return st;
@@ -342,7 +360,7 @@ static enum status get_job(struct memory_store *memory, struct store_command *co
 
     if (!slot)
         return ST_NOT_FOUND;
-    return copy_job(&slot->kept->job, command->with_outcomes, &command->job);
+    return copy_job(&slot->kept->job, command->with, &command->job);
 }
 
 static enum status list_finished(struct memory_store *memory,
@@ -360,7 +378,7 @@ static enum status list_finished(struct memory_store *memory,
         if (!job || !job_state_final(job->status.state) ||
             !job_filter_matches(filter, job->spec, job->status.state))
             continue;
-        if (copy_job(job, false, &command->jobs[command->job_count]) != ST_OK)
+        if (copy_job(job, 0, &command->jobs[command->job_count]) != ST_OK)
             return ST_NO_MEMORY;
         command->job_count++;
     }
@@ -398,6 +416,7 @@ static void strip(struct memory_store *memory, struct kept *kept)
     mem_free(job->outcomes);
     job->outcomes = NULL;
     job->outcome_count = 0;
+    attempt_log_clear(&job->attempts);
     job_spec_unref(job->spec);
     job->spec = bare;
 }
@@ -466,6 +485,7 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_PUT_JOB] = put_job,
         [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_ATTEMPT] = put_attempt,
         [STORE_PUT_STATUS] = put_status,
         [STORE_PUT_DELIVERY] = put_delivery,
         [STORE_DELETE_JOB] = delete_job,

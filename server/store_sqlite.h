@@ -104,6 +104,8 @@ enum sqlite_write_statement {
     SQLITE_WRITE_BODY,
     SQLITE_WRITE_EXISTING,
     SQLITE_WRITE_OUTCOME,
+    SQLITE_WRITE_ATTEMPT,
+    SQLITE_WRITE_TRIM_ATTEMPTS,
     SQLITE_WRITE_STATUS,
     SQLITE_WRITE_FORGET_ERRORS,
     SQLITE_WRITE_ADD_DELIVERY,
@@ -112,6 +114,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_STRIP,
     SQLITE_WRITE_DROP_BODY,
     SQLITE_WRITE_DROP_OUTCOMES,
+    SQLITE_WRITE_DROP_ATTEMPTS,
     SQLITE_WRITE_TALLY,
     SQLITE_WRITE_FIND_STRIPPED, /* the four: key and bytes of jobs, at most ?2 */
     SQLITE_WRITE_FIND_DUE,
@@ -141,6 +144,7 @@ int sqlite_writer_shrink(struct sqlite_writer *writer);
 enum sqlite_read_statement {
     SQLITE_READ_JOB,
     SQLITE_READ_OUTCOMES,
+    SQLITE_READ_ATTEMPTS,
     SQLITE_READ_FINISHED,
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,

@@ -16,6 +16,7 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "LEFT JOIN body ON body.job = key WHERE key = ?",
     [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
                              "WHERE job = ? ORDER BY first",
+    [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
     /* json_valid: a damaged row must not end the whole listing. */
     [SQLITE_READ_FINISHED] =
         "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 "
@@ -293,8 +294,39 @@ static enum status read_outcomes(struct sqlite_reader *reader, struct stored_job
     return st;
 }
 
-/* The statement for the job stays open until the outcomes are read: so both see the same
- * commit. */
+/* The oldest are gone from the table when the first that is there is not number 1. */
+static enum status add_attempt(struct attempt_log *log, sqlite3_stmt *statement)
+{
+    struct row row = { statement, 0, false };
+    uint64_t seq = (uint64_t)row_int(&row);
+    struct text text = row_blob(&row);
+    struct blob *attempt = text.at ? blob_new(text.at, text.len) : NULL;
+
+    if (!attempt)
+        return ST_NO_MEMORY;
+    if (log->count == 0 && seq > 0)
+        log->dropped = seq - 1;
+    return attempt_log_add(log, attempt) ? ST_OK : ST_NO_MEMORY;
+}
+
+static enum status read_attempts(struct sqlite_reader *reader, struct stored_job *job)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_ATTEMPTS];
+    enum status st = ST_OK;
+    int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(job->spec->id));
+
+    if (rc != SQLITE_OK)
+        return status_of(rc);
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW)
+        st = add_attempt(&job->attempts, statement);
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
+}
+
+/* The statement for the job stays open until the outcomes and attempts are read: so all see
+ * the same commit. */
 static enum status get_job(struct sqlite_reader *reader, struct store_command *command)
 {
     sqlite3_stmt *statement = reader->statements[SQLITE_READ_JOB];
@@ -310,8 +342,10 @@ static enum status get_job(struct sqlite_reader *reader, struct store_command *c
         st = rc == SQLITE_DONE ? ST_NOT_FOUND : status_of(rc);
     if (st == ST_OK && !uuid_equal(job->spec->id, command->id))
         st = ST_NOT_FOUND; /* shares the time, but not the random part */
-    if (st == ST_OK && command->with_outcomes)
+    if (st == ST_OK && (command->with & STORE_WITH_OUTCOMES))
         st = read_outcomes(reader, job);
+    if (st == ST_OK && (command->with & STORE_WITH_ATTEMPTS))
+        st = read_attempts(reader, job);
     sqlite3_reset(statement);
     if (st != ST_OK)
         stored_job_clear(job);
@@ -490,6 +524,8 @@ enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
         st = read_job(statement, true, &job);
         if (st == ST_OK)
             st = read_outcomes(reader, &job);
+        if (st == ST_OK)
+            st = read_attempts(reader, &job);
         if (st == ST_OK) {
             st = on_job(data, &job);
             continue;

@@ -32,6 +32,12 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_OUTCOME] =
         "INSERT INTO outcome (job, first, count, is_error, checksum, body) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
+    [SQLITE_WRITE_ATTEMPT] =
+        "INSERT INTO attempt (job, seq, body) SELECT ?1, "
+        "max(?2, coalesce((SELECT max(seq) FROM attempt WHERE job = ?1), 0) + 1), ?3",
+    [SQLITE_WRITE_TRIM_ATTEMPTS] =
+        "DELETE FROM attempt WHERE job = ?1 AND "
+        "seq <= (SELECT max(seq) FROM attempt WHERE job = ?1) - ?2",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ?",
@@ -47,6 +53,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
     [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
+    [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
     [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
     [SQLITE_WRITE_FIND_STRIPPED] =
         "SELECT key, kept_bytes FROM job INDEXED BY job_finished WHERE gone = 1 AND "
@@ -363,14 +370,48 @@ static int put_outcome(struct sqlite_writer *writer, struct store_command *comma
     return add_outcome(writer, command, &command->outcomes[0]);
 }
 
+static int add_attempt(struct sqlite_writer *writer, struct store_command *command,
+                       uint64_t number, const struct blob *attempt)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_ATTEMPT], 0, SQLITE_OK };
+    struct binder trim = { writer->statements[SQLITE_WRITE_TRIM_ATTEMPTS], 0, SQLITE_OK };
+    int rc;
+
+    bind_int(&b, key_of(command->id));
+    bind_int(&b, (int64_t)number);
+    bind_string(&b, attempt->data);
+    rc = run(&b);
+    if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
+        command->st = ST_NOT_FOUND;
+        return SQLITE_OK;
+    }
+    if (rc != SQLITE_OK)
+        return rc;
+    bind_int(&trim, key_of(command->id));
+    bind_int(&trim, ATTEMPTS_MAX);
+    return run(&trim);
+}
+
+static int put_attempt(struct sqlite_writer *writer, struct store_command *command)
+{
+    return add_attempt(writer, command, command->attempt_number, command->attempt);
+}
+
 static int put_finished(struct sqlite_writer *writer, struct store_command *command)
 {
+    const struct attempt_log *attempts = &command->attempts;
     int rc = put_job(writer, command);
 
     for (size_t i = 0; i < command->outcome_count; i++) {
         if (rc != SQLITE_OK || command->st != ST_OK)
             break;
         rc = add_outcome(writer, command, &command->outcomes[i]);
+    }
+    for (size_t i = 0; i < attempts->count; i++) {
+        if (rc != SQLITE_OK || command->st != ST_OK)
+            break;
+        rc = add_attempt(writer, command, attempts->dropped + i + 1,
+                         attempt_log_at(attempts, i));
     }
     return rc;
 }
@@ -411,9 +452,10 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
 {
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
-        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_STATUS] = put_status,
-        [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
+        [STORE_PUT_STATUS] = put_status,     [STORE_PUT_FINISHED] = put_finished,
+        [STORE_DELETE_JOB] = delete_job,     [STORE_PUT_DELIVERY] = put_delivery,
+        [STORE_PURGE] = sqlite_writer_purge,
     };
 
     command->st = ST_OK;

@@ -133,7 +133,7 @@ void forkserver_stop(struct forkserver *fs)
 }
 
 enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int sock, int page,
-                             const struct worker_options *options)
+                             int output, const struct worker_options *options)
 {
     struct forkserver_request request = {
         .magic = FORKSERVER_MAGIC,
@@ -144,7 +144,7 @@ enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int sock, int 
 
     if (fs->sock == -1)
         return ST_CLOSED;
-    st = fd_send(fs->sock, &request, sizeof(request), (int[]){ sock, page }, 2);
+    st = fd_send(fs->sock, &request, sizeof(request), (int[]){ sock, page, output }, 3);
     /* What else can fail here (descriptors in flight, kernel memory) passes. */
     return st == ST_IO ? ST_AGAIN : st;
 }

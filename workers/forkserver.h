@@ -45,10 +45,11 @@ NODISCARD enum status forkserver_start(struct forkserver *fs, struct error_text 
  * -1} . */
 void forkserver_stop(struct forkserver *fs);
 
-/* Asks for one worker. `sock` is the worker's end of its channel and `page` its memfd;
- * both stay the caller's. `tag` comes back with the answer. ST_AGAIN, ST_CLOSED. */
+/* Asks for one worker. `sock` is the worker's end of its channel, `page` its memfd and
+ * `output` what becomes its stdout and stderr; all stay the caller's. `tag` comes back with the answer. ST_AGAIN, ST_CLOSED. */
 NODISCARD enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int sock,
-                                       int page, const struct worker_options *options);
+                                       int page, int output,
+                                       const struct worker_options *options);
 
 enum forkserver_event_kind {
     FORKSERVER_SPAWNED, /* pid and pidfd are set; the receiver owns pidfd */

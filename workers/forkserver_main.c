@@ -44,6 +44,9 @@
 #define OOM_SCORE_MORE                                                                   \
     500 /* out of memory, the kernel is to take a worker, not the server */
 
+/* The descriptors of a request, in order. */
+enum { FD_SOCK, FD_PAGE, FD_OUTPUT, FD_COUNT };
+
 struct member {
     pid_t pid;
     uint64_t tag;
@@ -104,18 +107,26 @@ static bool confine(pid_t parent)
     return true;
 }
 
-_Noreturn static void become_worker(pid_t parent, int sock, int page_fd,
+/* The task's output goes to the server. Line by line, so that a death does not take much
+ * of it along: a worker never leaves through exit(3), which would write the rest. */
+static bool redirect(int output)
+{
+    return dup2(output, STDOUT_FILENO) != -1 && dup2(output, STDERR_FILENO) != -1 &&
+           setvbuf(stdout, NULL, _IOLBF, BUFSIZ) == 0;
+}
+
+_Noreturn static void become_worker(pid_t parent, const int fds[],
                                     const struct worker_options *options)
 {
     struct worker_page *page;
 
-    if (!confine(parent))
+    if (!redirect(fds[FD_OUTPUT]) || !confine(parent))
         _exit(EXIT_FAILURE);
-    page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+    page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[FD_PAGE], 0);
     if (page == MAP_FAILED)
         _exit(EXIT_FAILURE);
     /* The socket takes the place of the forkserver's own; everything behind it goes. */
-    if (dup3(sock, FORKSERVER_FD, O_CLOEXEC) == -1 ||
+    if (dup3(fds[FD_SOCK], FORKSERVER_FD, O_CLOEXEC) == -1 ||
         close_range(FORKSERVER_FD + 1, ~0U, 0) == -1)
         _exit(EXIT_FAILURE);
     _exit(child_main(FORKSERVER_FD, page, options));
@@ -186,7 +197,7 @@ static bool table_reserve(struct forkserver_process *fs)
 }
 
 static bool spawn(struct forkserver_process *fs, const struct forkserver_request *request,
-                  int sock, int page)
+                  const int fds[])
 {
     struct forkserver_answer spawned = { .kind = FORKSERVER_SPAWNED,
                                          .tag = request->tag };
@@ -200,7 +211,7 @@ static bool spawn(struct forkserver_process *fs, const struct forkserver_request
     if (pid == -1)
         return answer_failed(fs, request->tag, errno);
     if (pid == 0)
-        become_worker(self, sock, page, &request->options);
+        become_worker(self, fds, &request->options);
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd == -1) {
         error = errno;
@@ -226,8 +237,8 @@ static bool on_request(struct forkserver_process *fs)
 
     if (fd_recv(fs->sock, &request, sizeof(request), &len, fds, &fd_count) != ST_OK)
         return false;
-    ok = len == sizeof(request) && request.magic == FORKSERVER_MAGIC && fd_count == 2 &&
-         spawn(fs, &request, fds[0], fds[1]);
+    ok = len == sizeof(request) && request.magic == FORKSERVER_MAGIC &&
+         fd_count == FD_COUNT && spawn(fs, &request, fds);
     while (fd_count > 0)
         fd_close(&fds[--fd_count]);
     return ok;

@@ -12,8 +12,8 @@
 
 #define FORKSERVER_MAGIC 0x706f6f6cu
 
-/* server -> forkserver: fork one worker. Carries two descriptors: its socket, its page.
- */
+/* server -> forkserver: fork one worker. Carries three descriptors: its socket, its
+ * page, its stdout and stderr. */
 struct forkserver_request {
     uint32_t magic;
     uint32_t reserved;

@@ -189,6 +189,7 @@ static bool move_on(struct worker *worker, struct chunk *chunk, uint32_t count)
     worker->items_done += count;
     chunk->first += count;
     chunk->count -= count;
+    output_mark(worker->output);
     if (chunk->count > 0)
         return false;
     worker_take(worker, chunk, now);
@@ -220,14 +221,19 @@ static enum status on_failure(struct worker *worker, const struct frame *frame)
     struct pool *pool = worker->pool;
     struct chunk *chunk = answered_chunk(worker, frame);
     bool last = (frame->flags & FRAME_LAST) != 0;
+    struct worker_trace trace = { .pid = worker->pid };
+    char output[OUTPUT_KEEP];
     struct frame_failure failure;
 
     if (!chunk || frame_failure_parse(frame->payload, &failure) != FRAME_OK ||
         failure.item != chunk->first || last != (chunk->count == 1) ||
         failure.exception.len == 0)
         return ST_PROTOCOL;
+    output_drain(worker->output);
+    trace.output = output_tail(worker->output, output);
+    trace.began_ns = clock_mono_ns() - failure.run_ns;
     last = move_on(worker, chunk, 1);
-    pool->events.on_failure(pool->data, chunk, &failure, last);
+    pool->events.on_failure(pool->data, chunk, &failure, &trace, last);
     return ST_OK;
 }
 

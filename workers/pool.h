@@ -62,10 +62,19 @@ enum exit_cause {
 extern const char
     *const exit_cause_names[EXIT_CAUSE_COUNT]; /* "normal", "exit", "signal", ... */
 
+/* What is known of a worker when an attempt of its has failed. */
+struct worker_trace {
+    pid_t pid;
+    uint64_t began_ns;  /* CLOCK_MONOTONIC when it began the item; 0: not known */
+    struct text output; /* the last of what it wrote to stdout and stderr for the item, at
+                         * most 4 KiB of any bytes; valid during the call */
+};
+
 struct worker_exit {
     enum exit_cause cause;
     int code; /* exit code or signal number, where there is one; else 0 */
     uint64_t cpu_ns, max_rss_bytes;
+    struct worker_trace trace; /* of the guilty item */
 };
 
 struct pool_events {
@@ -77,7 +86,8 @@ struct pool_events {
     void (*on_result)(void *data, struct chunk *chunk, const struct frame_result *result,
                       bool last);
     void (*on_failure)(void *data, struct chunk *chunk,
-                       const struct frame_failure *failure, bool last);
+                       const struct frame_failure *failure,
+                       const struct worker_trace *trace, bool last);
     /* The worker has gone. What is left of the chunk has no outcome. `guilty` is the item
      * that it was on, chunk->first <= guilty < first + count, or UINT64_MAX if it had not
      * begun the chunk, or was killed for something else than this item. */

@@ -35,6 +35,7 @@
 #define START_LIMIT_NS (10 * NS_PER_SEC)
 #define GIVE_UP_NS     (5 * NS_PER_SEC)  /* after SIGKILL: it hangs inside the kernel */
 #define STEADY_NS      (10 * NS_PER_SEC) /* a forkserver this old did start well */
+#define LOG_OUTPUT_MAX 1024              /* bytes of a lost worker's last words */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -100,10 +101,11 @@ static enum status start_worker(struct pool *pool, uint64_t now)
     }
     pool->handles++;
     st = forkserver_spawn(&pool->forkserver, worker->tag, ends.sock, ends.page,
-                          &pool->options.worker);
+                          ends.output, &pool->options.worker);
     /* Only the child may hold these, or its end would never be seen. */
     fd_close(&ends.sock);
     fd_close(&ends.page);
+    fd_close(&ends.output);
     if (st != ST_OK) {
         worker_close(worker, pool_handle_closed);
         return st;
@@ -150,13 +152,17 @@ static void leave(struct worker *worker, uint64_t now)
 static void log_end(const struct worker *worker, const struct worker_exit *exit)
 {
     const char *pool = worker->pool->name;
+    struct text output = exit->trace.output;
+    int shown = output.len < LOG_OUTPUT_MAX ? (int)output.len : LOG_OUTPUT_MAX;
 
     if (exit->cause == EXIT_NORMAL || worker->pool->stopping)
         log_debug("worker ended", "pool=%s worker=%d cause=%s code=%d", pool,
                   (int)worker->pid, exit_cause_names[exit->cause], exit->code);
     else
-        log_warn("worker lost, replacing", "pool=%s worker=%d cause=%s code=%d", pool,
-                 (int)worker->pid, exit_cause_names[exit->cause], exit->code);
+        log_warn("worker lost, replacing",
+                 "pool=%s worker=%d cause=%s code=%d output=\"%.*s\"", pool,
+                 (int)worker->pid, exit_cause_names[exit->cause], exit->code, shown,
+                 output.len ? output.at + output.len - shown : "");
 }
 
 /* Only a chunk that the worker has nothing to do with goes back without a word. The first
@@ -168,11 +174,11 @@ static bool is_untouched(const struct worker *worker, const struct chunk *chunk,
            page_revoke(worker->page, chunk->id);
 }
 
-static void give_back(struct worker *worker, const struct worker_exit *exit, uint64_t now)
+static void give_back(struct worker *worker, struct worker_exit *exit, uint64_t now)
 {
     struct pool *pool = worker->pool;
     struct chunk *lost[WORKER_PIPELINE], *returned[WORKER_PIPELINE];
-    uint64_t guilty[WORKER_PIPELINE];
+    uint64_t guilty[WORKER_PIPELINE], began_ns[WORKER_PIPELINE];
     unsigned lost_count = 0, returned_count = 0;
 
     for (unsigned i = 0; i < worker->chunk_count; i++) {
@@ -182,14 +188,18 @@ static void give_back(struct worker *worker, const struct worker_exit *exit, uin
             returned[returned_count++] = chunk;
         } else {
             guilty[lost_count] = worker_guilty(worker, chunk, exit->cause);
+            began_ns[lost_count] =
+                worker_item_began_ns(worker, chunk, guilty[lost_count]);
             lost[lost_count++] = chunk;
         }
     }
     while (worker->chunk_count > 0)
         worker_take(worker, worker->chunks[0], now);
     /* From here on the chunks are not ours, and the worker is not anybody's. */
-    for (unsigned i = 0; i < lost_count; i++)
+    for (unsigned i = 0; i < lost_count; i++) {
+        exit->trace.began_ns = began_ns[i];
         pool->events.on_lost(pool->data, lost[i], guilty[i], exit);
+    }
     for (unsigned i = 0; i < returned_count; i++)
         pool->events.on_returned(pool->data, returned[i]);
 }
@@ -199,7 +209,11 @@ static void finish(struct worker *worker, uint64_t now)
 {
     struct pool *pool = worker->pool;
     struct worker_exit exit = worker_exit_of(worker);
+    char output[OUTPUT_KEEP];
 
+    output_drain(worker->output);
+    exit.trace.pid = worker->pid;
+    exit.trace.output = output_tail(worker->output, output);
     log_end(worker, &exit);
     worker->deaf = true;
     leave(worker, now);

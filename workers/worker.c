@@ -42,7 +42,7 @@ enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t 
                        struct worker_ends *ret_ends)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
-    int pair[2] = { -1, -1 }, page_fd = -1;
+    int pair[2] = { -1, -1 }, page_fd = -1, output_fd = -1;
     enum status st = ST_NO_MEMORY;
 
     if (!worker)
@@ -52,14 +52,18 @@ enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t 
         st = fd_set_nonblock(pair[0], true);
     if (st == ST_OK)
         st = open_page(&worker->page, &page_fd);
+    if (st == ST_OK)
+        st = output_open(loop, &worker->output, &output_fd);
     if (st == ST_OK && uv_poll_init(loop, &worker->poll, pair[0]) != 0)
         st = ST_IO;
     if (st != ST_OK) {
         if (worker->page)
             munmap(worker->page, PAGE_SIZE);
+        output_close(worker->output);
         fd_close(&pair[0]);
         fd_close(&pair[1]);
         fd_close(&page_fd);
+        fd_close(&output_fd);
         mem_free(worker);
         return st;
     }
@@ -70,7 +74,7 @@ enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t 
     worker->tag = tag;
     worker->pidfd = -1;
     worker->state = WORKER_STARTING;
-    *ret_ends = (struct worker_ends){ .sock = pair[1], .page = page_fd };
+    *ret_ends = (struct worker_ends){ pair[1], page_fd, output_fd };
     *ret_worker = worker;
     return ST_OK;
 }
@@ -94,6 +98,8 @@ void worker_close(struct worker *worker, void (*on_closed)(struct pool *pool))
     /* libuv forgets the descriptor here; only now may its number be used again. */
     uv_close((uv_handle_t *)&worker->poll, on_handle_closed);
     channel_clear(&worker->channel);
+    output_close(worker->output);
+    worker->output = NULL;
     fd_close(&worker->pidfd);
     munmap(worker->page, PAGE_SIZE);
     worker->page = NULL;
@@ -274,6 +280,31 @@ uint64_t worker_guilty(const struct worker *worker, const struct chunk *chunk,
     return worker->kill_item;
 }
 
+/* When the item that the page names was begun; 0 between items, before the first one, or
+ * when it is not to be believed. */
+static uint64_t noted_start_ns(const struct worker *worker, const struct chunk *chunk,
+                               uint64_t now)
+{
+    uint64_t started =
+        atomic_load_explicit(&worker->page->item_started_ns, memory_order_acquire);
+
+    if (atomic_load_explicit(&worker->page->item_chunk, memory_order_acquire) !=
+            chunk->id ||
+        started > now || started < chunk->sent_ns)
+        return 0;
+    return started;
+}
+
+uint64_t worker_item_began_ns(const struct worker *worker, const struct chunk *chunk,
+                              uint64_t item)
+{
+    uint64_t noted = noted_start_ns(worker, chunk, clock_mono_ns());
+
+    if (noted && item == worker_item(worker, chunk))
+        return noted;
+    return item == chunk->first && chunk == worker->chunks[0] ? worker->heard_ns : 0;
+}
+
 uint64_t worker_limit_ns(const struct worker *worker, uint64_t now)
 {
     const struct chunk *chunk = worker->chunk_count > 0 ? worker->chunks[0] : NULL;
@@ -281,11 +312,8 @@ uint64_t worker_limit_ns(const struct worker *worker, uint64_t now)
 
     if (!chunk || chunk->time_limit_ms <= 0)
         return UINT64_MAX;
-    started = atomic_load_explicit(&worker->page->item_started_ns, memory_order_acquire);
-    /* Between items, before the first one, or not to be believed. */
-    if (atomic_load_explicit(&worker->page->item_chunk, memory_order_acquire) !=
-            chunk->id ||
-        started > now || started < chunk->sent_ns)
+    started = noted_start_ns(worker, chunk, now);
+    if (started == 0)
         started = worker->heard_ns;
     limit = (uint64_t)chunk->time_limit_ms;
     if (limit > (UINT64_MAX - started) / NS_PER_MS)

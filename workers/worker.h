@@ -15,6 +15,7 @@
 #define WORKERS_WORKER_H
 
 #include "workers/channel.h"
+#include "workers/output.h"
 #include "workers/page.h"
 #include "workers/pool.h"
 
@@ -45,6 +46,7 @@ struct worker {
     int watched; /* the events that poll has been started with */
     struct channel channel;
     struct worker_page *page;
+    struct output *output; /* of its stdout and stderr */
 
     struct chunk *chunks[WORKER_PIPELINE]; /* [0] is being run, or is to be next */
     unsigned chunk_count;
@@ -71,10 +73,10 @@ struct worker {
 
 /* What the child is to get. */
 struct worker_ends {
-    int sock, page;
+    int sock, page, output;
 };
 
-/* A worker without a process yet. The caller owns the two descriptors in *ret_ends. The
+/* A worker without a process yet. The caller owns the descriptors in *ret_ends. The
  * worker does not watch its socket before worker_watch. */
 NODISCARD enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag,
                                  size_t frame_max, uv_poll_cb on_event,
@@ -103,6 +105,11 @@ bool worker_process_ended(const struct worker *worker);
 /* The item of this chunk that the worker is on, as far as its page can be believed;
  * UINT64_MAX when it has not begun the chunk. */
 uint64_t worker_item(const struct worker *worker, const struct chunk *chunk);
+/* When it began this item of the chunk, CLOCK_MONOTONIC, as far as that is known: the
+ * page tells with a time limit, else the first item without an outcome began when the one
+ * before it was told. 0: not known. */
+uint64_t worker_item_began_ns(const struct worker *worker, const struct chunk *chunk,
+                              uint64_t item);
 /* Whom to blame for the loss of this chunk, once the worker has gone for this cause. */
 uint64_t worker_guilty(const struct worker *worker, const struct chunk *chunk,
                        enum exit_cause cause);

@@ -38,7 +38,7 @@ teardown() {
         within 10 stop_or_gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
-    if grep -E 'ERROR: (Address|Leak|Thread)Sanitizer|runtime error:' "$POOLD_STDERR"; then
+    if grep -E '(ERROR|SUMMARY): [A-Za-z]+Sanitizer|runtime error:' "$POOLD_STDERR"; then
         echo "the server's log holds a report of a sanitizer:"
         cat "$POOLD_STDERR"
         return 1

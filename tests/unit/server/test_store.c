@@ -386,7 +386,7 @@ static void a_finished_job_is_stored_with_its_outcomes(void **state)
     };
     struct answer done = { 0 }, got;
 
-    store_put_finished(fx->store, spec, &failed, outcomes, 2, note_done, &done);
+    store_put_finished(fx->store, spec, &failed, outcomes, 2, NULL, note_done, &done);
     wait_for(fx, &done, 1);
     assert_int_equal(done.st, ST_OK);
     assert_int_equal(get_job(fx, spec->id, true, &got), ST_OK);
@@ -414,7 +414,8 @@ static void a_finished_job_with_a_known_key_changes_nothing(void **state)
     plan.id = uuid_next(&fx->ids, 1700000000000);
     second = spec_make(plan, "[5]", "");
     assert_int_equal(put_job(fx, first, JOB_QUEUED), ST_OK);
-    store_put_finished(fx->store, second, &succeeded, &outcome, 1, note_done, &done);
+    store_put_finished(fx->store, second, &succeeded, &outcome, 1, NULL, note_done,
+                       &done);
     wait_for(fx, &done, 1);
     assert_int_equal(done.st, ST_EXISTS);
     assert_int_equal(get_job(fx, second->id, true, &got), ST_NOT_FOUND);
@@ -544,6 +545,107 @@ static void info_counts_commits_and_commands(void **state)
     job_spec_unref(spec);
 }
 
+/* ---- attempts ---------------------------------------------------------------------- */
+
+static void put_attempt(struct fixture *fx, struct job_spec *spec, uint64_t number,
+                        const char *text, enum status expected)
+{
+    struct blob *attempt = blob_new(text, strlen(text));
+    struct answer answer = { 0 };
+
+    assert_non_null(attempt);
+    store_put_attempt(fx->store, spec, number, attempt, note_done, &answer);
+    blob_unref(attempt);
+    wait_for(fx, &answer, 1);
+    assert_int_equal(answer.st, expected);
+}
+
+static void get_attempts(struct fixture *fx, struct uuid id, struct answer *ret_answer)
+{
+    memset(ret_answer, 0, sizeof(*ret_answer));
+    store_get_job(fx->store, id, STORE_WITH_ATTEMPTS, note_job, ret_answer);
+    wait_for(fx, ret_answer, 1);
+    assert_int_equal(ret_answer->st, ST_OK);
+    assert_int_equal(ret_answer->job.outcome_count, 0);
+}
+
+static void attempts_come_back_in_order(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct answer answer;
+
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    put_attempt(fx, spec, 1, "{\"n\":1}", ST_OK);
+    put_attempt(fx, spec, 2, "{\"n\":2}", ST_OK);
+    put_attempt(fx, spec, 2, "{\"n\":3}", ST_OK); /* is raised */
+    get_attempts(fx, spec->id, &answer);
+    assert_int_equal(answer.job.attempts.count, 3);
+    assert_int_equal(answer.job.attempts.dropped, 0);
+    assert_string_equal(attempt_log_at(&answer.job.attempts, 0)->data, "{\"n\":1}");
+    assert_string_equal(attempt_log_at(&answer.job.attempts, 2)->data, "{\"n\":3}");
+    answer_clear(&answer);
+    assert_int_equal(get_job(fx, spec->id, true, &answer), ST_OK);
+    assert_int_equal(answer.job.attempts.count, 0);
+    answer_clear(&answer);
+    job_spec_unref(spec);
+}
+
+static void attempts_need_a_job_and_go_with_it(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+
+    put_attempt(fx, spec, 1, "{}", ST_NOT_FOUND);
+    assert_int_equal(put_job(fx, spec, JOB_SUCCEEDED), ST_OK);
+    put_attempt(fx, spec, 1, "{}", ST_OK);
+    assert_int_equal(delete_job(fx, spec->id), ST_OK);
+    put_attempt(fx, spec, 2, "{}", ST_NOT_FOUND);
+    job_spec_unref(spec);
+}
+
+static void the_newest_attempts_are_kept_and_the_others_counted(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct answer answer;
+
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    put_attempt(fx, spec, 5, "\"first\"", ST_OK);
+    put_attempt(fx, spec, 6, "\"second\"", ST_OK);
+    for (unsigned i = 2; i < ATTEMPTS_MAX; i++)
+        store_put_attempt(fx->store, spec, 5 + i, spec->body, NULL, NULL);
+    put_attempt(fx, spec, 5 + ATTEMPTS_MAX, "\"last\"", ST_OK);
+    get_attempts(fx, spec->id, &answer);
+    assert_int_equal(answer.job.attempts.count, ATTEMPTS_MAX);
+    assert_int_equal(answer.job.attempts.dropped, 5);
+    assert_string_equal(attempt_log_at(&answer.job.attempts, 0)->data, "\"second\"");
+    assert_string_equal(attempt_log_at(&answer.job.attempts, ATTEMPTS_MAX - 1)->data,
+                        "\"last\"");
+    answer_clear(&answer);
+    job_spec_unref(spec);
+}
+
+static void a_finished_job_is_stored_with_its_attempts(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct job_status status = status_of(JOB_FAILED);
+    struct attempt_log attempts = { .dropped = 7 };
+    struct answer done = { 0 }, answer;
+
+    assert_true(attempt_log_add(&attempts, blob_new("{}", 2)));
+    store_put_finished(fx->store, spec, &status, NULL, 0, &attempts, note_done, &done);
+    attempt_log_clear(&attempts);
+    wait_for(fx, &done, 1);
+    assert_int_equal(done.st, ST_OK);
+    get_attempts(fx, spec->id, &answer);
+    assert_int_equal(answer.job.attempts.count, 1);
+    assert_int_equal(answer.job.attempts.dropped, 7);
+    answer_clear(&answer);
+    job_spec_unref(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +666,10 @@ int main(void)
         BOTH(a_finished_job_is_stored_with_its_outcomes),
         BOTH(a_finished_job_with_a_known_key_changes_nothing),
         BOTH(a_retry_forgets_errors_and_keeps_results),
+        BOTH(attempts_come_back_in_order),
+        BOTH(attempts_need_a_job_and_go_with_it),
+        BOTH(the_newest_attempts_are_kept_and_the_others_counted),
+        BOTH(a_finished_job_is_stored_with_its_attempts),
         BOTH(answers_come_in_the_order_of_the_commands),
         BOTH(a_text_over_the_limit_is_refused),
         BOTH(close_answers_what_is_due_and_takes_nothing_more),

@@ -24,7 +24,7 @@ static struct uuid put_over(struct fixture *fx, int64_t end_ms, const char *key)
     status.finished_at_ms = end_ms;
     status.bytes = 5;
     assert_non_null(outcome.text);
-    store_put_finished(fx->store, spec, &status, &outcome, 1, note_done, &answer);
+    store_put_finished(fx->store, spec, &status, &outcome, 1, NULL, note_done, &answer);
     wait_for(fx, &answer, 1);
     assert_int_equal(answer.st, ST_OK);
     blob_unref(outcome.text);

@@ -296,9 +296,9 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
 {
     struct fixture *fx = *state;
     struct job_spec *spec = spec_of(fx);
+    char name[32];
     int64_t number;
     sqlite3 *copy;
-    char name[32];
     int version;
 
     assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
@@ -424,6 +424,25 @@ static void jobs_of_version_1_are_upgraded(void **state)
     assert_int_equal(ask(fx, "SELECT finished_bytes FROM tally"), 5);
 }
 
+static void a_database_without_attempts_gets_room_for_them(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct blob *attempt = blob_new("{}", 2);
+    struct answer answer = { 0 };
+
+    assert_non_null(attempt);
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    close_store(fx);
+    change(fx, "DROP TABLE attempt; PRAGMA user_version = 2");
+    fixture_open(fx);
+    store_put_attempt(fx->store, spec, 1, attempt, note_done, &answer);
+    blob_unref(attempt);
+    wait_for(fx, &answer, 1);
+    assert_int_equal(answer.st, ST_OK);
+    job_spec_unref(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +466,7 @@ int main(void)
         SQLITE(jobs_of_the_schema_without_an_outbox_stay),
         SQLITE(a_failed_upgrade_changes_nothing),
         SQLITE(jobs_of_version_1_are_upgraded),
+        SQLITE(a_database_without_attempts_gets_room_for_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

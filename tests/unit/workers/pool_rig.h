@@ -31,6 +31,8 @@ struct seen {
     uint32_t count;
     bool last;
     struct worker_exit exit;
+    struct worker_trace trace; /* its output is in `output` */
+    char output[64];           /* the last of it */
 };
 
 struct rig {
@@ -58,6 +60,17 @@ static inline struct seen *rig_note(struct rig *rig, enum seen_kind kind,
     return seen;
 }
 
+static inline void rig_note_trace(struct seen *seen, const struct worker_trace *trace)
+{
+    size_t size = sizeof(seen->output) - 1;
+    size_t len = trace->output.len < size ? trace->output.len : size;
+
+    seen->trace = *trace;
+    if (len > 0)
+        memcpy(seen->output, trace->output.at + trace->output.len - len, len);
+    seen->output[len] = '\0';
+}
+
 static inline void rig_on_capacity(void *data)
 {
     struct rig *rig = data;
@@ -79,9 +92,12 @@ static inline void rig_on_result(void *data, struct chunk *chunk,
 }
 
 static inline void rig_on_failure(void *data, struct chunk *chunk,
-                                  const struct frame_failure *failure, bool last)
+                                  const struct frame_failure *failure,
+                                  const struct worker_trace *trace, bool last)
 {
     struct seen *seen = rig_note(data, SEEN_FAILURE, chunk);
+
+    rig_note_trace(seen, trace);
 
     seen->item = failure->item;
     seen->last = last;
@@ -94,6 +110,7 @@ static inline void rig_on_lost(void *data, struct chunk *chunk, uint64_t guilty,
 
     seen->item = guilty;
     seen->exit = *exit;
+    rig_note_trace(seen, &exit->trace);
 }
 
 static inline void rig_on_returned(void *data, struct chunk *chunk)

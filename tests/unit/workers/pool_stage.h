@@ -25,6 +25,7 @@
 struct actor {
     uint64_t tag;
     int sock;
+    int output; /* its stdout and stderr */
     struct worker_page *page;
     pid_t pid;
 };
@@ -63,10 +64,11 @@ static inline struct actor *take_request(struct stage *stage)
     assert_int_equal(
         fd_recv(stage->forkserver, &request, sizeof(request), &len, fds, &count), ST_OK);
     assert_int_equal(len, sizeof(request));
-    assert_int_equal(count, 2);
+    assert_int_equal(count, 3);
     assert_int_equal(request.options.result_max, RESULT_MAX);
     actor->tag = request.tag;
     actor->sock = fds[0];
+    actor->output = fds[2];
     actor->page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[1], 0);
     assert_true(actor->page != MAP_FAILED);
     fd_close(&fds[1]);
@@ -115,6 +117,18 @@ static inline void send_result(struct actor *actor, uint64_t chunk_id, uint64_t 
     frame_header(FRAME_RESULT, flags, chunk_id, FRAME_RESULT_HEAD_LEN + 1, bytes);
     frame_result_head(&result, bytes + FRAME_HEADER_LEN);
     bytes[sizeof(bytes) - 1] = '1';
+    send_bytes(actor, bytes, sizeof(bytes));
+}
+
+static inline void send_failure(struct actor *actor, uint64_t chunk_id, uint64_t item,
+                                uint8_t flags)
+{
+    struct frame_failure failure = { .item = item };
+    uint8_t bytes[FRAME_HEADER_LEN + FRAME_FAILURE_HEAD_LEN + 2];
+
+    frame_header(FRAME_FAILURE, flags, chunk_id, FRAME_FAILURE_HEAD_LEN + 2, bytes);
+    frame_failure_head(&failure, bytes + FRAME_HEADER_LEN);
+    memcpy(bytes + sizeof(bytes) - 2, "{}", 2);
     send_bytes(actor, bytes, sizeof(bytes));
 }
 
@@ -182,6 +196,7 @@ static inline int tear_down(void **state)
         struct actor *actor = &stage->actors[i];
 
         fd_close(&actor->sock);
+        fd_close(&actor->output);
         munmap(actor->page, PAGE_SIZE);
         if (actor->pid > 0) {
             kill(actor->pid, SIGKILL);

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,13 @@
 
 #define WAIT_MS 20000
 
-enum order { ORDER_EXIT = 'x', ORDER_ABORT = 'a', ORDER_FORK = 'f', ORDER_DAEMON = 'd' };
+enum order {
+    ORDER_EXIT = 'x',
+    ORDER_ABORT = 'a',
+    ORDER_FORK = 'f',
+    ORDER_DAEMON = 'd',
+    ORDER_PRINT = 'p'
+};
 
 /* A child that stays; as a daemon it leaves its process group and its parent. */
 static pid_t leave_child(int sock, bool as_daemon)
@@ -56,6 +63,12 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
         switch ((enum order)order) {
         case ORDER_EXIT:
             return 7;
+        case ORDER_PRINT:
+            printf("out\n");
+            fprintf(stderr, "err\n");
+            printf("lost with the worker");
+            raise(SIGKILL);
+            break;
         case ORDER_ABORT:
             abort();
         case ORDER_FORK:
@@ -83,7 +96,7 @@ static struct forkserver_event next_event(struct rig *rig)
     return event;
 }
 
-static void spawn(struct rig *rig, uint64_t tag)
+static void spawn_with_output(struct rig *rig, uint64_t tag, int output)
 {
     const struct worker_options options = { .result_max = 5 };
     struct forkserver_event event;
@@ -91,7 +104,8 @@ static void spawn(struct rig *rig, uint64_t tag)
 
     assert_int_equal(fd_socket_pair(SOCK_STREAM, pair), ST_OK);
     assert_int_equal(fd_memfd("page", PAGE_SIZE, &page), ST_OK);
-    assert_int_equal(forkserver_spawn(&rig->fs, tag, pair[1], page, &options), ST_OK);
+    assert_int_equal(forkserver_spawn(&rig->fs, tag, pair[1], page, output, &options),
+                     ST_OK);
     fd_close(&pair[1]);
     fd_close(&page);
     event = next_event(rig);
@@ -103,6 +117,11 @@ static void spawn(struct rig *rig, uint64_t tag)
     rig->sock = pair[0];
     rig->pidfd = event.pidfd;
     rig->pid = event.pid;
+}
+
+static void spawn(struct rig *rig, uint64_t tag)
+{
+    spawn_with_output(rig, tag, STDERR_FILENO);
 }
 
 static int set_up(void **state)
@@ -241,6 +260,24 @@ static void stop_ends_workers_and_their_children(void **state)
     assert_ends(escaped);
 }
 
+static void stdout_and_stderr_of_a_worker_are_what_was_passed(void **state)
+{
+    struct rig *rig = *state;
+    char bytes[64] = "", order = ORDER_PRINT;
+    size_t len = 0;
+    ssize_t n;
+    int pair[2];
+
+    assert_int_equal(pipe(pair), 0);
+    spawn_with_output(rig, 45, pair[1]);
+    close(pair[1]); /* the worker alone has it now */
+    assert_int_equal(send(rig->sock, &order, 1, MSG_NOSIGNAL), 1);
+    while ((n = read(pair[0], bytes + len, sizeof(bytes) - 1 - len)) > 0)
+        len += (size_t)n;
+    assert_string_equal(bytes, "out\nerr\n");
+    close(pair[0]);
+}
+
 static void killed_forkserver_takes_its_workers_with_it(void **state)
 {
     struct rig *rig = *state;
@@ -252,7 +289,7 @@ static void killed_forkserver_takes_its_workers_with_it(void **state)
     rig->pidfd = -1;
     assert_int_equal(poll(&readable, 1, WAIT_MS), 1);
     assert_int_equal(forkserver_next_event(&rig->fs, &event), ST_CLOSED);
-    assert_int_equal(forkserver_spawn(&rig->fs, 1, rig->sock, rig->sock,
+    assert_int_equal(forkserver_spawn(&rig->fs, 1, rig->sock, rig->sock, rig->sock,
                                       &(struct worker_options){ 0 }),
                      ST_CLOSED);
 }
@@ -291,6 +328,7 @@ int main(int argc, char **argv)
         CASE(children_in_the_group_end_with_the_worker),
         CASE(children_that_left_the_group_end_with_the_worker),
         CASE(stop_ends_workers_and_their_children),
+        CASE(stdout_and_stderr_of_a_worker_are_what_was_passed),
         CASE(killed_forkserver_takes_its_workers_with_it),
         CASE(signals_for_the_terminal_do_not_touch_it),
         cmocka_unit_test(stopping_what_was_never_started_is_fine),

@@ -108,6 +108,44 @@ static void end_of_file_first_replaces_at_once_and_tells_when_reaped(void **stat
     assert_int_equal(pool_lost_count(stage->rig.pool), 1);
 }
 
+static void a_loss_comes_with_the_last_words_of_the_item(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+    uint64_t began_ns = clock_mono_ns();
+    pid_t pid = actor->pid;
+    const struct seen *seen;
+
+    assert_int_equal(write(actor->output, "of 100", 6), 6);
+    rig_turn(&stage->rig); /* takes it in */
+    send_result(actor, 1, 100, 2, 0);
+    WAIT(&stage->rig, stage->rig.seen_count == 1);
+    assert_int_equal(write(actor->output, "of 102", 6), 6);
+    exited(stage, actor, SIGSEGV);
+    seen = lost(&stage->rig);
+    assert_int_equal(seen->trace.pid, pid);
+    assert_string_equal(seen->output, "of 102");
+    /* It is the first one without an outcome: it began when the last one was told. */
+    assert_true(seen->trace.began_ns >= began_ns);
+}
+
+static void a_failure_comes_with_the_last_words_of_the_item(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+    struct rig *rig = &stage->rig;
+
+    assert_int_equal(write(actor->output, "why", 3), 3);
+    send_failure(actor, 1, 100, 0);
+    WAIT(rig, rig->seen_count == 1);
+    assert_int_equal(rig->seen[0].kind, SEEN_FAILURE);
+    assert_int_equal(rig->seen[0].trace.pid, actor->pid);
+    assert_string_equal(rig->seen[0].output, "why");
+    send_failure(actor, 1, 101, 0);
+    WAIT(rig, rig->seen_count == 2);
+    assert_string_equal(rig->seen[1].output, "");
+}
+
 static void reaped_first_reads_what_is_left_and_does_not_wait_for_the_end_of_file(
     void **state)
 {
@@ -384,6 +422,8 @@ int main(int argc, char **argv)
         CASE(fork_that_fails_is_told_and_tried_again_after_a_pause),
         CASE(pause_grows_while_workers_die_before_they_are_ready),
         CASE(end_of_file_first_replaces_at_once_and_tells_when_reaped),
+        CASE(a_loss_comes_with_the_last_words_of_the_item),
+        CASE(a_failure_comes_with_the_last_words_of_the_item),
         CASE(reaped_first_reads_what_is_left_and_does_not_wait_for_the_end_of_file),
         CASE(exit_0_in_the_middle_of_a_chunk_is_no_normal_end),
         CASE(worker_that_closed_its_socket_and_lives_is_killed),
