@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 /* Length of the UTF-8 sequence (RFC 3629) at the start of s, 0 if there is none: a stray
- * byte, one that is longer than needed, a surrogate, one above U+10FFFF or one that is cut.
- * Of s no more than len bytes are read, and none behind a NUL; len is at least 1. */
+ * byte, one that is longer than needed, a surrogate, one above U+10FFFF or one that is
+ * cut. Of s no more than len bytes are read, and none behind a NUL; len is at least 1. */
 size_t utf8_len(const char *s, size_t len);
 
 #endif

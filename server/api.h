@@ -9,6 +9,7 @@
  *     api_jobs.c      /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
  *     api_futures.c   /v1/jobs/wait and /v1/jobs/as_completed
  *     api_attempts.c  /v1/jobs/{id}/attempts
+ *     api_events.c    /v1/events, /v1/jobs/{id}/events
  *     api_results.c   /v1/jobs/{id}/result and /results
  *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks
  *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
@@ -163,6 +164,7 @@ route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_jo
 route_handler api_jobs_wait, api_jobs_as_completed;
 route_handler api_job_result, api_job_results, api_job_attempts;
 route_handler api_job_deliveries, api_job_redeliver;
+route_handler api_events, api_job_events;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;
 route_handler api_info, api_healthz, api_readyz, api_problem_get;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* GET /v1/jobs/{id}/attempts: what went wrong with a job's items, also where it was made good
- * by a retry. */
+/* GET /v1/jobs/{id}/attempts: what went wrong with a job's items, also where it was
+ * made good by a retry. */
 #include "server/api.h"
 
 static void reply_attempts(struct api *api, struct request *request,

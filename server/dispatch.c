@@ -147,6 +147,7 @@ void live_forget(struct live *live)
 
     aside_leave(live);
     unique_leave(live);
+    live_hush(live);
     HASH_DEL(dispatch->by_id, live);
     TAILQ_REMOVE(&dispatch->lives, live, link);
     live->findable = false;
@@ -319,6 +320,7 @@ static void show_end(struct live *live)
     live->job.status.bytes = status.bytes;
     job_set_state(&live->job, live->end, live->end_at_ms);
     live->dispatch->jobs--;
+    live_told(live, event_of_end(live->end), true);
     waiter_wake_all(&live->waiters, WAKE_READY, ST_OK);
 }
 
@@ -356,9 +358,11 @@ static void end(struct live *live, enum job_state state)
     struct dispatch *dispatch = live->dispatch;
     struct job *job = &live->job;
     struct job_status status;
+    struct event event;
     bool show = job->spec->durability == DURABILITY_RELAXED &&
                 store_backlog(dispatch->store) < RELAXED_BACKLOG_MAX;
 
+    live_hush(live);
     live->ending = true;
     unique_leave(live);
     live->end = state;
@@ -377,7 +381,9 @@ static void end(struct live *live, enum job_state state)
     live->ends++;
     status = job_end_status(job, state, live->end_at_ms);
     if (live->in_store) {
-        store_put_status(dispatch->store, job->spec, &status, on_end_stored, live);
+        store_put_status(dispatch->store, job->spec, &status,
+                         live_announce(live, event_of_end(state), state, &event),
+                         on_end_stored, live);
     } else {
         live->in_store = true;
         store_put_finished(dispatch->store, job->spec, &status, job->outcomes,
@@ -421,6 +427,7 @@ static void on_job_stored(void *data, enum status st,
     struct live *live = data;
     struct dispatch *dispatch = live->dispatch;
 
+    live_told(live, EVENT_CREATED, st == ST_OK);
     if (st == ST_OK) {
         live->accepted = true;
         waiter_wake_all(&live->waiters, WAKE_ACCEPTED, ST_OK);
@@ -439,6 +446,7 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
 {
     struct lane *lane = dispatch_lane(dispatch, spec->pool);
     enum status st = dispatch->draining ? ST_STATE : !lane ? ST_NOT_FOUND : ST_OK;
+    struct event event;
     struct live *live;
 
     if (st == ST_OK)
@@ -458,9 +466,12 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     if (spec->durability == DURABILITY_DURABLE || spec->idempotency_key) {
         live->in_store = true;
         live_pin(live);
-        store_put_job(dispatch->store, spec, &live->job.status, on_job_stored, live);
+        store_put_job(dispatch->store, spec, &live->job.status,
+                      live_announce(live, EVENT_CREATED, live->job.status.state, &event),
+                      on_job_stored, live);
         return ST_OK;
     }
+    live_told(live, EVENT_CREATED, true);
     if (spec->durability == DURABILITY_RELAXED)
         aside_add_unstored(live);
     live_begin(live);
@@ -552,12 +563,17 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
 
     if (!dispatch)
         return ST_NO_MEMORY;
-    dispatch->sweep = timer_new(loop, dispatch);
-    if (!dispatch->sweep) {
+    dispatch->loop = loop;
+    if (live_events_new(dispatch) != ST_OK) {
         mem_free(dispatch);
         return ST_NO_MEMORY;
     }
-    dispatch->loop = loop;
+    dispatch->sweep = timer_new(loop, dispatch);
+    if (!dispatch->sweep) {
+        live_events_free(dispatch);
+        mem_free(dispatch);
+        return ST_NO_MEMORY;
+    }
     dispatch->store = store;
     dispatch->options = *options;
     dispatch->events = *events;
@@ -603,6 +619,7 @@ void dispatch_free(struct dispatch *dispatch)
         mem_free(cost);
     }
     timer_free(dispatch->sweep);
+    live_events_free(dispatch);
     mem_free(dispatch);
 }
 
@@ -669,6 +686,11 @@ static enum status take_up(void *data, struct stored_job *stored)
     return st;
 }
 
+static void take_up_event(void *data, const struct event *event)
+{
+    events_restore(((struct dispatch *)data)->events_log, event);
+}
+
 enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
 {
     struct uuid newest = { { 0 } };
@@ -677,6 +699,8 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
     enum status st =
         store_load_unfinished(dispatch->store, take_up, dispatch, &newest, err);
 
+    if (st == ST_OK)
+        st = store_load_events(dispatch->store, take_up_event, dispatch, err);
     if (st != ST_OK)
         return st;
     uuid_generator_after(&dispatch->ids, newest);
@@ -727,6 +751,7 @@ void dispatch_wake_all(struct dispatch *dispatch)
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
     }
     waiter_wake_all(&dispatch->for_many, WAKE_SHUTDOWN, ST_OK);
+    events_end(dispatch->events_log);
 }
 
 static void on_pool_stopped(void *data)

@@ -22,6 +22,7 @@
 #define SERVER_DISPATCH_H
 
 #include "common/status.h"
+#include "server/events.h"
 #include "server/job.h"
 #include "server/queue.h"
 #include "server/store.h"
@@ -39,6 +40,8 @@
 /* Finished jobs of durability `memory` that are kept at most, if max_finished_jobs is not
  * less; the oldest go first. */
 #define MEMORY_JOBS_MAX 10000
+/* Between two events about a job's progress. */
+#define PROGRESS_EACH_MS 500
 
 struct dispatch;
 
@@ -66,6 +69,10 @@ struct live {
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */
     unsigned
         ends; /* commits of an end that are on the way: more than one after a retry */
+    uint64_t event_id;    /* of an event that waits for its commit; 0: none */
+    uint64_t progress_ns; /* CLOCK_MONOTONIC of the last event about its progress */
+    bool progress_due;    /* there is progress that is to be told, in `unsaid` */
+    TAILQ_ENTRY(live) unsaid;
     unsigned pins; /* streams that read from it, commits that will report to it */
     struct attempt_log attempts; /* that have failed */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
@@ -119,7 +126,8 @@ bool dispatch_draining(const struct dispatch *dispatch);
  * when all workers have gone. May be called again with `kill`. */
 void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data));
 /* When all workers have gone and the store is closed: wakes every waiter with
- * WAKE_SHUTDOWN. Nothing is given to the store from here on. */
+ * WAKE_SHUTDOWN, and cuts off all who follow events. Nothing is given to the store from
+ * here on. */
 void dispatch_wake_all(struct dispatch *dispatch);
 
 /* ---- jobs -------------------------------------------------------------------------- */
@@ -183,6 +191,11 @@ struct waiter *dispatch_wait_many(struct dispatch *dispatch, int64_t timeout_ms,
                                   waiter_woken *on_wake, void *data);
 struct waiter *dispatch_wait_one_of(struct live *live, size_t *count,
                                     waiter_woken *on_wake, void *data);
+/* Follows events; see events.h. NULL when there are too many waiters, or no memory. */
+struct event_reader *dispatch_follow(struct dispatch *dispatch,
+                                     const struct event_from *from,
+                                     void (*on_wake)(void *data), void *data);
+uint64_t dispatch_newest_event(const struct dispatch *dispatch); /* its id */
 
 /* ST_OK: it is cancelled, or (`terminate`) will be as soon as its workers are dead; the
  * end comes by WAIT_READY. ST_STATE: it is running and terminate is false; ST_EXISTS: it

@@ -57,7 +57,7 @@ void dispatch_record(struct live *live)
         return;
     aside_leave(live);
     live->in_store = true;
-    store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL);
+    store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL, NULL);
     for (size_t i = 0; i < job->outcome_count; i++)
         store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
     for (size_t i = 0; i < attempts->count; i++)

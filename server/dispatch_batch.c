@@ -45,8 +45,10 @@ static void on_batch_stored(void *data, enum status st)
 {
     struct batch *batch = data;
 
-    for (size_t i = 0; i < batch->count; i++)
+    for (size_t i = 0; i < batch->count; i++) {
         batch->lives[i]->accepted = st == ST_OK;
+        live_told(batch->lives[i], EVENT_CREATED, st == ST_OK);
+    }
     batch->done(batch->data, st, batch->lives, batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         if (st == ST_OK)
@@ -90,21 +92,26 @@ static void batch_store(struct dispatch *dispatch, struct batch *batch)
 {
     struct job_spec **specs = mem_alloc((batch->count + 1) * sizeof(struct job_spec *));
     struct job_status *statuses = mem_alloc((batch->count + 1) * sizeof(*statuses));
+    struct event *events = mem_zalloc((batch->count + 1) * sizeof(*events));
+    bool ok = specs && statuses && events;
     size_t count = 0;
 
-    for (size_t i = 0; specs && statuses && i < batch->count; i++) {
+    for (size_t i = 0; ok && i < batch->count; i++) {
         struct live *live = batch->lives[i];
 
         if (live->job.spec->durability == DURABILITY_MEMORY)
             continue;
         live->in_store = true;
         specs[count] = live->job.spec;
+        (void)live_announce(live, EVENT_CREATED, live->job.status.state, &events[count]);
         statuses[count++] = live->job.status;
     }
-    if (specs && statuses && count)
-        store_put_jobs(dispatch->store, specs, statuses, count, on_batch_stored, batch);
+    if (ok && count)
+        store_put_jobs(dispatch->store, specs, statuses, events, count, on_batch_stored,
+                       batch);
     else
-        on_batch_stored(batch, specs && statuses ? ST_OK : ST_NO_MEMORY);
+        on_batch_stored(batch, ok ? ST_OK : ST_NO_MEMORY);
+    mem_free(events);
     mem_free(specs);
     mem_free(statuses);
 }
@@ -154,6 +161,7 @@ static void on_retry_stored(void *data, enum status st)
     struct live *live = retry->live;
 
     live->accepted = st == ST_OK;
+    live_told(live, EVENT_RETRIED, st == ST_OK);
     retry->done(retry->data, st, live, JOB_QUEUED);
     if (st == ST_OK)
         live_begin(live);
@@ -166,6 +174,7 @@ static void on_retry_stored(void *data, enum status st)
 /* Makes the job that was read a live one; takes the content of stored. */
 static enum status revive(struct retry *retry, struct stored_job *stored)
 {
+    struct event event;
     struct live *live;
     enum status st = admits(retry->dispatch, 1);
 
@@ -186,6 +195,7 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
     live_pin(live);
     retry->live = live;
     store_put_status(retry->dispatch->store, live->job.spec, &live->job.status,
+                     live_announce(live, EVENT_RETRIED, JOB_QUEUED, &event),
                      on_retry_stored, retry);
     return ST_OK;
 }
@@ -226,7 +236,9 @@ static enum status retry_live(struct live *live)
     if (!live_all_arrived(live))
         live_out_of_memory(live);
     if (live->in_store)
-        store_put_status(dispatch->store, live->job.spec, &live->job.status, NULL, NULL);
+        store_put_status(dispatch->store, live->job.spec, &live->job.status, NULL, NULL,
+                         NULL);
+    live_told(live, EVENT_RETRIED, true);
     return ST_OK;
 }
 

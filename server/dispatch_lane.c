@@ -78,6 +78,7 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         live->job.status.attempt =
             live->job.status.attempt ? live->job.status.attempt : 1;
         live_arm(live, 0); /* it can no longer expire */
+        live_started(live);
         waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
     }
     TAILQ_INSERT_TAIL(&live->chunks, chunk, link);
@@ -232,6 +233,7 @@ static void show_outcome(struct live *live, uint64_t first)
         live_out_of_memory(live);
     if (!TAILQ_EMPTY(&live->waiters))
         waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
+    live_progressed(live);
 }
 
 static void on_outcome_stored(void *data, enum status st)

@@ -41,8 +41,11 @@ struct dispatch {
     struct task_cost *costs;
     size_t jobs; /* not over */
     size_t waiters;
-    uint64_t random;   /* state of the jitter's generator */
-    uv_timer_t *sweep; /* stores relaxed jobs that take long, forgets kept ones */
+    uint64_t random; /* state of the jitter's generator */
+    struct events *events_log;
+    struct live_list unsaid; /* with progress that is to be told */
+    uv_timer_t *progress;    /* tells it */
+    uv_timer_t *sweep;       /* stores relaxed jobs that take long, forgets kept ones */
     bool draining;
     bool closed; /* the store is: nothing may be given to it any more */
     struct store_existing existing;
@@ -101,6 +104,21 @@ void unique_replace(struct lane *lane, const struct job_spec *spec);
 /* The job has its unique_key from here on, unless another one has it. */
 void unique_enter(struct live *live);
 void unique_leave(struct live *live);
+
+/* dispatch_events.c */
+NODISCARD enum status live_events_new(struct dispatch *dispatch);
+void live_events_free(struct dispatch *dispatch);
+/* What has happened to the job, whose state is then this. Of a durable one it is not told
+ * before live_told: the event is to be stored with the command that makes it true, and is
+ * written to *ret_event. NULL otherwise, and live_told tells it. */
+const struct event *live_announce(struct live *live, enum event_kind kind,
+                                  enum job_state state, struct event *ret_event);
+/* It is true now, or (not happened) never. */
+void live_told(struct live *live, enum event_kind kind, bool happened);
+void live_started(struct live *live);
+void live_progressed(struct live *live);
+/* Its progress is not to be told any more. */
+void live_hush(struct live *live);
 
 /* dispatch_lane.c */
 extern const struct pool_events lane_pool_events;

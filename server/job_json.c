@@ -808,8 +808,9 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
         buf_add_str(out, "null");
     buf_addf(out,
              ",\"links\":{\"self\":\"/v1/jobs/%s\",\"result\":\"/v1/jobs/%s/result\","
-             "\"results\":\"/v1/jobs/%s/results\",\"cancel\":\"/v1/jobs/%s/cancel\"",
-             id, id, id, id);
+             "\"results\":\"/v1/jobs/%s/results\",\"events\":\"/v1/jobs/%s/events\","
+             "\"cancel\":\"/v1/jobs/%s/cancel\"",
+             id, id, id, id, id);
     if (spec->callback || spec->error_callback)
         buf_addf(out, ",\"deliveries\":\"/v1/jobs/%s/deliveries\"", id);
     buf_add_str(out, "}}");

@@ -126,6 +126,8 @@ static void command_free(struct store *store, struct store_command *command)
         mem_free(command->outcomes);
     blob_unref(command->attempt);
     attempt_log_clear(&command->attempts);
+    if (command->events != &command->event)
+        mem_free(command->events);
     job_filter_clear(&command->filter);
     mem_free(command->key);
     stored_job_clear(&command->job);
@@ -180,8 +182,25 @@ static void command_add_outcomes(struct store_command *command,
     command->outcome_count = count;
 }
 
+static void command_add_events(struct store_command *command, const struct event *events,
+                               size_t count)
+{
+    if (!events)
+        return;
+    command->events = &command->event;
+    if (count > 1)
+        command->events = mem_alloc(count * sizeof(*events));
+    if (!command->events) {
+        command->st = ST_NO_MEMORY;
+        return;
+    }
+    memcpy(command->events, events, count * sizeof(*events));
+    command->event_count = count;
+}
+
 void store_put_job(struct store *store, struct job_spec *spec,
-                   const struct job_status *status, store_put_done *done, void *data)
+                   const struct job_status *status, const struct event *event,
+                   store_put_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_JOB);
 
@@ -191,6 +210,7 @@ void store_put_job(struct store *store, struct job_spec *spec,
     command->spec = job_spec_ref(spec);
     command->id = spec->id;
     command->status = job_status_copy(status);
+    command_add_events(command, event, 1);
     command_count(command, spec->input.len + spec->kwargs.len);
     command->on.put = done;
     command->data = data;
@@ -221,8 +241,8 @@ static void command_add_jobs(struct store_command *command,
 }
 
 void store_put_jobs(struct store *store, struct job_spec *const specs[],
-                    const struct job_status statuses[], size_t count, store_done *done,
-                    void *data)
+                    const struct job_status statuses[], const struct event events[],
+                    size_t count, store_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_JOBS);
 
@@ -230,6 +250,7 @@ void store_put_jobs(struct store *store, struct job_spec *const specs[],
     if (!command)
         return;
     command_add_jobs(command, specs, statuses, count);
+    command_add_events(command, events, count);
     command->on.done = done;
     command->data = data;
     command_submit(store, command);
@@ -268,7 +289,8 @@ void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t numb
 }
 
 void store_put_status(struct store *store, struct job_spec *spec,
-                      const struct job_status *status, store_done *done, void *data)
+                      const struct job_status *status, const struct event *event,
+                      store_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_STATUS);
 
@@ -277,8 +299,19 @@ void store_put_status(struct store *store, struct job_spec *spec,
     command->spec = job_spec_ref(spec);
     command->id = spec->id;
     command->status = job_status_copy(status);
+    command_add_events(command, event, 1);
     command->on.done = done;
     command->data = data;
+    command_submit(store, command);
+}
+
+void store_put_event(struct store *store, const struct event *event)
+{
+    struct store_command *command = command_new(store, STORE_PUT_EVENT);
+
+    if (!command)
+        return;
+    command_add_events(command, event, 1);
     command_submit(store, command);
 }
 
@@ -405,6 +438,13 @@ enum status store_load_unfinished(
     return store->backend->load_unfinished(store, on_job, data, ret_newest, err);
 }
 
+enum status store_load_events(struct store *store,
+                              void (*on_event)(void *data, const struct event *event),
+                              void *data, struct error_text *err)
+{
+    return store->backend->load_events(store, on_event, data, err);
+}
+
 /* ---- answers ---------------------------------------------------------------------- */
 
 void store_answer(struct store *store, struct store_command_list *list)
@@ -465,6 +505,7 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_PUT_JOBS:
     case STORE_PUT_OUTCOME:
     case STORE_PUT_ATTEMPT:
+    case STORE_PUT_EVENT:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:
     case STORE_PUT_DELIVERY:

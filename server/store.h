@@ -46,6 +46,7 @@
 #include "common/status.h"
 #include "server/attempt_log.h"
 #include "server/delivery.h"
+#include "server/event.h"
 #include "server/job.h"
 
 #include <stdbool.h>
@@ -87,7 +88,8 @@ size_t store_backlog(const struct store *store);
 
 /* ---- commands --------------------------------------------------------------------- */
 
-/* In all of these, done may be NULL. */
+/* In all of these, done may be NULL. An event, if there is one, is stored in the same
+ * commit, or not at all if the command is refused; it is copied. */
 typedef void store_done(void *data, enum status st);
 
 struct store_existing {
@@ -101,12 +103,14 @@ typedef void store_put_done(void *data, enum status st,
 /* Stores a new job, with its status of now: a job that is over already is stored as such,
  * in one row. Not for jobs of DURABILITY_MEMORY. */
 void store_put_job(struct store *store, struct job_spec *spec,
-                   const struct job_status *status, store_put_done *done, void *data);
+                   const struct job_status *status, const struct event *event,
+                   store_put_done *done, void *data);
 /* Stores several new jobs as one command: all or none. None has an idempotency key, and
- * none is of DURABILITY_MEMORY. The arrays are copied; count >= 1. */
+ * none is of DURABILITY_MEMORY. The arrays are copied; count >= 1. events: one for each
+ * job, with the id 0 for none; or NULL. */
 void store_put_jobs(struct store *store, struct job_spec *const specs[],
-                    const struct job_status statuses[], size_t count, store_done *done,
-                    void *data);
+                    const struct job_status statuses[], const struct event events[],
+                    size_t count, store_done *done, void *data);
 /* Adds an outcome; takes a reference of its own to the text. An outcome that starts at
  * the same item and is stored already stays as it is. */
 void store_put_outcome(struct store *store, struct job_spec *spec,
@@ -118,7 +122,10 @@ void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t numb
 /* Records the status. JOB_QUEUED for a job that had failed is a retry: its outcomes that
  * are errors are forgotten in the same commit. */
 void store_put_status(struct store *store, struct job_spec *spec,
-                      const struct job_status *status, store_done *done, void *data);
+                      const struct job_status *status, const struct event *event,
+                      store_done *done, void *data);
+/* An event alone; nobody waits for it. */
+void store_put_event(struct store *store, const struct event *event);
 /* Stores a new job that is over already, with all its outcomes and attempts (NULL: none),
  * as one command. Both are copied; without memory for the attempts they are left out.
  * ST_NO_MEMORY when the outcomes cannot be; otherwise kept like put_status. */
@@ -226,6 +233,14 @@ void store_list_deliveries(struct store *store, const struct delivery_query *que
 NODISCARD enum status store_load_unfinished(
     struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
     void *data, struct uuid *ret_newest, struct error_text *err);
+
+/* At start-up, before any command: the newest events, at most EVENTS_STORED_MAX, oldest
+ * first. Blocks. */
+#define EVENTS_STORED_MAX 10001 /* what is kept in memory, and one to know if more were */
+NODISCARD enum status store_load_events(struct store *store,
+                                        void (*on_event)(void *data,
+                                                         const struct event *event),
+                                        void *data, struct error_text *err);
 
 /* ---- inspection ------------------------------------------------------------------- */
 

@@ -28,6 +28,7 @@ enum store_command_kind {
     STORE_PUT_JOBS,
     STORE_PUT_OUTCOME,
     STORE_PUT_ATTEMPT,
+    STORE_PUT_EVENT,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
     STORE_PUT_DELIVERY,
@@ -58,6 +59,9 @@ struct store_command {
     char *key;                  /* to be found; owned */
     struct blob *attempt;       /* one reference */
     uint64_t attempt_number;
+    struct event event;
+    struct event *events; /* that come with it; owned, unless it is &event */
+    size_t event_count;
     struct attempt_log attempts; /* owned; of put_finished */
     unsigned with;               /* STORE_WITH_... */
     struct job_filter filter;    /* owned */
@@ -92,6 +96,9 @@ struct store_backend {
     enum status (*load_unfinished)(
         struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
         void *data, struct uuid *ret_newest, struct error_text *err);
+    enum status (*load_events)(struct store *store,
+                               void (*on_event)(void *data, const struct event *event),
+                               void *data, struct error_text *err);
     /* Fills in what is not in struct store. */
     void (*get_info)(struct store *store, struct store_info *ret_info);
     /* Answers what was submitted and stops the threads. */

@@ -276,6 +276,14 @@ static enum status put_attempt(struct memory_store *memory, struct store_command
                : ST_NO_MEMORY;
 }
 
+/* This store does not outlive those who remember the events. */
+static enum status put_event(struct memory_store *memory, struct store_command *command)
+{
+    (void)memory;
+    (void)command;
+    return ST_OK;
+}
+
 static void forget_errors(struct stored_job *job)
 {
     size_t kept = 0;
@@ -486,6 +494,7 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,
         [STORE_PUT_ATTEMPT] = put_attempt,
+        [STORE_PUT_EVENT] = put_event,
         [STORE_PUT_STATUS] = put_status,
         [STORE_PUT_DELIVERY] = put_delivery,
         [STORE_DELETE_JOB] = delete_job,
@@ -517,6 +526,18 @@ static enum status memory_load_unfinished(
     (void)data;
     (void)err;
     memset(ret_newest, 0, sizeof(*ret_newest));
+    return ST_OK;
+}
+
+static enum status memory_load_events(struct store *store,
+                                      void (*on_event)(void *data,
+                                                       const struct event *event),
+                                      void *data, struct error_text *err)
+{
+    (void)store;
+    (void)on_event;
+    (void)data;
+    (void)err;
     return ST_OK;
 }
 
@@ -555,6 +576,7 @@ static const struct store_backend memory_backend = {
     .kind = "memory",
     .submit = memory_submit,
     .load_unfinished = memory_load_unfinished,
+    .load_events = memory_load_events,
     .get_info = memory_get_info,
     .stop = memory_stop,
     .free = memory_free,

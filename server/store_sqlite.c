@@ -131,7 +131,7 @@ static void tidy(struct sqlite_store *store)
 
 static bool wants_disk(const struct store_command *command)
 {
-    if (command->kind == STORE_PURGE)
+    if (command->kind == STORE_PURGE || command->kind == STORE_PUT_EVENT)
         return false;
     return !command->spec || command->spec->durability == DURABILITY_DURABLE;
 }
@@ -339,6 +339,20 @@ static enum status sqlite_load_unfinished(
     return st;
 }
 
+static enum status sqlite_load_events(struct store *base,
+                                      void (*on_event)(void *data,
+                                                       const struct event *event),
+                                      void *data, struct error_text *err)
+{
+    struct sqlite_store *store = sqlite_of(base);
+    enum status st = sqlite_reader_events(&store->reader, on_event, data);
+
+    if (st != ST_OK)
+        error_set(err, st, "%s: the events cannot be read: %s", store->file.path,
+                  status_text(st));
+    return st;
+}
+
 /* By name only: closing a descriptor of these files would drop SQLite's locks on them. */
 static uint64_t file_size(const char *path)
 {
@@ -395,6 +409,7 @@ static const struct store_backend sqlite_backend = {
     .kind = "sqlite",
     .submit = sqlite_submit,
     .load_unfinished = sqlite_load_unfinished,
+    .load_events = sqlite_load_events,
     .get_info = sqlite_get_info,
     .stop = sqlite_stop,
     .free = sqlite_free,

@@ -106,6 +106,8 @@ enum sqlite_write_statement {
     SQLITE_WRITE_OUTCOME,
     SQLITE_WRITE_ATTEMPT,
     SQLITE_WRITE_TRIM_ATTEMPTS,
+    SQLITE_WRITE_EVENT,
+    SQLITE_WRITE_TRIM_EVENTS,
     SQLITE_WRITE_STATUS,
     SQLITE_WRITE_FORGET_ERRORS,
     SQLITE_WRITE_ADD_DELIVERY,
@@ -126,6 +128,7 @@ enum sqlite_write_statement {
 struct sqlite_writer {
     sqlite3 *db;
     sqlite3_stmt *statements[SQLITE_WRITE_COUNT];
+    unsigned untrimmed_events; /* written since the older ones were deleted */
 };
 NODISCARD enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
                                          struct error_text *err);
@@ -145,6 +148,7 @@ enum sqlite_read_statement {
     SQLITE_READ_JOB,
     SQLITE_READ_OUTCOMES,
     SQLITE_READ_ATTEMPTS,
+    SQLITE_READ_EVENTS,
     SQLITE_READ_FINISHED,
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,
@@ -168,5 +172,10 @@ NODISCARD enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
                                                enum status (*on_job)(void *data,
                                                                      struct stored_job *),
                                                void *data, struct uuid *ret_newest);
+/* As store_load_events. */
+NODISCARD enum status sqlite_reader_events(struct sqlite_reader *reader,
+                                           void (*on_event)(void *data,
+                                                            const struct event *event),
+                                           void *data);
 
 #endif

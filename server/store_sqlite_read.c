@@ -17,6 +17,8 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
                              "WHERE job = ? ORDER BY first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
+    [SQLITE_READ_EVENTS] = "SELECT id, kind, job, state, total, completed, failed FROM "
+                           "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
     /* json_valid: a damaged row must not end the whole listing. */
     [SQLITE_READ_FINISHED] =
         "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 "
@@ -540,6 +542,33 @@ enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
     if (st == ST_OK && rc != SQLITE_DONE)
         st = status_of(rc);
     return st;
+}
+
+/* An event that is damaged is left out: nothing depends on it. */
+enum status sqlite_reader_events(struct sqlite_reader *reader,
+                                 void (*on_event)(void *data, const struct event *event),
+                                 void *data)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_EVENTS];
+    int rc = sqlite3_bind_int(statement, 1, EVENTS_STORED_MAX);
+
+    if (rc != SQLITE_OK)
+        return status_of(rc);
+    while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        struct row row = { statement, 0, false };
+        struct event event = { .id = (uint64_t)row_int(&row) };
+
+        event.kind = row_name(&row, event_kind_names, EVENT_KIND_COUNT);
+        event.job = row_id(&row);
+        event.state = row_name(&row, job_state_names, JOB_STATE_COUNT);
+        event.total = (uint64_t)row_int(&row);
+        event.completed = (uint64_t)row_int(&row);
+        event.failed = (uint64_t)row_int(&row);
+        if (!row.bad)
+            on_event(data, &event);
+    }
+    sqlite3_reset(statement);
+    return rc == SQLITE_DONE ? ST_OK : status_of(rc);
 }
 
 /* ---- life cycle ------------------------------------------------------------------- */

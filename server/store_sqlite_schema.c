@@ -20,12 +20,12 @@ extern const unsigned char embed_schema_0003[];
 extern const size_t embed_schema_0003_len;
 extern const unsigned char embed_schema_0004[];
 extern const size_t embed_schema_0004_len;
+extern const unsigned char embed_schema_0005[];
+extern const size_t embed_schema_0005_len;
 
 const unsigned char *const sqlite_migrations[] = {
-    embed_schema_0001,
-    embed_schema_0002,
-    embed_schema_0003,
-    embed_schema_0004,
+    embed_schema_0001, embed_schema_0002, embed_schema_0003,
+    embed_schema_0004, embed_schema_0005,
 };
 const int sqlite_migration_count =
     sizeof(sqlite_migrations) / sizeof(sqlite_migrations[0]);

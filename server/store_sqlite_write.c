@@ -17,6 +17,9 @@
 #define SHRINK_MIN_PAGES 1024
 #define SHRINK_SQL       "PRAGMA incremental_vacuum(2048)"
 
+/* Finding the oldest event to keep walks over all that are kept: not for each one. */
+#define TRIM_EVENTS_EACH 1000
+
 static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [SQLITE_WRITE_COMMIT] = "COMMIT",
@@ -38,6 +41,11 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_TRIM_ATTEMPTS] =
         "DELETE FROM attempt WHERE job = ?1 AND "
         "seq <= (SELECT max(seq) FROM attempt WHERE job = ?1) - ?2",
+    [SQLITE_WRITE_EVENT] = "INSERT INTO event (id, kind, job, state, total, completed, "
+                           "failed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    [SQLITE_WRITE_TRIM_EVENTS] =
+        "DELETE FROM event WHERE id <= "
+        "(SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ?",
@@ -448,18 +456,55 @@ static int delete_job(struct sqlite_writer *writer, struct store_command *comman
     return rc;
 }
 
+static int add_event(struct sqlite_writer *writer, const struct event *event)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_EVENT], 0, SQLITE_OK };
+    struct binder trim = { writer->statements[SQLITE_WRITE_TRIM_EVENTS], 0, SQLITE_OK };
+
+    if (event->id == 0)
+        return SQLITE_OK;
+    bind_int(&b, (int64_t)event->id);
+    bind_string(&b, event_kind_names[event->kind]);
+    bind_blob(&b, (struct text){ (const char *)event->job.bytes, sizeof(event->job) });
+    bind_string(&b, job_state_names[event->state]);
+    bind_int(&b, (int64_t)event->total);
+    bind_int(&b, (int64_t)event->completed);
+    bind_int(&b, (int64_t)event->failed);
+    b.rc = run(&b);
+    if (b.rc != SQLITE_OK || ++writer->untrimmed_events < TRIM_EVENTS_EACH)
+        return b.rc;
+    writer->untrimmed_events = 0;
+    bind_int(&trim, EVENTS_STORED_MAX);
+    return run(&trim);
+}
+
+/* The event comes with the command, as with others. */
+static int put_event(struct sqlite_writer *writer, struct store_command *command)
+{
+    (void)writer;
+    (void)command;
+    return SQLITE_OK;
+}
+
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command)
 {
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_STATUS] = put_status,     [STORE_PUT_FINISHED] = put_finished,
-        [STORE_DELETE_JOB] = delete_job,     [STORE_PUT_DELIVERY] = put_delivery,
-        [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_EVENT] = put_event,       [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PURGE] = sqlite_writer_purge,
     };
+    int rc;
 
     command->st = ST_OK;
-    return handlers[command->kind](writer, command);
+    rc = handlers[command->kind](writer, command);
+    for (size_t i = 0; i < command->event_count; i++) {
+        if (rc != SQLITE_OK || command->st != ST_OK)
+            break;
+        rc = add_event(writer, &command->events[i]);
+    }
+    return rc;
 }
 
 int sqlite_writer_shrink(struct sqlite_writer *writer)

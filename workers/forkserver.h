@@ -46,7 +46,8 @@ NODISCARD enum status forkserver_start(struct forkserver *fs, struct error_text 
 void forkserver_stop(struct forkserver *fs);
 
 /* Asks for one worker. `sock` is the worker's end of its channel, `page` its memfd and
- * `output` what becomes its stdout and stderr; all stay the caller's. `tag` comes back with the answer. ST_AGAIN, ST_CLOSED. */
+ * `output` what becomes its stdout and stderr; all stay the caller's. `tag` comes back
+ * with the answer. ST_AGAIN, ST_CLOSED. */
 NODISCARD enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int sock,
                                        int page, int output,
                                        const struct worker_options *options);

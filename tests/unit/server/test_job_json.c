@@ -478,12 +478,14 @@ static void job_has_all_members_of_the_contract(void **state)
     assert_json(object, "finished_at", "null");
     assert_json(object, "error", "null");
     links = json_object_get(object, "links");
-    assert_int_equal(json_object_size(links), 4);
+    assert_int_equal(json_object_size(links), 5);
     assert_json(links, "self", "\"/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057\"");
     assert_json(links, "result",
                 "\"/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/result\"");
     assert_json(links, "results",
                 "\"/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/results\"");
+    assert_json(links, "events",
+                "\"/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/events\"");
     assert_json(links, "cancel",
                 "\"/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057/cancel\"");
     json_decref(object);

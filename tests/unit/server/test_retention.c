@@ -68,7 +68,7 @@ static struct uuid put_over(struct rig *rig, int64_t end_ms)
     struct uuid id = spec->id;
 
     status.finished_at_ms = end_ms;
-    store_put_job(rig->fx->store, spec, &status, NULL, NULL);
+    store_put_job(rig->fx->store, spec, &status, NULL, NULL, NULL);
     job_spec_unref(spec);
     drain(rig);
     return id;

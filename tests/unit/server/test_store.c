@@ -75,7 +75,7 @@ static void a_job_comes_back_with_every_member(void **state)
     };
     struct answer put = { 0 }, got;
 
-    store_put_job(fx->store, spec, &status, note_put, &put);
+    store_put_job(fx->store, spec, &status, NULL, note_put, &put);
     wait_for(fx, &put, 1);
     assert_int_equal(put.st, ST_OK);
     assert_int_equal(get_job(fx, spec->id, true, &got), ST_OK);
@@ -198,7 +198,7 @@ static enum status put_jobs(struct fixture *fx, struct job_spec *specs[], size_t
                                       status_of(JOB_QUEUED) };
     struct answer answer = { 0 };
 
-    store_put_jobs(fx->store, specs, statuses, count, note_done, &answer);
+    store_put_jobs(fx->store, specs, statuses, NULL, count, note_done, &answer);
     wait_for(fx, &answer, 1);
     return answer.st;
 }
@@ -264,7 +264,7 @@ static void an_idempotency_key_belongs_to_the_first_job(void **state)
     plan.request_hash = 2;
     second = spec_make(plan, "[6]", "");
     assert_int_equal(put_job(fx, first, JOB_QUEUED), ST_OK);
-    store_put_job(fx->store, second, &queued, note_put, &put);
+    store_put_job(fx->store, second, &queued, NULL, note_put, &put);
     wait_for(fx, &put, 1);
     assert_int_equal(put.st, ST_EXISTS);
     assert_true(uuid_equal(put.existing.id, first->id));
@@ -286,7 +286,7 @@ static void two_jobs_with_one_key_given_together_make_one(void **state)
     for (int i = 0; i < 2; i++) {
         plan.id = uuid_next(&fx->ids, 1700000000000);
         specs[i] = spec_make(plan, "[5]", "");
-        store_put_job(fx->store, specs[i], &queued, note_put, &puts[i]);
+        store_put_job(fx->store, specs[i], &queued, NULL, note_put, &puts[i]);
     }
     wait_for(fx, &puts[1], 1);
     assert_int_equal(puts[0].st, ST_OK);
@@ -476,9 +476,9 @@ static void answers_come_in_the_order_of_the_commands(void **state)
 
     order[0] = '\0';
     assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
-    store_put_status(fx->store, spec, &running, note_a, NULL);
-    store_put_status(fx->store, spec, &running, NULL, NULL);
-    store_put_status(fx->store, spec, &running, note_b, &last);
+    store_put_status(fx->store, spec, &running, NULL, note_a, NULL);
+    store_put_status(fx->store, spec, &running, NULL, NULL, NULL);
+    store_put_status(fx->store, spec, &running, NULL, note_b, &last);
     wait_for(fx, &last, 1);
     assert_string_equal(order, "ab");
     assert_int_equal(store_backlog(fx->store), 0);
@@ -510,7 +510,8 @@ static void give_more(void *data, enum status st)
     struct job_status status = status_of(JOB_RUNNING);
 
     note_done(&late->first, st);
-    store_put_status(late->fx->store, late->spec, &status, note_done, &late->second);
+    store_put_status(late->fx->store, late->spec, &status, NULL, note_done,
+                     &late->second);
 }
 
 static void close_answers_what_is_due_and_takes_nothing_more(void **state)
@@ -520,7 +521,7 @@ static void close_answers_what_is_due_and_takes_nothing_more(void **state)
     struct job_status running = status_of(JOB_RUNNING);
 
     assert_int_equal(put_job(fx, late.spec, JOB_QUEUED), ST_OK);
-    store_put_status(fx->store, late.spec, &running, give_more, &late);
+    store_put_status(fx->store, late.spec, &running, NULL, give_more, &late);
     store_close(fx->store);
     fx->store = NULL;
     assert_int_equal(late.first.called, 1);

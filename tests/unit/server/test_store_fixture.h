@@ -268,7 +268,7 @@ static inline enum status put_job(struct fixture *fx, struct job_spec *spec,
     struct job_status status = status_of(state);
     struct answer answer = { 0 };
 
-    store_put_job(fx->store, spec, &status, note_put, &answer);
+    store_put_job(fx->store, spec, &status, NULL, note_put, &answer);
     wait_for(fx, &answer, 1);
     return answer.st;
 }
@@ -279,7 +279,7 @@ static inline enum status put_status(struct fixture *fx, struct job_spec *spec,
     struct job_status status = status_of(state);
     struct answer answer = { 0 };
 
-    store_put_status(fx->store, spec, &status, note_done, &answer);
+    store_put_status(fx->store, spec, &status, NULL, note_done, &answer);
     wait_for(fx, &answer, 1);
     return answer.st;
 }

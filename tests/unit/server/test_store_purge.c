@@ -208,7 +208,7 @@ static void a_retried_job_is_not_over(void **state)
     struct store_limits limits = { .now_ms = INT64_MAX / 2 };
 
     status.bytes = 3;
-    store_put_job(fx->store, spec, &status, note_put, &put);
+    store_put_job(fx->store, spec, &status, NULL, note_put, &put);
     wait_for(fx, &put, 1);
     assert_int_equal(put_status(fx, spec, JOB_QUEUED), ST_OK);
     assert_int_equal(purge(fx, limits).by_size, 0);
@@ -251,7 +251,7 @@ static void a_large_body_goes_too_and_is_a_batch_of_its_own(void **state)
         struct job_spec *spec = spec_make(spec_plan(fx), input, "");
         struct answer put = { 0 };
 
-        store_put_job(fx->store, spec, &status, note_put, &put);
+        store_put_job(fx->store, spec, &status, NULL, note_put, &put);
         wait_for(fx, &put, 1);
         assert_int_equal(put.st, ST_OK);
         job_spec_unref(spec);

@@ -326,12 +326,12 @@ static void commands_that_gather_are_committed_together(void **state)
 
     assert_int_equal(put_job(fx, begin, JOB_QUEUED), ST_OK); /* begins the WAL */
     atomic_store(&sync_blocks, true);
-    store_put_job(fx->store, first, &queued, note_put, &put_first);
+    store_put_job(fx->store, first, &queued, NULL, note_put, &put_first);
     sem_wait(&sync_entered);
     syncs = atomic_load(&sync_count);
     for (int i = 0; i < MANY; i++) {
         specs[i] = spec_of(fx);
-        store_put_job(fx->store, specs[i], &queued, note_put, &puts);
+        store_put_job(fx->store, specs[i], &queued, NULL, note_put, &puts);
     }
     assert_int_equal(store_backlog(fx->store), MANY + 1);
     store_drain(fx->store);
@@ -407,7 +407,7 @@ static void a_full_disk_refuses_jobs_and_keeps_what_belongs_to_others(void **sta
 
     assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
     atomic_store(&write_error, ENOSPC);
-    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    store_put_status(fx->store, spec, &succeeded, NULL, note_done, &done);
     assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_STORAGE_FULL);
     assert_int_equal(done.called, 0);
     assert_int_equal(store_backlog(fx->store), 1);
@@ -437,7 +437,7 @@ static void close_tries_once_more_what_a_full_disk_has_kept(void **state)
 
     assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
     atomic_store(&write_error, ENOSPC);
-    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    store_put_status(fx->store, spec, &succeeded, NULL, note_done, &done);
     assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_STORAGE_FULL);
     atomic_store(&write_error, 0);
     reopen(fx);
@@ -458,7 +458,7 @@ static void close_gives_up_what_still_cannot_be_stored(void **state)
 
     assert_int_equal(put_job(fx, spec, JOB_RUNNING), ST_OK);
     atomic_store(&write_error, ENOSPC);
-    store_put_status(fx->store, spec, &succeeded, note_done, &done);
+    store_put_status(fx->store, spec, &succeeded, NULL, note_done, &done);
     close_store(fx);
     assert_int_equal(done.called, 1);
     assert_int_equal(done.st, ST_STORAGE_FULL);
@@ -504,9 +504,77 @@ static void a_failed_write_is_unknown(void **state)
 #define TEST(test)                                                                       \
     cmocka_unit_test_setup_teardown(test, set_up_sqlite, mend_and_tear_down)
 
+/* ---- events ------------------------------------------------------------------------ */
+
+static void note_event(void *data, const struct event *event)
+{
+    struct answer *answer = data;
+
+    answer->called++;
+    answer->existing.request_hash = event->id; /* the newest */
+}
+
+static void load_events(struct fixture *fx, struct answer *ret_answer)
+{
+    struct error_text err = { "" };
+
+    memset(ret_answer, 0, sizeof(*ret_answer));
+    assert_int_equal(store_load_events(fx->store, note_event, ret_answer, &err), ST_OK);
+}
+
+static void an_event_is_stored_with_what_makes_it_true(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx), *unknown = spec_of(fx);
+    struct event event = { .id = 5, .kind = EVENT_CREATED, .job = spec->id };
+    struct job_status status = status_of(JOB_QUEUED);
+    struct answer answer = { 0 };
+
+    store_put_job(fx->store, spec, &status, &event, note_put, &answer);
+    wait_for(fx, &answer, 1);
+    event.id = 6;
+    store_put_event(fx->store, &event);
+    event.id = 7;
+    event.kind = EVENT_SUCCEEDED;
+    status.state = event.state = JOB_SUCCEEDED;
+    store_put_status(fx->store, spec, &status, &event, NULL, NULL);
+    event.id = 8; /* refused: there is no such job */
+    store_put_status(fx->store, unknown, &status, &event, note_done, &answer);
+    wait_for(fx, &answer, 2);
+    assert_int_equal(answer.st, ST_NOT_FOUND);
+    reopen(fx);
+    load_events(fx, &answer);
+    assert_int_equal(answer.called, 3);
+    assert_int_equal(answer.existing.request_hash, 7);
+    job_spec_unref(spec);
+    job_spec_unref(unknown);
+}
+
+static void the_newest_events_are_kept(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct event event = { .kind = EVENT_STARTED, .job = spec->id };
+    struct answer answer;
+
+    for (event.id = 1; event.id <= 12500; event.id++)
+        store_put_event(fx->store, &event);
+    reopen(fx);
+    load_events(fx, &answer);
+    assert_int_equal(answer.called, EVENTS_STORED_MAX);
+    assert_int_equal(answer.existing.request_hash, 12500);
+    close_store(fx);
+    assert_in_range(ask(fx, "SELECT count(*) FROM event"), EVENTS_STORED_MAX,
+                    EVENTS_STORED_MAX + 1000);
+    fixture_open(fx);
+    job_spec_unref(spec);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        SQLITE(an_event_is_stored_with_what_makes_it_true),
+        SQLITE(the_newest_events_are_kept),
         TEST(a_restart_finds_every_job_that_is_not_over),
         TEST(an_empty_store_has_no_newest_id),
         TEST(a_load_ends_with_the_first_refusal),
