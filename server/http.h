@@ -127,7 +127,7 @@ void request_reply(struct request *request, struct reply *reply);
 #define STREAM_END  (-2)
 typedef ptrdiff_t stream_pull(void *data, char *out, size_t cap);
 /* Answers with a stream; head gives status, type and headers. on_free is called when it
- * is over or broken. */
+ * is over or broken, or when its client has closed its side. */
 void request_stream(struct request *request, struct reply *head, stream_pull *pull,
                     void (*on_free)(void *data), void *data);
 /* A stream that said STREAM_WAIT has bytes again. */

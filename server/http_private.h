@@ -65,6 +65,7 @@ struct request {
     int watched_fd; /* socket in http->watch_fd, or -1 */
     bool streaming;
     bool stream_waits; /* suspended inside of the stream */
+    bool stream_left;  /* its client has closed its side */
 };
 
 /* http_request.c: the library's callbacks. */

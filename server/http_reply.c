@@ -206,15 +206,19 @@ struct stream {
 static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
 {
     struct stream *stream = cls;
-    ptrdiff_t n = stream->pull(stream->data, out, cap);
+    struct request *request = stream->request;
+    ptrdiff_t n =
+        request->stream_left ? STREAM_END : stream->pull(stream->data, out, cap);
 
     (void)pos;
     /* No connection may be suspended when the library stops. */
-    if (n == STREAM_END || (n == STREAM_WAIT && stream->request->http->closing))
+    if (n == STREAM_END || (n == STREAM_WAIT && request->http->closing))
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == STREAM_WAIT) {
-        stream->request->stream_waits = true;
-        MHD_suspend_connection(stream->request->connection);
+        if (request->watched_fd < 0)
+            request_watch(request, NULL, NULL);
+        request->stream_waits = true;
+        MHD_suspend_connection(request->connection);
         return 0;
     }
     return n;

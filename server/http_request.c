@@ -131,10 +131,15 @@ void http_on_watch(struct http *http)
      * batch. */
     while (epoll_wait(http->watch_fd, &event, 1, 0) == 1) {
         struct request *request = event.data.ptr;
+        bool streaming = request->streaming;
 
         http_unwatch(request);
-        if ((request->phase == REQUEST_PARKED || request->streaming) && request->on_left)
+        if ((request->phase == REQUEST_PARKED || streaming) && request->on_left)
             request->on_left(request->left_data);
+        if (streaming) {
+            request->stream_left = true;
+            request_wake(request);
+        }
     }
 }
 

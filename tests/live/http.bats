@@ -200,3 +200,20 @@ PYTHON
     expect 200
     [ "$(job_count)" = 0 ]
 }
+
+@test "a stream whose client has left holds no place" {
+    start_poold --max-waiters 1
+    job=$(submit apply_async '{"task":"sleep","args":[60]}')
+    curl -sSN --max-time 60 "$URL/v1/events" >"$BATS_TEST_TMPDIR/events" 3>&- &
+    client=$!
+    ALL_PIDS+=("$client")
+    eventually grep -q retry "$BATS_TEST_TMPDIR/events"
+    get "/v1/jobs/$job/events"
+    expect 503 too-many-waiters
+    kill "$client"
+    within 10 answers_200 "$URL/v1/events"
+}
+
+answers_200() {
+    [ "$(curl -sSN --max-time 1 -o /dev/null -w '%{http_code}' "$1" 2>/dev/null)" = 200 ]
+}
