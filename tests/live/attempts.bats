@@ -32,7 +32,7 @@ attempts() {
 
 @test "a death that a retry made good is told all the same" {
     start_poold --processes 1
-    job=$(submit apply_async '{"task":"sleep","args":[1],"crash_retries":1}')
+    job=$(submit apply_async '{"task":"sleep","args":[4],"crash_retries":1}')
     wait_for_state "$job" running
     pid=$(worker_of "$job")
     kill -SEGV "$pid"
@@ -68,7 +68,7 @@ attempts() {
 
 @test "what a task printed is not told of the next one in the same worker" {
     start_poold --processes 1
-    job=$(submit apply_async '{"task":"sleep","args":[1]}')
+    job=$(submit apply_async '{"task":"sleep","args":[4]}')
     wait_for_state "$job" running
     say "$(worker_of "$job")" 'secret'
     wait_for_state "$job" succeeded
