@@ -67,7 +67,7 @@ load helpers
 
 # A map whose item 1 needs longer than its time limit; what it is worth depends on the server.
 failing_map() {
-    submit map_async "{\"task\":\"sleep\",\"items\":[0,$1,0.01],\"time_limit\":0.3,\"chunksize\":1}"
+    submit map_async "{\"task\":\"sleep\",\"items\":[0,$1,0.01],\"time_limit\":1,\"chunksize\":1}"
 }
 
 @test "a retry runs what has failed again, and only that" {
@@ -110,7 +110,7 @@ failing_map() {
 @test "a retried job may succeed, whatever its durability" {
     start_poold --processes 1
     for durability in durable relaxed memory; do
-        job=$(submit map_async "{\"task\":\"sleep\",\"items\":[0,0.5],\"chunksize\":1,
+        job=$(submit map_async "{\"task\":\"sleep\",\"items\":[0,2],\"chunksize\":1,
             \"crash_retries\":0,\"durability\":\"$durability\"}")
         follow "$job" '.progress.completed == 1'
         kill -KILL "$(worker_of "$job")"

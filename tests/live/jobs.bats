@@ -126,9 +126,9 @@ QUERIES
 
 @test "a delayed job waits for its time, then runs" {
     start_poold
-    job=$(submit apply_async '{"task":"square","args":[4],"delay":0.5}')
-    get "/v1/jobs/$job"
+    post /v1/apply_async '{"task":"square","args":[4],"delay":0.5}'
     body_is .state '"scheduled"'
+    job=$(jq -r .id <<<"$BODY")
     [ "$(result "$job")" = 16 ]
     get "/v1/jobs/$job"
     created=$(date -d "$(jq -r .created_at <<<"$BODY")" +%s%3N)

@@ -149,7 +149,7 @@ all_busy() { [ "$(workers | jq -s '[.[] | select(.alive and .state == "busy")] |
 
 @test "a worker that is stopped falls to its time limit as well" {
     start_poold --processes 1
-    job=$(submit apply_async '{"task":"sleep","args":[1],"time_limit":1.5}')
+    job=$(submit apply_async '{"task":"sleep","args":[4],"time_limit":5}')
     eventually worker_of "$job"
     kill -STOP "$(worker_of "$job")"
     wait_for_state "$job" failed
