@@ -18,8 +18,8 @@
  *     ST_EXISTS         put_job, put_finished: the idempotency key is known;
  *                       `existing` says which job
  *     ST_NOT_FOUND      put_outcome, put_attempt, put_status, put_delivery, delete_job: there is no
- *                       such job, because its put_job has failed or it was deleted;
- *                       nothing has changed
+ *                       such job, because its put_job has failed or it was deleted
+ *                       (or, for put_status, stripped); nothing has changed
  *     ST_LIMIT          over STORE_BYTES_MAX; nothing has changed
  *     ST_UNKNOWN        the disk has failed during the commit. Only a restart can tell
  *                       what is stored: on_fatal has been called, nothing more is

@@ -308,7 +308,7 @@ static enum status put_status(struct memory_store *memory, struct store_command 
     struct slot *slot = find(memory, command->id);
     enum status st;
 
-    if (!slot)
+    if (!slot || slot->kept->job.gone)
         return ST_NOT_FOUND;
     st = add_delivery(memory, command->spec, &command->status);
     if (st != ST_OK)

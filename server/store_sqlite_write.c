@@ -48,7 +48,8 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "(SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
-        "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ?",
+        "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
+        "AND gone = 0",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
     [SQLITE_WRITE_ADD_DELIVERY] =
         "INSERT INTO delivery (job, number, state, tries, created_at_ms, due_at_ms, url, "

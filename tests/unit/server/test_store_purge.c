@@ -83,6 +83,29 @@ static void a_result_goes_after_its_time_and_the_job_later(void **state)
     assert_int_equal(kept_of(fx, id), NOTHING);
 }
 
+static void a_stripped_job_cannot_be_queued_again(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct job_status status = status_of(JOB_FAILED);
+    struct store_limits limits = { .now_ms = END_MS,
+                                   .job_ttl_ms = 2 * spec->result_ttl_ms,
+                                   .max_jobs = 10 };
+    struct answer put = { 0 };
+
+    status.finished_at_ms = END_MS;
+    store_put_job(fx->store, spec, &status, NULL, note_put, &put);
+    wait_for(fx, &put, 1);
+    limits.now_ms += spec->result_ttl_ms;
+    assert_int_equal(purge(fx, limits).by_age, 1);
+    assert_int_equal(put_status(fx, spec, JOB_QUEUED), ST_NOT_FOUND);
+    memset(&put, 0, sizeof(put));
+    assert_int_equal(get_job(fx, spec->id, true, &put), ST_OK);
+    assert_int_equal(put.job.status.state, JOB_FAILED);
+    answer_clear(&put);
+    job_spec_unref(spec);
+}
+
 static void a_job_is_known_as_long_as_its_result(void **state)
 {
     struct fixture *fx = *state;
@@ -278,6 +301,7 @@ int main(void)
         BOTH(too_many_bytes_go_from_the_one_that_ended_first),
         BOTH(a_batch_is_bounded_and_says_that_there_is_more),
         BOTH(a_retried_job_is_not_over),
+        BOTH(a_stripped_job_cannot_be_queued_again),
         SQLITE(tally_is_what_is_there),
         SQLITE(a_large_body_goes_too_and_is_a_batch_of_its_own),
     };
