@@ -27,6 +27,7 @@
     X(ST_STATE, "not possible in this state")                                            \
     X(ST_GONE, "no longer kept")                                                         \
     X(ST_CONFLICT, "in conflict with another one")                                       \
+    X(ST_NOT_RUNNING, "not running")                                                     \
     X(ST_LIMIT, "a limit is reached")                                                    \
     X(ST_AGAIN, "not now, try again")                                                    \
     X(ST_CLOSED, "the other side has closed")                                            \

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define RETRY_AFTER_S 1
-#define SECONDS_MAX   1e9
+#define RETRY_AFTER_S       1
+#define SECONDS_MAX         1e9
+#define IDEMPOTENCY_KEY_MAX 128
 
 static const struct route routes[] = {
     { HTTP_POST, "/v1/apply", api_apply },
@@ -37,7 +38,13 @@ static const struct route routes[] = {
     { HTTP_POST, "/v1/jobs/{id}/redeliver", api_job_redeliver },
     { HTTP_GET, "/v1/events", api_events },
     { HTTP_GET, "/v1/pools", api_pools_list },
+    { HTTP_POST, "/v1/pools", api_pool_post },
     { HTTP_GET, "/v1/pools/{name}", api_pool_get },
+    { HTTP_PATCH, "/v1/pools/{name}", api_pool_patch },
+    { HTTP_DELETE, "/v1/pools/{name}", api_pool_delete },
+    { HTTP_POST, "/v1/pools/{name}/close", api_pool_close },
+    { HTTP_POST, "/v1/pools/{name}/terminate", api_pool_terminate },
+    { HTTP_POST, "/v1/pools/{name}/join", api_pool_join },
     { HTTP_GET, "/v1/workers", api_workers_list },
     { HTTP_GET, "/v1/tasks", api_tasks_list },
     { HTTP_GET, "/v1/tasks/{name}", api_task_get },
@@ -150,6 +157,7 @@ static const struct {
     [ST_GONE] = { PROBLEM_RESULT_GONE, false, "the input of the job is no longer kept" },
     [ST_CONFLICT] = { PROBLEM_UNIQUE_CONFLICT, false,
                       "a job with this unique_key is not over yet" },
+    [ST_NOT_RUNNING] = { PROBLEM_POOL_CLOSED, false, "the pool is not running" },
     [ST_CORRUPT] = { PROBLEM_RESULT_CORRUPT, false,
                      "what is stored of this job does not match its checksum" },
     [ST_STORAGE_FULL] = { PROBLEM_STORAGE_FULL, true, "the disk is full" },
@@ -344,5 +352,23 @@ bool api_body_is_json(struct request *request)
                 type ? "Content-Type is %.80s; send application/json"
                      : "there is no Content-Type%s; send application/json",
                 type ? type : "");
+    return false;
+}
+
+bool api_idempotency_key(struct request *request, const char **ret_key)
+{
+    size_t len;
+
+    *ret_key = request_header(request, "Idempotency-Key");
+    if (!*ret_key)
+        return true;
+    len = strlen(*ret_key);
+    for (const char *c = *ret_key; *c; c++)
+        if (*c < '!' || *c > '~')
+            len = 0;
+    if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX)
+        return true;
+    api_problem(request, PROBLEM_INVALID_PARAMETER,
+                "Idempotency-Key has to be 1 to 128 visible ASCII characters");
     return false;
 }

@@ -11,7 +11,8 @@
  *     api_attempts.c  /v1/jobs/{id}/attempts
  *     api_events.c    /v1/events, /v1/jobs/{id}/events
  *     api_results.c   /v1/jobs/{id}/result and /results
- *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks
+ *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks, to look at
+ *     api_pool_change.c  pools made, changed and ended
  *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
  *     api_lookup.c    finding a job in memory or in the store, and waiting for it
  *
@@ -95,6 +96,17 @@ bool api_query(struct request *request, struct query_param *params, size_t count
 
 /* Whether the body is declared as JSON; answers 415 if not. */
 bool api_body_is_json(struct request *request);
+/* The header Idempotency-Key, or NULL if there is none. Answers 400 and returns false if
+ * it is not valid. */
+bool api_idempotency_key(struct request *request, const char **ret_key);
+
+/* ---- pools ------------------------------------------------------------------------- */
+
+/* The pool of a path. Answers 404 and returns NULL if there is none. */
+struct lane *api_pool(struct api *api, struct request *request, struct text name);
+void api_write_pool(struct buf *out, const struct api *api, const struct lane *lane);
+/* Answers why a pool that is not running takes nothing. */
+void api_pool_not_running(struct request *request, const struct lane *lane);
 
 /* ---- jobs -------------------------------------------------------------------------- */
 
@@ -167,6 +179,8 @@ route_handler api_job_deliveries, api_job_redeliver;
 route_handler api_events, api_job_events;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;
+route_handler api_pool_post, api_pool_patch, api_pool_delete;
+route_handler api_pool_close, api_pool_terminate, api_pool_join;
 route_handler api_info, api_healthz, api_readyz, api_problem_get;
 route_handler api_openapi_json, api_openapi_yaml, api_docs;
 

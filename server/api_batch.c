@@ -96,9 +96,23 @@ static bool read_specs(struct api *api, struct request *request, bool lenient,
     return st == ST_OK;
 }
 
+/* The first pool that takes no jobs; NULL if there is none. */
+static struct lane *lane_not_running(struct api *api, struct job_spec *const specs[],
+                                     size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct lane *lane = dispatch_lane(api->dispatch, specs[i]->pool);
+
+        if (lane && lane->state != POOL_RUNNING)
+            return lane;
+    }
+    return NULL;
+}
+
 static void submit(struct api *api, struct submission *submission,
                    struct job_spec *const specs[], size_t count)
 {
+    struct lane *lane = lane_not_running(api, specs, count);
     struct request *request = submission->request;
     enum status st;
 
@@ -106,7 +120,10 @@ static void submit(struct api *api, struct submission *submission,
     st = dispatch_submit_batch(api->dispatch, specs, count, on_submitted, submission);
     if (st == ST_OK)
         return;
-    api_problem_status(request, st);
+    if (st == ST_NOT_RUNNING)
+        api_pool_not_running(request, lane);
+    else
+        api_problem_status(request, st);
     mem_free(submission);
 }
 

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "server/pool_json.h"
 #include "workers/registry.h"
 
 #include <stdio.h>
@@ -11,29 +12,54 @@
 
 /* ---- pools ------------------------------------------------------------------------- */
 
-static const char *lane_state(const struct api *api, const struct lane *lane)
+static const char *state_of(const struct api *api, const struct lane *lane)
 {
-    if (dispatch_draining(api->dispatch))
-        return "draining";
-    if (!pool_idle(lane->pool) && !pool_busy(lane->pool) &&
-        pool_start_error(lane->pool)[0])
-        return "broken";
-    return "running";
+    return lane->state == POOL_RUNNING && dispatch_draining(api->dispatch)
+               ? "draining"
+               : pool_state_names[lane->state];
 }
 
-static void write_pool(struct buf *out, const struct api *api, const struct lane *lane)
+/* Why the pool is broken, or else why it has trouble with starting workers now. */
+static void write_error(struct buf *out, const struct lane *lane)
+{
+    const char *trouble = pool_start_error(lane->pool);
+
+    if (lane->state == POOL_BROKEN && lane->fault) {
+        buf_add_text(out, blob_text(lane->fault));
+    } else if (lane->state == POOL_RUNNING && trouble[0]) {
+        buf_add_str(out, "{\"type\":\"OSError\",\"message\":");
+        buf_add_json_string(out, (struct text){ trouble, strlen(trouble) });
+        buf_add_char(out, '}');
+    } else {
+        buf_add_str(out, "null");
+    }
+}
+
+void api_write_pool(struct buf *out, const struct api *api, const struct lane *lane)
 {
     const struct pool *pool = lane->pool;
 
+    buf_add_char(out, '{');
+    pool_json_write(out, lane->spec);
+    buf_addf(out, ",\"state\":\"%s\",\"error\":", state_of(api, lane));
+    write_error(out, lane);
     buf_addf(out,
-             "{\"name\":\"%s\",\"processes\":%u,\"state\":\"%s\",\"start_method\":"
-             "\"forkserver\",\"queue_length\":%zu,\"busy\":%u,\"idle\":%u,\"totals\":{"
-             "\"jobs\":"
-             "%llu,\"items\":%llu,\"workers_lost\":%llu}}",
-             pool_name(pool), pool_processes(pool), lane_state(api, lane),
+             ",\"queue_length\":%zu,\"busy\":%u,\"idle\":%u,\"totals\":{\"jobs\":%llu,"
+             "\"items\":%llu,\"workers_lost\":%llu}}",
              lane->queue.count, pool_busy(pool), pool_idle(pool),
              (unsigned long long)lane->jobs_total, (unsigned long long)lane->items_total,
              (unsigned long long)pool_lost_count(pool));
+}
+
+struct lane *api_pool(struct api *api, struct request *request, struct text name)
+{
+    struct lane *lane = dispatch_first_lane(api->dispatch);
+
+    while (lane && !text_equals(name, lane->spec->name))
+        lane = TAILQ_NEXT(lane, link);
+    if (!lane)
+        api_problem(request, PROBLEM_NOT_FOUND, "there is no such pool");
+    return lane;
 }
 
 void api_pools_list(struct api *api, struct request *request, struct text param)
@@ -49,7 +75,7 @@ void api_pools_list(struct api *api, struct request *request, struct text param)
     for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link)) {
         if (lane != dispatch_first_lane(api->dispatch))
             buf_add_char(&reply.body, ',');
-        write_pool(&reply.body, api, lane);
+        api_write_pool(&reply.body, api, lane);
     }
     buf_add_str(&reply.body, "]}");
     request_reply(request, &reply);
@@ -62,15 +88,11 @@ void api_pool_get(struct api *api, struct request *request, struct text param)
 
     if (!api_query(request, NULL, 0))
         return;
-    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
-        if (text_equals(param, pool_name(lane->pool)))
-            break;
-    if (!lane) {
-        api_problem(request, PROBLEM_NOT_FOUND, "there is no such pool");
+    lane = api_pool(api, request, param);
+    if (!lane)
         return;
-    }
     reply_init(&reply, 200, TYPE_JSON);
-    write_pool(&reply.body, api, lane);
+    api_write_pool(&reply.body, api, lane);
     request_reply(request, &reply);
 }
 

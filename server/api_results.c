@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/failure.h"
 #include "server/job_json.h"
 
 #include <string.h>
@@ -139,6 +140,7 @@ static void reply_failed(struct request *request, const struct job_view *view,
 
     reply_init(&reply, 422, TYPE_PROBLEM);
     if (view->status->error) {
+        reply.status = failure_http_status(blob_text(view->status->error));
         buf_add_text(&reply.body, blob_text(view->status->error));
     } else {
         reply.status = problem_infos[PROBLEM_INTERNAL_ERROR].status;

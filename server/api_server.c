@@ -42,7 +42,8 @@ void api_info(struct api *api, struct request *request, struct text param)
         &reply.body,
         ",\"limits\":{\"max_body_bytes\":%llu,\"max_items\":%llu,\"max_item_bytes\":%llu,"
         "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_connections\":%llu,"
-        "\"max_waiters\":%llu,\"max_finished_jobs\":%llu,\"max_finished_bytes\":%llu,"
+        "\"max_waiters\":%llu,\"max_processes\":%llu,\"max_finished_jobs\":%llu,"
+        "\"max_finished_bytes\":%llu,"
         "\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_limit\":",
         (unsigned long long)config->max_body_bytes, (unsigned long long)config->max_items,
         (unsigned long long)config->max_item_bytes,
@@ -50,6 +51,7 @@ void api_info(struct api *api, struct request *request, struct text param)
         (unsigned long long)config->max_queued_jobs,
         (unsigned long long)config->max_connections,
         (unsigned long long)config->max_waiters,
+        (unsigned long long)config->max_processes,
         (unsigned long long)config->max_finished_jobs,
         (unsigned long long)config->max_finished_bytes,
         (double)config->max_wait_ms / 1000, (double)config->result_ttl_ms / 1000,
@@ -81,9 +83,10 @@ static const char *not_ready(const struct api *api)
     store_get_info(dispatch_store(api->dispatch), &store);
     if (!store.writable)
         return "the store cannot commit; the log says why";
-    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
-        if (!pool_idle(lane->pool) && !pool_busy(lane->pool))
-            return "no worker is up; the log says why";
+    /* Other pools are their makers' business. */
+    lane = dispatch_first_lane(api->dispatch);
+    if (lane->state == POOL_RUNNING && !pool_idle(lane->pool) && !pool_busy(lane->pool))
+        return "no worker is up; the log says why";
     return NULL;
 }
 

@@ -26,8 +26,6 @@
 
 #include <string.h>
 
-#define IDEMPOTENCY_KEY_MAX 128
-
 struct submission {
     struct api *api;
     struct request *request;
@@ -246,11 +244,13 @@ static void on_wake_submission(void *data, enum wake wake, enum status st)
 
 /* ---- the request ------------------------------------------------------------------- */
 
-static unsigned pool_processes_of(void *data, const char *pool)
+static bool find_pool(void *data, const char *name, struct job_pool *ret_pool)
 {
-    struct lane *lane = dispatch_lane(data, pool);
+    struct lane *lane = dispatch_lane(data, name);
 
-    return lane ? pool_processes(lane->pool) : 0;
+    if (lane)
+        *ret_pool = (struct job_pool){ lane->spec->processes, lane->spec->time_limit_ms };
+    return lane != NULL;
 }
 
 struct job_rules api_job_rules(struct api *api)
@@ -261,28 +261,9 @@ struct job_rules api_job_rules(struct api *api)
         .time_limit_ms = api->config->time_limit_ms,
         .result_ttl_ms = api->config->result_ttl_ms,
         .callback_allow = api->config->callback_allow,
-        .pool_processes = pool_processes_of,
+        .find_pool = find_pool,
         .data = api->dispatch,
     };
-}
-
-/* NULL if there is none. Answers and returns false if it is not valid. */
-static bool idempotency_key(struct request *request, const char **ret_key)
-{
-    size_t len;
-
-    *ret_key = request_header(request, "Idempotency-Key");
-    if (!*ret_key)
-        return true;
-    len = strlen(*ret_key);
-    for (const char *c = *ret_key; *c; c++)
-        if (*c < '!' || *c > '~')
-            len = 0;
-    if (len >= 1 && len <= IDEMPOTENCY_KEY_MAX)
-        return true;
-    api_problem(request, PROBLEM_INVALID_PARAMETER,
-                "Idempotency-Key has to be 1 to 128 visible ASCII characters");
-    return false;
 }
 
 /* Answers and returns NULL if the request is refused. */
@@ -297,7 +278,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
     struct job_spec *spec = NULL;
 
     if (!api_body_is_json(request) || !api_query(request, NULL, 0) ||
-        !idempotency_key(request, &intake.idempotency_key))
+        !api_idempotency_key(request, &intake.idempotency_key))
         return NULL;
     intake.id = dispatch_new_id(api->dispatch, intake.now_ms);
     if (job_json_parse(request_body(request), &intake, &rules, &spec, &refusal) != ST_OK)
@@ -360,13 +341,20 @@ static void answer_conflict(struct submission *submission, const struct live *ri
 static void start(struct submission *submission)
 {
     struct job_spec *spec = submission->spec;
+    struct lane *lane;
     struct live *live;
     enum status st;
 
+    lane = dispatch_lane(submission->api->dispatch, spec->pool);
     submission->spec = NULL;
     st = dispatch_submit(submission->api->dispatch, spec, &live);
     if (st == ST_CONFLICT) {
         answer_conflict(submission, live);
+        return;
+    }
+    if (st == ST_NOT_RUNNING) {
+        api_pool_not_running(submission->request, lane);
+        submission_free(submission);
         return;
     }
     if (st == ST_EXISTS) {
@@ -414,7 +402,10 @@ static void start_unless_replayed(struct submission *submission)
     const struct job_spec *spec = submission->spec;
     struct dispatch *dispatch = submission->api->dispatch;
 
-    if (!spec->idempotency_key || !dispatch_rival(dispatch, spec)) {
+    /* A job is refused only if the same request did not make one before. */
+    if (!spec->idempotency_key ||
+        (!dispatch_rival(dispatch, spec) &&
+         dispatch_lane(dispatch, spec->pool)->state == POOL_RUNNING)) {
         start(submission);
         return;
     }

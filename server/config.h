@@ -39,6 +39,7 @@ struct config {
     uint64_t max_item_bytes;
     uint64_t max_result_bytes; /* of one item */
     uint64_t max_queued_jobs;  /* jobs that are not over, in all */
+    uint64_t max_processes;    /* workers of all pools together */
     uint64_t max_connections;
     uint64_t max_waiters;     /* requests that wait for a job */
     int64_t max_wait_ms;      /* setting max_wait, in seconds */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Jobs from submission to end. How the items get to the workers and back is in
- * dispatch_lane.c.
+ * dispatch_lane.c, what becomes of the pools in dispatch_pool.c.
  *
  * Where a live job is, and who lets it go:
  *
@@ -38,15 +38,20 @@ struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms)
     return uuid_next(&dispatch->ids, now_ms);
 }
 
-static uv_timer_t *timer_new(uv_loop_t *loop, void *data)
+static uv_timer_t *timer_new(struct dispatch *dispatch, void *data)
 {
     uv_timer_t *timer = mem_alloc(sizeof(*timer));
 
     if (!timer)
         return NULL;
-    (void)uv_timer_init(loop, timer);
+    (void)uv_timer_init(dispatch->loop, timer);
     timer->data = data;
     return timer;
+}
+
+uv_timer_t *dispatch_timer_new(struct dispatch *dispatch)
+{
+    return timer_new(dispatch, dispatch);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -54,7 +59,7 @@ static void on_timer_closed(uv_handle_t *handle)
     mem_free(handle);
 }
 
-static void timer_free(uv_timer_t *timer)
+void dispatch_timer_free(uv_timer_t *timer)
 {
     if (timer)
         uv_close((uv_handle_t *)timer, on_timer_closed);
@@ -76,21 +81,6 @@ static struct task_cost *cost_of(struct dispatch *dispatch, const char *task)
     return cost;
 }
 
-struct lane *dispatch_lane(struct dispatch *dispatch, const char *name)
-{
-    struct lane *lane;
-
-    TAILQ_FOREACH (lane, &dispatch->lanes, link)
-        if (strcmp(pool_name(lane->pool), name) == 0)
-            return lane;
-    return NULL;
-}
-
-struct lane *dispatch_first_lane(struct dispatch *dispatch)
-{
-    return TAILQ_FIRST(&dispatch->lanes);
-}
-
 /* ---- the life of a live job -------------------------------------------------------- */
 
 void live_pin(struct live *live)
@@ -101,10 +91,11 @@ void live_pin(struct live *live)
 void live_free(struct live *live)
 {
     assert(TAILQ_EMPTY(&live->chunks) && !live->job.queued);
-    timer_free(live->timer);
+    dispatch_timer_free(live->timer);
     mem_free(live->arrivals);
     attempt_log_clear(&live->attempts);
     job_clear(&live->job);
+    lane_job_leaves(live->lane);
     mem_free(live);
 }
 
@@ -141,6 +132,12 @@ bool live_all_arrived(struct live *live)
     return true;
 }
 
+static void job_over(struct live *live)
+{
+    live->dispatch->jobs--;
+    lane_job_over(live->lane);
+}
+
 void live_forget(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
@@ -152,7 +149,7 @@ void live_forget(struct live *live)
     TAILQ_REMOVE(&dispatch->lives, live, link);
     live->findable = false;
     if (!job_state_final(live->job.status.state))
-        dispatch->jobs--;
+        job_over(live);
     if (!live->pins)
         live_free(live);
 }
@@ -175,6 +172,7 @@ struct live *live_new(struct dispatch *dispatch, struct lane *lane, struct job_s
     }
     live->dispatch = dispatch;
     live->lane = lane;
+    lane_job_enters(lane);
     live->cost = cost;
     live->id = spec->id;
     live->submitted_ns = clock_mono_ns();
@@ -208,6 +206,7 @@ void live_add(struct live *live)
     unique_enter(live);
     live->findable = true;
     live->lane->jobs_total++;
+    live->lane->jobs++;
     dispatch->jobs++;
 }
 
@@ -268,7 +267,7 @@ void live_arm(struct live *live, uint64_t at_ns)
         return;
     }
     if (!live->timer)
-        live->timer = timer_new(live->dispatch->loop, live);
+        live->timer = timer_new(live->dispatch, live);
     if (!live->timer) {
         live_out_of_memory(live);
         return;
@@ -319,7 +318,7 @@ static void show_end(struct live *live)
     live->job.status.error = status.error;
     live->job.status.bytes = status.bytes;
     job_set_state(&live->job, live->end, live->end_at_ms);
-    live->dispatch->jobs--;
+    job_over(live);
     live_told(live, event_of_end(live->end), true);
     waiter_wake_all(&live->waiters, WAKE_READY, ST_OK);
 }
@@ -419,6 +418,17 @@ void live_out_of_memory(struct live *live)
         queue_remove(&live->lane->queue, &live->job);
 }
 
+void live_fail(struct live *live, struct blob *problem)
+{
+    job_fail(&live->job, problem);
+    if (live->job.status.state == JOB_SCHEDULED) /* there is nothing to wait for */
+        job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
+    if (live->job.queued)
+        queue_remove(&live->lane->queue, &live->job);
+    lane_recall(live->lane, live, true);
+    live_settle(live);
+}
+
 /* ---- submitting -------------------------------------------------------------------- */
 
 static void on_job_stored(void *data, enum status st,
@@ -445,7 +455,10 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                             struct live **ret_live)
 {
     struct lane *lane = dispatch_lane(dispatch, spec->pool);
-    enum status st = dispatch->draining ? ST_STATE : !lane ? ST_NOT_FOUND : ST_OK;
+    enum status st = dispatch->draining            ? ST_STATE
+                     : !lane                       ? ST_NOT_FOUND
+                     : lane->state != POOL_RUNNING ? ST_NOT_RUNNING
+                                                   : ST_OK;
     struct event event;
     struct live *live;
 
@@ -568,8 +581,11 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
         mem_free(dispatch);
         return ST_NO_MEMORY;
     }
-    dispatch->sweep = timer_new(loop, dispatch);
-    if (!dispatch->sweep) {
+    dispatch->sweep = dispatch_timer_new(dispatch);
+    dispatch->stopped = dispatch_timer_new(dispatch);
+    if (!dispatch->sweep || !dispatch->stopped) {
+        dispatch_timer_free(dispatch->sweep);
+        dispatch_timer_free(dispatch->stopped);
         live_events_free(dispatch);
         mem_free(dispatch);
         return ST_NO_MEMORY;
@@ -585,6 +601,7 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     TAILQ_INIT(&dispatch->lanes);
     TAILQ_INIT(&dispatch->retries);
     TAILQ_INIT(&dispatch->for_many);
+    TAILQ_INIT(&dispatch->leaving);
     *ret_dispatch = dispatch;
     return ST_OK;
 }
@@ -603,44 +620,21 @@ static void drop_all(struct dispatch *dispatch)
 
 void dispatch_free(struct dispatch *dispatch)
 {
-    struct lane *lane;
     struct task_cost *cost, *next;
 
     if (!dispatch)
         return;
+    dispatch->closed = true;
     drop_all(dispatch);
-    while ((lane = TAILQ_FIRST(&dispatch->lanes))) {
-        TAILQ_REMOVE(&dispatch->lanes, lane, link);
-        pool_free(lane->pool);
-        mem_free(lane);
-    }
+    dispatch_free_pools(dispatch);
     HASH_ITER (hh, dispatch->costs, cost, next) {
         HASH_DEL(dispatch->costs, cost);
         mem_free(cost);
     }
-    timer_free(dispatch->sweep);
+    dispatch_timer_free(dispatch->sweep);
+    dispatch_timer_free(dispatch->stopped);
     live_events_free(dispatch);
     mem_free(dispatch);
-}
-
-enum status dispatch_add_pool(struct dispatch *dispatch, struct forkserver *forkserver,
-                              const struct pool_options *options)
-{
-    struct lane *lane = mem_zalloc(sizeof(*lane));
-    enum status st;
-
-    if (!lane)
-        return ST_NO_MEMORY;
-    lane->dispatch = dispatch;
-    queue_init(&lane->queue);
-    st = pool_new(dispatch->loop, forkserver, options, &lane_pool_events, lane,
-                  &lane->pool);
-    if (st != ST_OK) {
-        mem_free(lane);
-        return st;
-    }
-    TAILQ_INSERT_TAIL(&dispatch->lanes, lane, link);
-    return ST_OK;
 }
 
 enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
@@ -663,6 +657,7 @@ enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
     memset(stored, 0, sizeof(*stored));
     if (st != ST_OK) {
         attempt_log_clear(&live->attempts);
+        lane_job_leaves(live->lane);
         mem_free(live);
         return st;
     }
@@ -695,10 +690,10 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
 {
     struct uuid newest = { { 0 } };
     struct live *live, *next;
-    struct lane *lane;
-    enum status st =
-        store_load_unfinished(dispatch->store, take_up, dispatch, &newest, err);
+    enum status st = dispatch_load_pools(dispatch, err);
 
+    if (st == ST_OK)
+        st = store_load_unfinished(dispatch->store, take_up, dispatch, &newest, err);
     if (st == ST_OK)
         st = store_load_events(dispatch->store, take_up_event, dispatch, err);
     if (st != ST_OK)
@@ -710,15 +705,13 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
         next = TAILQ_NEXT(live, link);
         live_begin(live);
     }
-    TAILQ_FOREACH (lane, &dispatch->lanes, link)
-        pool_start(lane->pool);
+    dispatch_start_pools(dispatch);
     return ST_OK;
 }
 
 void dispatch_drain(struct dispatch *dispatch)
 {
     struct live *live;
-    struct lane *lane;
 
     if (dispatch->draining)
         return;
@@ -727,10 +720,8 @@ void dispatch_drain(struct dispatch *dispatch)
         dispatch_record(live);
     TAILQ_FOREACH (live, &dispatch->lives, link)
         lane_recall(live->lane, live, false);
-    TAILQ_FOREACH (lane, &dispatch->lanes, link)
-        if (lane->in_flight)
-            return;
-    dispatch->events.on_drained(dispatch->data);
+    if (!dispatch_in_flight(dispatch))
+        dispatch->events.on_drained(dispatch->data);
 }
 
 bool dispatch_draining(const struct dispatch *dispatch)
@@ -752,32 +743,6 @@ void dispatch_wake_all(struct dispatch *dispatch)
     }
     waiter_wake_all(&dispatch->for_many, WAKE_SHUTDOWN, ST_OK);
     events_end(dispatch->events_log);
-}
-
-static void on_pool_stopped(void *data)
-{
-    struct lane *lane = data;
-    struct dispatch *dispatch = lane->dispatch;
-
-    if (!--dispatch->pools_running)
-        dispatch->on_stopped(dispatch->data);
-}
-
-void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data))
-{
-    struct lane *lane;
-
-    dispatch->draining = true;
-    if (!dispatch->on_stopped) {
-        dispatch->on_stopped = on_stopped;
-        TAILQ_FOREACH (lane, &dispatch->lanes, link)
-            dispatch->pools_running++;
-        TAILQ_FOREACH (lane, &dispatch->lanes, link)
-            pool_stop(lane->pool, on_pool_stopped);
-    }
-    if (kill)
-        TAILQ_FOREACH (lane, &dispatch->lanes, link)
-            pool_kill(lane->pool);
 }
 
 /* ---- inspection -------------------------------------------------------------------- */

@@ -24,6 +24,7 @@
 #include "common/status.h"
 #include "server/events.h"
 #include "server/job.h"
+#include "server/pool_spec.h"
 #include "server/queue.h"
 #include "server/store.h"
 #include "server/waiter.h"
@@ -92,6 +93,8 @@ struct dispatch_options {
     int64_t job_ttl_ms;
     uint64_t max_finished_jobs;
     uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
+    uint64_t max_processes;      /* of all pools together */
+    uint64_t max_result_bytes;   /* of one item */
 };
 
 struct dispatch_events {
@@ -111,11 +114,12 @@ NODISCARD enum status dispatch_new(uv_loop_t *loop, struct store *store,
  * its next turns. */
 void dispatch_free(struct dispatch *dispatch);
 
-/* Makes the pool and its queue. Takes over the forkserver. */
+/* Makes the first pool, the one that is not stored. Takes over the forkserver, and takes
+ * the reference to spec, that also on failure. */
 NODISCARD enum status dispatch_add_pool(struct dispatch *dispatch,
                                         struct forkserver *forkserver,
-                                        const struct pool_options *options);
-/* Takes up the jobs of the store again, and starts the workers. */
+                                        struct pool_spec *spec);
+/* Takes up the pools and jobs of the store again, and starts the workers. */
 NODISCARD enum status dispatch_start(struct dispatch *dispatch, struct error_text *err);
 
 /* No new jobs, no new chunks; what workers have begun they may finish. Jobs that are not
@@ -135,8 +139,9 @@ void dispatch_wake_all(struct dispatch *dispatch);
 struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
 
 /* A new job. Takes spec (also on failure). ST_STATE: draining; ST_LIMIT: too many jobs;
- * ST_NOT_FOUND: no such pool; ST_NO_MEMORY. The job may be over when this returns. It is
- * accepted at once if it is not durable; otherwise wait for WAIT_ACCEPTED.
+ * ST_NOT_FOUND: no such pool; ST_NOT_RUNNING: the pool is not; ST_NO_MEMORY. The job may
+ * be over when this returns. It is accepted at once if it is not durable; otherwise wait
+ * for WAIT_ACCEPTED.
  *
  * With a unique_key that a job in *ret_live has: ST_EXISTS (`return`): that job is the
  * answer, and may not be accepted yet; ST_CONFLICT (`reject`, or `replace` and it runs).
@@ -162,7 +167,7 @@ NODISCARD enum status dispatch_submit_batch(struct dispatch *dispatch,
  *                   stored, or need not be
  *     ST_NOT_FOUND  there is no such job
  *     ST_EXISTS     it has not failed: it is in this state, or (JOB_QUEUED) being queued
- *     ST_STATE, ST_LIMIT, ST_NO_MEMORY
+ *     ST_STATE, ST_NOT_RUNNING, ST_LIMIT, ST_NO_MEMORY
  *                   as of dispatch_submit; the job has failed as before
  *     others        of the store */
 typedef void dispatch_retried(void *data, enum status st, struct live *live,
@@ -229,17 +234,64 @@ size_t dispatch_jobs(const struct dispatch *dispatch); /* not over */
 size_t dispatch_waiters(const struct dispatch *dispatch);
 struct store *dispatch_store(struct dispatch *dispatch);
 
-/* A pool with the queue of jobs that wait for its workers. */
+/* ---- pools (dispatch_pool.c) ------------------------------------------------------- */
+
+/* A pool with the queue of jobs that wait for its workers. A deleted one leaves the
+ * list, and lives on until its workers have gone and no job in memory names it. */
 struct lane {
     TAILQ_ENTRY(lane) link;
     struct dispatch *dispatch;
+    struct pool_spec *spec;
+    enum pool_state state; /* running, or why no longer */
     struct pool *pool;
     struct queue queue;
     struct live *uniques;             /* hash by unique_key */
     uint64_t jobs_total, items_total; /* since the start: submitted; with an outcome */
     unsigned in_flight;               /* chunks at workers */
+    size_t jobs;                      /* not over */
+    size_t lives;                     /* jobs in memory that name it */
+    struct waiter_list waiters;       /* that join it */
+    struct blob
+        *fault;    /* BROKEN: the exception, {"type","message","traceback"}; or NULL */
+    bool stopping; /* its workers are ending, and no more are started */
+    bool stopped;  /* they have gone */
+    bool deleted;  /* to be forgotten when nothing of it is left: */
+    bool forgetting, forgotten;
+    store_done *on_deleted;
+    void *deleted_data;
 };
 struct lane *dispatch_lane(struct dispatch *dispatch, const char *name); /* NULL: none */
 struct lane *dispatch_first_lane(struct dispatch *dispatch);
+/* Whether this is the pool that is always there. */
+bool lane_is_default(const struct lane *lane);
+/* Whether the process is one of the pools' forkservers. */
+bool dispatch_has_forkserver(const struct dispatch *dispatch, pid_t pid);
+
+/* What follows changes pools at once; dispatch_record_pool has the store follow.
+ * ST_STATE: the server drains. */
+
+/* Takes the reference to spec. ST_EXISTS: the name is taken; ST_LIMIT: max_processes;
+ * ST_IO: no forkserver; ST_NO_MEMORY. */
+NODISCARD enum status dispatch_make_pool(struct dispatch *dispatch,
+                                         struct pool_spec *spec, struct lane **ret_lane);
+/* Takes the reference to spec, which differs in what pool_change can change and in the
+ * time limit. ST_NOT_RUNNING; ST_LIMIT. */
+NODISCARD enum status dispatch_change_pool(struct lane *lane, struct pool_spec *spec);
+/* No new jobs; the workers end when the jobs that it has are over. Nothing to do if it
+ * is not running. */
+NODISCARD enum status dispatch_close_pool(struct lane *lane);
+/* Cancels its jobs and kills its workers. A broken one stays broken. */
+NODISCARD enum status dispatch_terminate_pool(struct lane *lane);
+/* The same, and forgets it: the lane is not to be used any more. `done` is called when
+ * all of it has gone, from the store too. ST_DENIED: the default pool. */
+NODISCARD enum status dispatch_delete_pool(struct lane *lane, store_done *done,
+                                           void *data);
+/* Stores the pool as it is now; done (may be NULL) is called when it is stored, and at
+ * once for the default pool, which never is. */
+void dispatch_record_pool(struct lane *lane, store_done *done, void *data);
+/* Waits until its workers have gone (WAKE_READY). NULL when there are too many waiters,
+ * or no memory. */
+struct waiter *dispatch_join_pool(struct lane *lane, int64_t timeout_ms,
+                                  waiter_woken *on_wake, void *data);
 
 #endif

@@ -123,9 +123,11 @@ enum status dispatch_submit_batch(struct dispatch *dispatch,
     enum status st = admits(dispatch, count);
     struct batch *batch;
 
-    for (size_t i = 0; i < count && st == ST_OK; i++)
-        if (!dispatch_lane(dispatch, specs[i]->pool))
-            st = ST_NOT_FOUND;
+    for (size_t i = 0; i < count && st == ST_OK; i++) {
+        const struct lane *lane = dispatch_lane(dispatch, specs[i]->pool);
+
+        st = !lane ? ST_NOT_FOUND : lane->state != POOL_RUNNING ? ST_NOT_RUNNING : ST_OK;
+    }
     if (st != ST_OK) {
         for (size_t i = 0; i < count; i++)
             job_spec_unref(specs[i]);
@@ -186,10 +188,12 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
         st = live_restore(retry->dispatch, stored, &live);
     if (st != ST_OK)
         return st;
-    st = job_retry(&live->job);
-    if (st != ST_OK || !live_all_arrived(live)) {
+    st = live->lane->state == POOL_RUNNING ? job_retry(&live->job) : ST_NOT_RUNNING;
+    if (st == ST_OK && !live_all_arrived(live))
+        st = ST_NO_MEMORY;
+    if (st != ST_OK) {
         live_free(live);
-        return ST_NO_MEMORY;
+        return st;
     }
     live_add(live);
     live_pin(live);
@@ -222,6 +226,8 @@ static enum status retry_live(struct live *live)
     struct dispatch *dispatch = live->dispatch;
     enum status st = admits(dispatch, 1);
 
+    if (st == ST_OK && live->lane->state != POOL_RUNNING)
+        st = ST_NOT_RUNNING;
     if (st == ST_OK)
         st = may_return(dispatch, live->job.spec, live->gone);
     if (st == ST_OK)
@@ -233,6 +239,7 @@ static enum status retry_live(struct live *live)
     live->unbegun_losses = 0;
     live->expires_ns = 0; /* it had started */
     dispatch->jobs++;
+    live->lane->jobs++;
     if (!live_all_arrived(live))
         live_out_of_memory(live);
     if (live->in_store)

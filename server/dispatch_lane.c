@@ -187,14 +187,9 @@ static void chunk_return(struct lane *lane, struct chunk *chunk)
 static void check_drained(struct lane *lane)
 {
     struct dispatch *dispatch = lane->dispatch;
-    struct lane *other;
 
-    if (!dispatch->draining || !dispatch->events.on_drained)
-        return;
-    TAILQ_FOREACH (other, &dispatch->lanes, link)
-        if (other->in_flight)
-            return;
-    dispatch->events.on_drained(dispatch->data);
+    if (dispatch->draining && !dispatch_in_flight(dispatch))
+        dispatch->events.on_drained(dispatch->data);
 }
 
 void lane_recall(struct lane *lane, struct live *live, bool kill)
@@ -432,10 +427,16 @@ static void on_capacity(void *data)
     lane_pump(data);
 }
 
+static void on_broken(void *data, struct text exception)
+{
+    lane_break(data, exception);
+}
+
 const struct pool_events lane_pool_events = {
     .on_capacity = on_capacity,
     .on_result = on_result,
     .on_failure = on_failure,
     .on_lost = on_lost,
     .on_returned = on_returned,
+    .on_broken = on_broken,
 };

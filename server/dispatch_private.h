@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What dispatch.c (jobs from submission to end), dispatch_lane.c (chunks to workers and
- * outcomes back), dispatch_aside.c (jobs that are kept aside) and dispatch_unique.c (one
- * job at a time) share. Nobody else includes this.
+ * outcomes back), dispatch_aside.c (jobs that are kept aside), dispatch_unique.c (one job
+ * at a time) and dispatch_pool.c (pools made, changed and ended) share. Nobody else
+ * includes this.
  */
 #ifndef SERVER_DISPATCH_PRIVATE_H
 #define SERVER_DISPATCH_PRIVATE_H
@@ -36,6 +37,7 @@ struct dispatch {
     size_t kept_count;
     uint64_t kept_bytes;
     struct lane_list lanes;
+    struct lane_list leaving;    /* deleted */
     struct waiter_list for_many; /* of requests that wait for many jobs */
     struct retry_list retries;   /* failed jobs that are on their way from the store */
     struct task_cost *costs;
@@ -49,8 +51,9 @@ struct dispatch {
     bool draining;
     bool closed; /* the store is: nothing may be given to it any more */
     struct store_existing existing;
-    unsigned pools_running;
-    void (*on_stopped)(void *data);
+    uv_timer_t *stopped; /* tells on_stopped when no worker was there to stop */
+    void (*on_stopped)(void *data); /* NULL again when it has been called */
+    bool stopping;
 };
 
 /* dispatch.c */
@@ -80,7 +83,26 @@ bool live_arrived(struct live *live, uint64_t first);
 void live_arm(struct live *live, uint64_t at_ns);
 /* The server cannot keep the job's promise for lack of memory: ends it as failed. */
 void live_out_of_memory(struct live *live);
+/* Ends the job as failed with this problem (one reference; NULL without memory). */
+void live_fail(struct live *live, struct blob *problem);
 double dispatch_random(struct dispatch *dispatch); /* 0..1 */
+uv_timer_t *dispatch_timer_new(struct dispatch *dispatch);
+void dispatch_timer_free(uv_timer_t *timer); /* NULL is fine */
+
+/* dispatch_pool.c */
+/* The pools of the store, and after their jobs the workers. */
+NODISCARD enum status dispatch_load_pools(struct dispatch *dispatch,
+                                          struct error_text *err);
+void dispatch_start_pools(struct dispatch *dispatch);
+void dispatch_free_pools(struct dispatch *dispatch);
+/* Whether any chunk is at a worker. */
+bool dispatch_in_flight(const struct dispatch *dispatch);
+/* A job of the lane has come into memory, is over, has left memory. */
+void lane_job_enters(struct lane *lane);
+void lane_job_over(struct lane *lane);
+void lane_job_leaves(struct lane *lane);
+/* The initializer has failed for good: the jobs fail. */
+void lane_break(struct lane *lane, struct text exception);
 
 /* From here on the job is found in the store, or nowhere. live may be gone afterwards. */
 void live_forget(struct live *live);

@@ -34,6 +34,17 @@ static void add_summary(struct buf *out, json_t *exception)
     buf_add(out, json_string_value(message), json_string_length(message));
 }
 
+static json_t *load_exception(struct text text)
+{
+    json_t *exception = json_loadb(text.at, text.len, JSON_REJECT_DUPLICATES, NULL);
+
+    if (json_is_string(json_object_get(exception, "type")) &&
+        json_is_string(json_object_get(exception, "message")))
+        return exception;
+    json_decref(exception);
+    return NULL;
+}
+
 void failure_cause_clear(struct failure_cause *cause)
 {
     buf_clear(&cause->detail);
@@ -44,19 +55,48 @@ void failure_cause_clear(struct failure_cause *cause)
 void failure_cause_of_task(const struct frame_failure *failure,
                            struct failure_cause *ret_cause)
 {
-    json_t *exception = json_loadb(failure->exception.at, failure->exception.len,
-                                   JSON_REJECT_DUPLICATES, NULL);
-
-    *ret_cause = (struct failure_cause){ .problem = problem_of_failure[failure->kind] };
-    if (json_is_string(json_object_get(exception, "type")) &&
-        json_is_string(json_object_get(exception, "message"))) {
-        ret_cause->exception = exception;
-        add_summary(&ret_cause->detail, exception);
+    *ret_cause =
+        (struct failure_cause){ .problem = problem_of_failure[failure->kind],
+                                .exception = load_exception(failure->exception) };
+    if (ret_cause->exception) {
+        add_summary(&ret_cause->detail, ret_cause->exception);
         return;
     }
-    json_decref(exception);
     ret_cause->problem = PROBLEM_PROTOCOL_ERROR;
     buf_add_str(&ret_cause->detail, "the worker reported a failure that is not readable");
+}
+
+struct blob *failure_exception(struct text exception)
+{
+    static const char unreadable[] =
+        "{\"type\":\"ProtocolError\",\"message\":\"the worker reported an exception that "
+        "is not readable\",\"traceback\":\"\"}";
+    json_auto_t *loaded = load_exception(exception);
+
+    return loaded ? blob_new(exception.at, exception.len)
+                  : blob_new(unreadable, sizeof(unreadable) - 1);
+}
+
+struct blob *failure_of_pool(const struct uuid *job, const char *pool,
+                             struct text exception)
+{
+    struct buf out = BUF_INIT, detail = BUF_INIT;
+    json_auto_t *loaded = load_exception(exception);
+    char id[UUID_TEXT_LEN + 1];
+
+    buf_addf(&detail, "the initializer of pool %s keeps failing: ", pool);
+    add_summary(&detail, loaded);
+    problem_open(&out, PROBLEM_BROKEN_POOL, buf_text(&detail));
+    if (job) {
+        uuid_format(*job, id);
+        buf_addf(&out, ",\"job\":\"%s\"", id);
+    }
+    buf_add_str(&out, ",\"exception\":");
+    buf_add_text(&out, exception);
+    buf_add_char(&out, '}');
+    out.failed |= detail.failed;
+    buf_clear(&detail);
+    return buf_take_blob(&out);
 }
 
 struct blob *failure_of_task(const struct failure_place *place,
@@ -135,4 +175,12 @@ struct blob *failure_of_exit(const struct failure_place *place,
     out.failed |= cause.detail.failed;
     failure_cause_clear(&cause);
     return buf_take_blob(&out);
+}
+
+int failure_http_status(struct text problem)
+{
+    json_auto_t *loaded = json_loadb(problem.at, problem.len, 0, NULL);
+    json_int_t status = json_integer_value(json_object_get(loaded, "status"));
+
+    return status >= 400 && status < 600 ? (int)status : 422;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * failure - why an item failed, as the problem object that clients read (RFC 9457). Pure.
+ * failure - why an item failed, as the problem object that clients read (RFC 9457).
+ * Pure.
  *
  *     {"type":"/problems/task-error","title":…,"status":422,"detail":"ValueError: …",
  *      "job":"…","item":2,"attempt":1,"exception":{"type":…,"message":…,"traceback":…}}
  *     {"type":"/problems/worker-lost",…,"job":"…","item":2,"attempt":3,"signal":"SIGKILL"}
+ *     {"type":"/problems/broken-pool",…,"job":"…","exception":{…}}
  */
 #ifndef SERVER_FAILURE_H
 #define SERVER_FAILURE_H
@@ -29,8 +31,18 @@ struct failure_place {
  * is not a JSON object with type and message, the failure is a protocol-error. */
 struct blob *failure_of_task(const struct failure_place *place,
                              const struct frame_failure *failure);
+/* Of a job whose pool is broken, or of a submission to it (job is NULL): with the
+ * initializer's exception, as failure_exception gives it. */
+struct blob *failure_of_pool(const struct uuid *job, const char *pool,
+                             struct text exception);
+/* {"type":…,"message":…,"traceback":…} if the text is that, else an exception that says
+ * that it is not. */
+struct blob *failure_exception(struct text exception);
 struct blob *failure_of_exit(const struct failure_place *place,
                              const struct worker_exit *exit, int64_t time_limit_ms);
+
+/* The HTTP status that a problem object names; 422 if it names none. */
+int failure_http_status(struct text problem);
 
 /* What there is to say of a failure, wherever it happened. */
 struct failure_cause {

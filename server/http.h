@@ -58,6 +58,7 @@ void http_close(struct http *http, void (*on_closed)(void *data), void *data);
 enum http_method {
     HTTP_GET,
     HTTP_POST,
+    HTTP_PATCH,
     HTTP_DELETE,
     HTTP_OPTIONS,
     HTTP_METHOD_COUNT

@@ -22,10 +22,8 @@
 #define BODY_OVERRUN_MAX (1u << 20)
 
 const char *const http_method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",
-    [HTTP_POST] = "POST",
-    [HTTP_DELETE] = "DELETE",
-    [HTTP_OPTIONS] = "OPTIONS",
+    [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
+    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
 };
 
 /* ---- the request ------------------------------------------------------------------- */
@@ -200,8 +198,8 @@ static enum problem method_of(const char *name, enum http_method *ret_method)
             *ret_method = i;
             return PROBLEM_COUNT;
         }
-    if (strcmp(name, "PUT") == 0 || strcmp(name, "PATCH") == 0 ||
-        strcmp(name, "TRACE") == 0 || strcmp(name, "CONNECT") == 0) {
+    if (strcmp(name, "PUT") == 0 || strcmp(name, "TRACE") == 0 ||
+        strcmp(name, "CONNECT") == 0) {
         *ret_method = HTTP_METHOD_COUNT; /* no route has it: 405 with Allow, or 404 */
         return PROBLEM_COUNT;
     }

@@ -142,6 +142,8 @@ enum status job_retry(struct job *job)
     job->waiting_count = 0;
     blob_unref(job->status.error);
     job->status.error = NULL;
+    blob_unref(job->fault);
+    job->fault = NULL;
     job->status.attempt = 0;
     job->status.finished_at_ms = 0;
     job->end = JOB_STATE_COUNT;
@@ -157,6 +159,7 @@ void job_clear(struct job *job)
         blob_unref(job->outcomes[i].text);
     mem_free(job->outcomes);
     mem_free(job->returned);
+    blob_unref(job->fault);
     job_status_clear(&job->status);
     job_spec_unref(job->spec);
     memset(job, 0, sizeof(*job));
@@ -473,6 +476,13 @@ void job_stop(struct job *job, enum job_state state)
         job->end = state;
 }
 
+void job_fail(struct job *job, struct blob *problem)
+{
+    job_stop(job, JOB_FAILED);
+    blob_unref(job->fault);
+    job->fault = problem;
+}
+
 bool job_is_over(const struct job *job, enum job_state *ret_state)
 {
     if (job->in_flight)
@@ -499,7 +509,10 @@ struct job_status job_end_status(const struct job *job, enum job_state state,
     status.bytes = job->spec->input.len + job->spec->kwargs.len;
     for (size_t i = 0; i < job->outcome_count; i++)
         status.bytes += job->outcomes[i].text->len;
-    if (state == JOB_FAILED && job->lowest_failed != UINT64_MAX) {
+    if (state == JOB_FAILED && job->fault) {
+        blob_unref(status.error);
+        status.error = blob_ref(job->fault);
+    } else if (state == JOB_FAILED && job->lowest_failed != UINT64_MAX) {
         blob_unref(status.error);
         status.error = blob_ref(job_outcome(job, job->lowest_failed)->text);
     }

@@ -201,6 +201,8 @@ struct job {
         *outcomes; /* ordered by first; kept until the job is dropped from memory */
     size_t outcome_count, outcome_cap;
     uint64_t lowest_failed; /* index, UINT64_MAX for none: its error is the job's */
+    struct blob
+        *fault; /* problem that is the job's error whatever its items say, or NULL */
     enum job_state
         end; /* what it will be when nothing is in flight; JOB_STATE_COUNT: open */
 
@@ -265,6 +267,9 @@ NODISCARD enum status job_return(struct job *job, struct job_range range);
 /* No new item starts from here on; the job ends as `state` when nothing is in flight. The first
  * reason counts, but a cancellation beats the others. */
 void job_stop(struct job *job, enum job_state state);
+/* The same, as FAILED, with this problem as the job's error; takes the reference. NULL is
+ * fine: there is no error then. */
+void job_fail(struct job *job, struct blob *problem);
 /* Whether nothing is left to do or in flight, and which final state that makes. */
 bool job_is_over(const struct job *job, enum job_state *ret_state);
 /* The status that the job will have when it has ended as `state`: with its error, if it

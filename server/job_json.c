@@ -12,12 +12,10 @@
 #include <xxhash.h>
 
 #define RETRIES_MAX       100
-#define SECONDS_MAX       31536000.0 /* a year: the longest delay, time limit, ... */
 #define TAGS_MAX          32
 #define TAG_LEN_MAX       64
 #define METADATA_MAX      4096
 #define UNIQUE_KEY_MAX    128
-#define NAME_MAX_LEN      64
 #define CRASH_RETRIES     2
 #define IMAP_CHUNKSIZE    1 /* that of Pool.imap */
 #define IMAP_WINDOW       1024
@@ -28,7 +26,7 @@ struct parse {
     const struct job_rules *rules;
     struct job_spec spec; /* the draft; texts point to the strings below */
     struct refusal *refusal;
-    char task[NAME_MAX_LEN + 1], pool[NAME_MAX_LEN + 1];
+    char task[NAME_LEN_MAX + 1], pool[NAME_LEN_MAX + 1];
     char unique_key[UNIQUE_KEY_MAX + 1];
     char *tags, *metadata, *callback, *error_callback;
     bool no_memory;
@@ -59,24 +57,6 @@ static void invalid(struct parse *parse, const struct slice_member *member,
 typedef void member_reader(struct parse *parse, const struct slice_member *member,
                            json_t *value);
 
-/* Seconds as a number up to SECONDS_MAX, from 0 or, if not `zero_is_fine`, above it;
- * false if not. */
-static bool read_seconds(struct parse *parse, const struct slice_member *member,
-                         json_t *value, bool zero_is_fine, int64_t *ret_ms)
-{
-    double seconds = json_number_value(value);
-
-    if (!json_is_number(value) || seconds < 0 || (seconds == 0 && !zero_is_fine) ||
-        seconds > SECONDS_MAX) {
-        invalid(parse, member,
-                zero_is_fine ? "is not a number of seconds from 0 to 31536000"
-                             : "is not a number of seconds above 0 and up to 31536000");
-        return false;
-    }
-    *ret_ms = (int64_t)ceil(seconds * 1000);
-    return true;
-}
-
 static void read_bool(struct parse *parse, const struct slice_member *member,
                       json_t *value, bool *ret_bool)
 {
@@ -101,45 +81,11 @@ static void read_choice(struct parse *parse, const struct slice_member *member,
         invalid(parse, member, what);
 }
 
-static bool name_valid(const char *name, size_t len)
-{
-    if (!len || len > NAME_MAX_LEN || name[0] < 'a' || name[0] > 'z')
-        return false;
-    for (size_t i = 1; i < len; i++)
-        if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') ||
-              strchr("_.:-", name[i])))
-            return false;
-    return true;
-}
-
-/* Read from the slice: every request has one, and a tree for it costs more than all the rest
- * of the envelope. A name has no character that JSON has to escape; one written with escapes
- * all the same is decoded first. */
-static void read_name(struct parse *parse, const struct slice_member *member,
-                      char ret_name[NAME_MAX_LEN + 1])
-{
-    bool escaped = memchr(member->value.at, '\\', member->value.len) != NULL;
-    json_auto_t *decoded =
-        escaped ? json_loadb(member->value.at, member->value.len, JSON_DECODE_ANY, NULL)
-                : NULL;
-    struct text name = { member->value.at + 1, member->value.len - 2 };
-
-    if (decoded)
-        name = (struct text){ json_string_value(decoded), json_string_length(decoded) };
-    if (member->kind != SLICE_STRING || !name_valid(name.at, name.len)) {
-        invalid(parse, member,
-                "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -");
-        return;
-    }
-    memcpy(ret_name, name.at, name.len);
-    ret_name[name.len] = '\0';
-}
-
 static void read_task(struct parse *parse, const struct slice_member *member,
                       json_t *value)
 {
     (void)value;
-    read_name(parse, member, parse->task);
+    member_name(parse->refusal, member, parse->task);
 }
 
 static void read_pool(struct parse *parse, const struct slice_member *member,
@@ -147,7 +93,7 @@ static void read_pool(struct parse *parse, const struct slice_member *member,
 {
     parse->pool[0] = '\0';
     (void)value;
-    read_name(parse, member, parse->pool);
+    member_name(parse->refusal, member, parse->pool);
 }
 
 static void read_array(struct parse *parse, const struct slice_member *member,
@@ -214,7 +160,7 @@ static void read_delay(struct parse *parse, const struct slice_member *member,
 
     if (!parse->intake->async) {
         invalid(parse, member, "is only for the _async calls");
-    } else if (read_seconds(parse, member, value, true, &delay_ms)) {
+    } else if (member_seconds(parse->refusal, member, value, true, &delay_ms)) {
         parse->spec.start_at_ms = parse->intake->now_ms + delay_ms;
     }
 }
@@ -222,7 +168,7 @@ static void read_delay(struct parse *parse, const struct slice_member *member,
 static void read_eta(struct parse *parse, const struct slice_member *member,
                      json_t *value)
 {
-    int64_t latest_ms = parse->intake->now_ms + (int64_t)SECONDS_MAX * 1000;
+    int64_t latest_ms = parse->intake->now_ms + (int64_t)MEMBER_SECONDS_MAX * 1000;
 
     if (!parse->intake->async)
         invalid(parse, member, "is only for the _async calls");
@@ -240,14 +186,15 @@ static void read_expires_in(struct parse *parse, const struct slice_member *memb
 {
     int64_t ms = 0;
 
-    if (read_seconds(parse, member, value, false, &ms))
+    if (member_seconds(parse->refusal, member, value, false, &ms))
         parse->spec.expires_at_ms = parse->intake->now_ms + ms;
 }
 
 static void read_time_limit(struct parse *parse, const struct slice_member *member,
                             json_t *value)
 {
-    (void)read_seconds(parse, member, value, false, &parse->spec.time_limit_ms);
+    (void)member_seconds(parse->refusal, member, value, false,
+                         &parse->spec.time_limit_ms);
 }
 
 static void read_count(struct parse *parse, const struct slice_member *member,
@@ -286,7 +233,8 @@ static void read_retry_backoff(struct parse *parse, const struct slice_member *m
     json_object_foreach(value, name, part)
     {
         double number = json_number_value(part);
-        bool is_number = json_is_number(part) && number >= 0 && number <= SECONDS_MAX;
+        bool is_number =
+            json_is_number(part) && number >= 0 && number <= MEMBER_SECONDS_MAX;
 
         if (strcmp(name, "initial") == 0 && is_number)
             backoff->initial_ms = (int64_t)ceil(number * 1000);
@@ -412,7 +360,7 @@ static void read_metadata(struct parse *parse, const struct slice_member *member
 static void read_result_ttl(struct parse *parse, const struct slice_member *member,
                             json_t *value)
 {
-    (void)read_seconds(parse, member, value, true, &parse->spec.result_ttl_ms);
+    (void)member_seconds(parse->refusal, member, value, true, &parse->spec.result_ttl_ms);
 }
 
 static void read_unique_key(struct parse *parse, const struct slice_member *member,
@@ -587,7 +535,7 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
     struct job_spec *spec = &parse->spec;
     bool is_map = spec->method != JOB_APPLY;
     struct text task = TEXT("task");
-    unsigned processes;
+    struct job_pool pool = { 0 };
 
     if (!slice_find(envelope, "task"))
         wrong(parse, task, PROBLEM_VALIDATION_FAILED, "is missing: name the task to run");
@@ -597,10 +545,12 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
               "names no task that is known here; GET /v1/tasks lists them");
     if (is_map && !slice_find(envelope, "items"))
         wrong(parse, TEXT("items"), PROBLEM_VALIDATION_FAILED, "is missing");
-    processes = parse->rules->pool_processes(parse->rules->data, parse->pool);
-    if (parse->pool[0] && !processes)
+    if (!parse->rules->find_pool(parse->rules->data, parse->pool, &pool) &&
+        parse->pool[0])
         wrong(parse, TEXT("pool"), PROBLEM_UNKNOWN_POOL,
               "names no pool that is known here; GET /v1/pools lists them");
+    if (pool.time_limit_ms && !slice_find(envelope, "time_limit"))
+        spec->time_limit_ms = pool.time_limit_ms;
     if (slice_find(envelope, "delay") && slice_find(envelope, "eta"))
         wrong(parse, TEXT("eta"), PROBLEM_VALIDATION_FAILED,
               "and delay exclude each other");
@@ -618,7 +568,7 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
             check_starmap_items(parse);
     }
     if (spec->chunksize == CHUNKSIZE_CPYTHON)
-        spec->chunksize = cpython_chunksize(spec->item_count, processes);
+        spec->chunksize = cpython_chunksize(spec->item_count, pool.processes);
     if (spec->chunksize > spec->item_count)
         spec->chunksize = spec->item_count ? spec->item_count : 1;
     if (parse->intake->async) /* nobody reads along */

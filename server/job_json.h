@@ -11,10 +11,17 @@
 
 #include "common/buf.h"
 #include "server/job.h"
+#include "server/member.h"
 #include "server/refusal.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* What a submission has to know of its pool. */
+struct job_pool {
+    unsigned processes;
+    int64_t time_limit_ms; /* default of the pool's jobs; 0: that of the rules */
+};
 
 /* What a submission is checked against. */
 struct job_rules {
@@ -23,8 +30,8 @@ struct job_rules {
     int64_t time_limit_ms;      /* default; 0: none */
     int64_t result_ttl_ms;      /* default */
     const char *callback_allow; /* see server/webhook.h; NULL: no callbacks */
-    /* How many workers the pool of this name has; 0: there is no such pool. */
-    unsigned (*pool_processes)(void *data, const char *pool);
+    /* false: there is no pool of this name. */
+    bool (*find_pool)(void *data, const char *name, struct job_pool *ret_pool);
     void *data;
 };
 

@@ -27,6 +27,8 @@ int main(int argc, char **argv)
         return health_main(argc - 2, argv + 2);
     if (strcmp(command, "forkserver") == 0)
         return forkserver_main(); /* only the service itself starts this */
+    if (strcmp(command, "worker") == 0)
+        return worker_main(argc - 2, argv + 2); /* and only the forkserver this */
     if (strcmp(command, "--version") == 0)
         return printf("poold %s\n", POOLD_VERSION) < 0;
     if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)

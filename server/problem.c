@@ -54,7 +54,7 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                      "The method does not work here",
                                      "The header Allow lists the methods that do." },
     [PROBLEM_NOT_IMPLEMENTED] = { "not-implemented", 501, "The method is not known",
-                                  "This server knows GET, HEAD, POST, DELETE and "
+                                  "This server knows GET, HEAD, POST, PATCH, DELETE and "
                                   "OPTIONS." },
     [PROBLEM_JOB_RUNNING] = { "job-running", 409, "The job is running already",
                               "A running job is cancelled only with {\"terminate\": "
@@ -129,6 +129,28 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
     [PROBLEM_VERSION_NOT_SUPPORTED] = { "version-not-supported", 505,
                                         "The HTTP version is not supported",
                                         "This server speaks HTTP/1.1 and HTTP/1.0." },
+    [PROBLEM_POOL_EXISTS] = { "pool-exists", 409, "There is a pool of this name already",
+                              "Use another name, or delete that pool first." },
+    [PROBLEM_POOL_CLOSED] = { "pool-closed", 409, "The pool is not running",
+                              "It was closed or terminated, and takes no jobs and no "
+                              "changes any more. Use another pool, or delete this one "
+                              "and "
+                              "make it anew." },
+    [PROBLEM_POOL_RUNNING] = { "pool-running", 409, "The pool is still running",
+                               "Close or terminate it before joining it." },
+    [PROBLEM_POOL_DEFAULT] = { "pool-default", 409, "The default pool cannot be deleted",
+                               "It belongs to the server. It can be closed or "
+                               "terminated; the next start of the server makes it "
+                               "anew." },
+    [PROBLEM_BROKEN_POOL] = { "broken-pool", 409, "The pool is broken",
+                              "Its initializer has failed again and again; the detail "
+                              "and `exception` say how. Its jobs have failed. Delete the "
+                              "pool and make it anew." },
+    [PROBLEM_TOO_MANY_PROCESSES] = { "too-many-processes", 409,
+                                     "The pools have too many processes",
+                                     "The setting max_processes bounds how many worker "
+                                     "processes all pools may have together. Nothing was "
+                                     "changed. Delete or shrink another pool." },
     [PROBLEM_TASK_ERROR] = { "task-error", 422, "The task raised an error",
                              "`exception` holds its type, message and traceback, `item` "
                              "the index of the input." },

@@ -161,16 +161,12 @@ static void on_store_fatal(void *data, const struct error_text *why)
 
 static bool is_forkserver(const struct server *server, pid_t pid)
 {
-    struct lane *lane = dispatch_first_lane(server->dispatch);
-
-    while (lane && pool_forkserver_pid(lane->pool) != pid)
-        lane = TAILQ_NEXT(lane, link);
-    return lane != NULL;
+    return dispatch_has_forkserver(server->dispatch, pid);
 }
 
-/* As PID 1 of a container this process inherits what others leave behind: a task's descendants,
- * when the forkserver that would have swept them has died. The forkserver's own end is the
- * pool's business. */
+/* As PID 1 of a container this process inherits what others leave behind: a task's
+ * descendants, when the forkserver that would have swept them has died. The forkserver's
+ * own end is the pool's business. */
 static void on_reap(uv_timer_t *timer)
 {
     struct server *server = timer->data;
@@ -259,19 +255,22 @@ static int open_dispatch(struct server *server)
         .job_ttl_ms = config->job_ttl_ms,
         .max_finished_jobs = config->max_finished_jobs,
         .max_finished_bytes = config->max_finished_bytes,
+        .max_processes = config->max_processes,
+        .max_result_bytes = config->max_result_bytes,
     };
-    struct pool_options pool = {
-        .name = "default",
-        .processes = (unsigned)config->processes,
-        .worker = { .result_max = config->max_result_bytes },
-        .result_frame_max = config->max_result_bytes + (1u << 20),
-    };
+    const struct pool_spec plan = { .name = POOL_DEFAULT,
+                                    .processes = (unsigned)config->processes,
+                                    .initargs = "[]" };
+    struct pool_spec *pool = pool_spec_new(&plan);
     struct error_text err = { "" };
-    enum status st = dispatch_new(&server->loop, server->store, &options, &events, server,
-                                  &server->dispatch);
+    enum status st = pool ? dispatch_new(&server->loop, server->store, &options, &events,
+                                         server, &server->dispatch)
+                          : ST_NO_MEMORY;
 
     if (st == ST_OK)
-        st = dispatch_add_pool(server->dispatch, &server->forkserver, &pool);
+        st = dispatch_add_pool(server->dispatch, &server->forkserver, pool);
+    else
+        pool_spec_unref(pool);
     if (st != ST_OK) {
         (void)error_set(&err, st, "the pool: %s", status_text(st));
         return fail(EXIT_SYSTEM, &err);

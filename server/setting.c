@@ -74,6 +74,11 @@ const struct setting settings[] = {
       .min = 1, .max = 10000000,
       .value = "N",
       .help = "Jobs that are not over yet, in all. More: 503 queue-full." },
+    { "max_processes", SETTING_NUMBER, AT(max_processes), .initial = "1024",
+      .min = 1, .max = 65536,
+      .value = "N",
+      .help = "Worker processes of all pools together, beyond which no pool is made or "
+              "grows: 409 too-many-processes." },
     { "max_connections", SETTING_NUMBER, AT(max_connections), .initial = "1024",
       .min = 1, .max = 65536,
       .value = "N",

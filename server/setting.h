@@ -44,7 +44,7 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  27
+#define SETTING_COUNT  28
 #define SETTING_CONFIG 0 /* index of the setting `config` */
 #define SETTING_LISTEN 1 /* index of the setting `listen` */
 

@@ -119,6 +119,7 @@ static struct store_command *command_new(struct store *store,
 static void command_free(struct store *store, struct store_command *command)
 {
     job_spec_unref(command->spec);
+    pool_spec_unref(command->pool);
     job_status_clear(&command->status);
     for (size_t i = 0; i < command->outcome_count; i++)
         blob_unref(command->outcomes[i].text);
@@ -363,6 +364,33 @@ void store_delete_job(struct store *store, struct uuid id, store_done *done, voi
     command_submit(store, command);
 }
 
+void store_put_pool(struct store *store, struct pool_spec *spec, enum pool_state state,
+                    store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_PUT_POOL);
+
+    if (!command)
+        return;
+    command->pool = pool_spec_ref(spec);
+    command->pool_state = state;
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_delete_pool(struct store *store, struct pool_spec *spec, store_done *done,
+                       void *data)
+{
+    struct store_command *command = command_new(store, STORE_DELETE_POOL);
+
+    if (!command)
+        return;
+    command->pool = pool_spec_ref(spec);
+    command->on.done = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
 void store_purge(struct store *store, const struct store_limits *limits,
                  store_purge_done *done, void *data)
 {
@@ -445,6 +473,14 @@ enum status store_load_events(struct store *store,
     return store->backend->load_events(store, on_event, data, err);
 }
 
+enum status store_load_pools(struct store *store,
+                             enum status (*on_pool)(void *data, struct pool_spec *spec,
+                                                    enum pool_state state),
+                             void *data, struct error_text *err)
+{
+    return store->backend->load_pools(store, on_pool, data, err);
+}
+
 /* ---- answers ---------------------------------------------------------------------- */
 
 void store_answer(struct store *store, struct store_command_list *list)
@@ -509,6 +545,8 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:
     case STORE_PUT_DELIVERY:
+    case STORE_PUT_POOL:
+    case STORE_DELETE_POOL:
     case STORE_DELETE_JOB:
         if (command->on.done)
             command->on.done(command->data, command->st);

@@ -48,6 +48,7 @@
 #include "server/delivery.h"
 #include "server/event.h"
 #include "server/job.h"
+#include "server/pool_spec.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -138,6 +139,14 @@ void store_put_delivery(struct store *store, const struct delivery *delivery,
                         store_done *done, void *data);
 /* Forgets a job with all that belongs to it, its idempotency key included. */
 void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data);
+
+/* Stores a pool, new or changed; takes a reference of its own to the spec. Kept like
+ * put_status when it cannot be stored now. */
+void store_put_pool(struct store *store, struct pool_spec *spec, enum pool_state state,
+                    store_done *done, void *data);
+/* ST_NOT_FOUND if there is none of this name. */
+void store_delete_pool(struct store *store, struct pool_spec *spec, store_done *done,
+                       void *data);
 
 /* What is kept of jobs that are over. */
 struct store_limits {
@@ -241,6 +250,15 @@ NODISCARD enum status store_load_events(struct store *store,
                                         void (*on_event)(void *data,
                                                          const struct event *event),
                                         void *data, struct error_text *err);
+/* At start-up, before any command: every pool that is stored, oldest first. Blocks. The
+ * receiver owns a reference to spec; when on_pool does not return ST_OK, that ends the
+ * load and is what it returns. A damaged one is left out and left alone, with a line in
+ * the log. */
+NODISCARD enum status store_load_pools(struct store *store,
+                                       enum status (*on_pool)(void *data,
+                                                              struct pool_spec *spec,
+                                                              enum pool_state state),
+                                       void *data, struct error_text *err);
 
 /* ---- inspection ------------------------------------------------------------------- */
 

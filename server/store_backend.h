@@ -33,6 +33,8 @@ enum store_command_kind {
     STORE_PUT_FINISHED,
     STORE_PUT_DELIVERY,
     STORE_DELETE_JOB,
+    STORE_PUT_POOL,
+    STORE_DELETE_POOL,
     STORE_PURGE, /* the last one that changes something */
     STORE_GET_JOB,
     STORE_FIND_KEY,
@@ -44,10 +46,12 @@ enum store_command_kind {
 struct store_command {
     STAILQ_ENTRY(store_command) link;
     enum store_command_kind kind;
-    enum status st;        /* the answer */
-    size_t bytes;          /* of the texts that are to be written */
-    struct job_spec *spec; /* one reference; NULL for those that name an id; of several
-                              jobs, one whose durability holds for all */
+    enum status st;         /* the answer */
+    size_t bytes;           /* of the texts that are to be written */
+    struct job_spec *spec;  /* one reference; NULL for those that name an id; of several
+                               jobs, one whose durability holds for all */
+    struct pool_spec *pool; /* one reference, or NULL */
+    enum pool_state pool_state;
     struct uuid id;
     struct job_status status; /* owned */
     struct outcome outcome;   /* owned */
@@ -99,6 +103,10 @@ struct store_backend {
     enum status (*load_events)(struct store *store,
                                void (*on_event)(void *data, const struct event *event),
                                void *data, struct error_text *err);
+    enum status (*load_pools)(struct store *store,
+                              enum status (*on_pool)(void *data, struct pool_spec *spec,
+                                                     enum pool_state state),
+                              void *data, struct error_text *err);
     /* Fills in what is not in struct store. */
     void (*get_info)(struct store *store, struct store_info *ret_info);
     /* Answers what was submitted and stops the threads. */

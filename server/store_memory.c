@@ -479,6 +479,14 @@ static enum status purge(struct memory_store *memory, struct store_command *comm
     return ST_OK;
 }
 
+/* Pools are read at the start only, when a store of this kind is empty. */
+static enum status forget_pool(struct memory_store *memory, struct store_command *command)
+{
+    (void)memory;
+    (void)command;
+    return ST_OK;
+}
+
 static enum status list_deliveries(struct memory_store *memory,
                                    struct store_command *command)
 {
@@ -500,6 +508,8 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_DELETE_JOB] = delete_job,
         [STORE_PUT_FINISHED] = put_finished,
         [STORE_PURGE] = purge,
+        [STORE_PUT_POOL] = forget_pool,
+        [STORE_DELETE_POOL] = forget_pool,
         [STORE_GET_JOB] = get_job,
         [STORE_FIND_KEY] = find_key,
         [STORE_LIST_FINISHED] = list_finished,
@@ -541,6 +551,19 @@ static enum status memory_load_events(struct store *store,
     return ST_OK;
 }
 
+static enum status memory_load_pools(struct store *store,
+                                     enum status (*on_pool)(void *data,
+                                                            struct pool_spec *spec,
+                                                            enum pool_state state),
+                                     void *data, struct error_text *err)
+{
+    (void)store;
+    (void)on_pool;
+    (void)data;
+    (void)err;
+    return ST_OK;
+}
+
 static void memory_get_info(struct store *store, struct store_info *ret_info)
 {
     (void)store;
@@ -577,6 +600,7 @@ static const struct store_backend memory_backend = {
     .submit = memory_submit,
     .load_unfinished = memory_load_unfinished,
     .load_events = memory_load_events,
+    .load_pools = memory_load_pools,
     .get_info = memory_get_info,
     .stop = memory_stop,
     .free = memory_free,

@@ -33,7 +33,8 @@
 
 #define BATCH_MAX_COMMANDS 4096
 #define BATCH_MAX_BYTES    (16u << 20)
-/* How long relaxed jobs gather for one commit: fewer commits, and fewer wake-ups of the thread. */
+/* How long relaxed jobs gather for one commit: fewer commits, and fewer wake-ups of the
+ * thread. */
 #define GATHER_MS        5
 #define RETRY_MS         1000
 #define IDLE_MS          2000 /* without a command: the WAL is emptied */
@@ -353,6 +354,21 @@ static enum status sqlite_load_events(struct store *base,
     return st;
 }
 
+static enum status sqlite_load_pools(struct store *base,
+                                     enum status (*on_pool)(void *data,
+                                                            struct pool_spec *spec,
+                                                            enum pool_state state),
+                                     void *data, struct error_text *err)
+{
+    struct sqlite_store *store = sqlite_of(base);
+    enum status st = sqlite_reader_pools(&store->reader, on_pool, data);
+
+    if (st != ST_OK)
+        error_set(err, st, "%s: the pools cannot be read: %s", store->file.path,
+                  status_text(st));
+    return st;
+}
+
 /* By name only: closing a descriptor of these files would drop SQLite's locks on them. */
 static uint64_t file_size(const char *path)
 {
@@ -410,6 +426,7 @@ static const struct store_backend sqlite_backend = {
     .submit = sqlite_submit,
     .load_unfinished = sqlite_load_unfinished,
     .load_events = sqlite_load_events,
+    .load_pools = sqlite_load_pools,
     .get_info = sqlite_get_info,
     .stop = sqlite_stop,
     .free = sqlite_free,

@@ -90,6 +90,11 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
     "input_len, checksum, state, completed, failed, attempt, started_at_ms, "            \
     "finished_at_ms, kept_bytes, error"
 
+/* Every column of table pool, in that order, too. */
+#define SQLITE_POOL_COLUMNS                                                              \
+    "name, processes, maxtasksperchild, start_method, initializer, initargs, "           \
+    "time_limit_ms, memory_limit, state, idempotency_key, request_hash"
+
 /* The place of a text is part of its checksum, so that one that has got into another row
  * is found out, too. body is the input followed by the kwargs. */
 uint64_t sqlite_body_checksum(struct uuid id, size_t input_len, struct text body);
@@ -122,6 +127,8 @@ enum sqlite_write_statement {
     SQLITE_WRITE_FIND_DUE,
     SQLITE_WRITE_FIND_HEAVY,
     SQLITE_WRITE_FIND_OLDEST,
+    SQLITE_WRITE_POOL,
+    SQLITE_WRITE_DELETE_POOL,
     SQLITE_WRITE_COUNT
 };
 
@@ -155,6 +162,7 @@ enum sqlite_read_statement {
     SQLITE_READ_KEY,
     SQLITE_READ_DELIVERIES,
     SQLITE_READ_PENDING,
+    SQLITE_READ_POOLS,
     SQLITE_READ_COUNT
 };
 
@@ -177,5 +185,11 @@ NODISCARD enum status sqlite_reader_events(struct sqlite_reader *reader,
                                            void (*on_event)(void *data,
                                                             const struct event *event),
                                            void *data);
+/* As store_load_pools. */
+NODISCARD enum status sqlite_reader_pools(struct sqlite_reader *reader,
+                                          enum status (*on_pool)(void *data,
+                                                                 struct pool_spec *spec,
+                                                                 enum pool_state state),
+                                          void *data);
 
 #endif

@@ -39,6 +39,7 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
                             "WHERE delivery.state = 'pending' ORDER BY due_at_ms LIMIT ?",
     [SQLITE_READ_NEWEST] = "SELECT id FROM job ORDER BY key DESC LIMIT 1",
     [SQLITE_READ_KEY] = "SELECT id, request_hash FROM job WHERE idempotency_key = ?1",
+    [SQLITE_READ_POOLS] = "SELECT " SQLITE_POOL_COLUMNS " FROM pool ORDER BY rowid",
 };
 
 /* ---- columns ---------------------------------------------------------------------- */
@@ -569,6 +570,59 @@ enum status sqlite_reader_events(struct sqlite_reader *reader,
     }
     sqlite3_reset(statement);
     return rc == SQLITE_DONE ? ST_OK : status_of(rc);
+}
+
+/* The row that the statement is at. */
+static enum status read_pool(sqlite3_stmt *statement, struct pool_spec **ret_spec,
+                             enum pool_state *ret_state)
+{
+    struct row row = { statement, 0, false };
+    struct pool_spec spec = { .name = row_string(&row) };
+
+    spec.processes = (unsigned)row_int(&row);
+    spec.maxtasksperchild = (uint64_t)row_int(&row);
+    spec.start_method = row_name(&row, start_method_names, START_METHOD_COUNT);
+    spec.initializer = row_string(&row);
+    spec.initargs = row_string(&row);
+    spec.time_limit_ms = row_int(&row);
+    spec.memory_limit = (uint64_t)row_int(&row);
+    *ret_state = row_name(&row, pool_state_names, POOL_STATE_COUNT);
+    spec.idempotency_key = row_string(&row);
+    spec.request_hash = (uint64_t)row_int(&row);
+    if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return ST_NO_MEMORY; /* a text could not be fetched */
+    if (row.bad || !spec.name || !spec.initargs || spec.processes == 0)
+        return ST_CORRUPT;
+    *ret_spec = pool_spec_new(&spec);
+    return *ret_spec ? ST_OK : ST_NO_MEMORY;
+}
+
+enum status sqlite_reader_pools(struct sqlite_reader *reader,
+                                enum status (*on_pool)(void *data, struct pool_spec *spec,
+                                                       enum pool_state state),
+                                void *data)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_POOLS];
+    enum status st = ST_OK;
+    int rc = SQLITE_DONE;
+
+    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        struct pool_spec *spec;
+        enum pool_state state;
+
+        st = read_pool(statement, &spec, &state);
+        if (st == ST_OK) {
+            st = on_pool(data, spec, state);
+        } else if (st == ST_CORRUPT) {
+            log_error("a stored pool is damaged, leaving it out and alone", "pool=%s",
+                      (const char *)sqlite3_column_text(statement, 0));
+            st = ST_OK;
+        }
+    }
+    sqlite3_reset(statement);
+    if (st == ST_OK && rc != SQLITE_DONE)
+        st = status_of(rc);
+    return st;
 }
 
 /* ---- life cycle ------------------------------------------------------------------- */

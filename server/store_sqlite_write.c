@@ -86,6 +86,14 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "INDEXED BY job_finished WHERE gone = 1 AND finished_at_ms > 0 ORDER BY "
         "finished_at_ms LIMIT ?2)) "
         "ORDER BY finished_at_ms LIMIT ?2",
+    /* Only what can change of a pool is written anew. */
+    [SQLITE_WRITE_POOL] =
+        "INSERT INTO pool (" SQLITE_POOL_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?) "
+        "ON CONFLICT (name) DO UPDATE SET processes = excluded.processes, "
+        "maxtasksperchild = excluded.maxtasksperchild, "
+        "time_limit_ms = excluded.time_limit_ms, memory_limit = excluded.memory_limit, "
+        "state = excluded.state",
+    [SQLITE_WRITE_DELETE_POOL] = "DELETE FROM pool WHERE name = ?",
 };
 
 /* ---- checksums -------------------------------------------------------------------- */
@@ -487,6 +495,37 @@ static int put_event(struct sqlite_writer *writer, struct store_command *command
     return SQLITE_OK;
 }
 
+static int put_pool(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_POOL], 0, SQLITE_OK };
+    const struct pool_spec *spec = command->pool;
+
+    bind_string(&b, spec->name);
+    bind_int(&b, spec->processes);
+    bind_int(&b, (int64_t)spec->maxtasksperchild);
+    bind_string(&b, start_method_names[spec->start_method]);
+    bind_string(&b, spec->initializer);
+    bind_string(&b, spec->initargs);
+    bind_int(&b, spec->time_limit_ms);
+    bind_int(&b, (int64_t)spec->memory_limit);
+    bind_string(&b, pool_state_names[command->pool_state]);
+    bind_string(&b, spec->idempotency_key);
+    bind_int(&b, (int64_t)spec->request_hash);
+    return run(&b);
+}
+
+static int delete_pool(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_DELETE_POOL], 0, SQLITE_OK };
+    int rc;
+
+    bind_string(&b, command->pool->name);
+    rc = run(&b);
+    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+        command->st = ST_NOT_FOUND;
+    return rc;
+}
+
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command)
 {
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
@@ -494,7 +533,8 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
         [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
         [STORE_PUT_EVENT] = put_event,       [STORE_PUT_STATUS] = put_status,
         [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PUT_POOL] = put_pool,
+        [STORE_DELETE_POOL] = delete_pool,   [STORE_PURGE] = sqlite_writer_purge,
     };
     int rc;
 

@@ -337,6 +337,63 @@ static enum status read_some(struct child *child, size_t need)
     return ST_OK;
 }
 
+/* Waits for the first frame, whole. */
+static enum status read_init(struct child *child, struct frame *ret_frame,
+                             size_t *ret_len)
+{
+    enum frame_verdict verdict = FRAME_NEED_MORE;
+    enum status st = ST_OK;
+
+    *ret_len = FRAME_HEADER_LEN;
+    while (st == ST_OK && verdict == FRAME_NEED_MORE) {
+        st = read_some(child, *ret_len);
+        verdict = frame_parse(child->in.data, child->in.len, ret_frame, ret_len);
+    }
+    if (st == ST_OK && (verdict != FRAME_OK || ret_frame->kind != FRAME_INIT))
+        st = ST_PROTOCOL;
+    return st;
+}
+
+/* The frame about it leaves before the worker does. */
+static enum status tell_failure(struct child *child, enum status st)
+{
+    if (st == ST_OK)
+        st = outgoing_flush(&child->out);
+    return st == ST_OK ? ST_STATE : st;
+}
+
+/* Runs the initializer. ST_STATE: it raised, and the server has been told. */
+static enum status initialize(struct child *child)
+{
+    struct run run = { .child = child, .left = 1, .mark_ns = clock_mono_ns() };
+    struct task_call call;
+    struct frame frame;
+    size_t len;
+    enum status st = read_init(child, &frame, &len);
+
+    if (st != ST_OK)
+        return st;
+    if (frame_chunk_parse(frame.payload, &run.chunk) != FRAME_OK ||
+        run.chunk.style != CALL_APPLY)
+        return ST_PROTOCOL;
+    run.task = registry_find(run.chunk.task);
+    if (!run.task) {
+        st = fail(&run, FAILURE_TASK, "LookupError",
+                  "this worker has no task of that name");
+        return tell_failure(child, st);
+    }
+    task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
+             &child->results);
+    if (call.end == CALL_RAISED) {
+        st = end_with_failure(&run, FAILURE_TASK, call_exception(&call));
+        st = tell_failure(child, st);
+    }
+    task_call_clear(&call);
+    buf_clear(&child->results); /* what it returned is nobody's */
+    buf_drop_front(&child->in, len);
+    return st;
+}
+
 int child_main(int sock, struct worker_page *page, const struct worker_options *options)
 {
     struct child child = {
@@ -351,8 +408,9 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
     enum status st;
 
     outgoing_init(&child.out, sock);
-    st = send_ready(&child);
-
+    st = options->initializer ? initialize(&child) : ST_OK;
+    if (st == ST_OK)
+        st = send_ready(&child);
     while (st == ST_OK) {
         st = read_some(&child, need);
         if (st == ST_OK)

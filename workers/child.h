@@ -4,7 +4,8 @@
  *
  * Reads CHUNK frames from a blocking socket, runs their items one after another, writes
  * RESULT and FAILURE frames. Results of consecutive items are gathered and written
- * together: after CHILD_FLUSH_BYTES or CHILD_FLUSH_NS, and at the chunk's end.
+ * together: after CHILD_FLUSH_BYTES or CHILD_FLUSH_NS, and at the chunk's end. With an
+ * initializer, that task is run before the first of them; if it raises, the worker ends.
  * Single-threaded; runs task code.
  */
 #ifndef WORKERS_CHILD_H

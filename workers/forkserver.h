@@ -28,6 +28,9 @@
 /* What one worker is to be like. */
 struct worker_options {
     uint64_t result_max; /* bytes of one item's result */
+    uint64_t memory_max; /* bytes of address space (RLIMIT_AS); 0: no limit */
+    bool fresh;          /* execute the binary anew instead of going on as a copy */
+    bool initializer;    /* an INIT frame comes first */
 };
 
 /* ---- in the server ----------------------------------------------------------------- */
@@ -76,5 +79,10 @@ NODISCARD enum status forkserver_next_event(struct forkserver *fs,
 /* The main function of `poold forkserver`: serves the socket on FORKSERVER_FD until its
  * end of file, then kills and reaps what it has forked. Returns the exit code. */
 int forkserver_main(void);
+
+/* The main function of `poold worker`, which a forkserver executes for a `fresh` worker:
+ * its socket is on FORKSERVER_FD, its page on the descriptor behind. Returns the exit
+ * code. */
+int worker_main(int argc, char **argv);
 
 #endif

@@ -41,6 +41,7 @@
 
 #define STOP_ROUNDS   50 /* times STOP_ROUND_MS is how long the last children may take */
 #define STOP_ROUND_MS 10
+#define PAGE_FD       (FORKSERVER_FD + 1) /* of an executed worker */
 #define OOM_SCORE_MORE                                                                   \
     500 /* out of memory, the kernel is to take a worker, not the server */
 
@@ -90,15 +91,16 @@ static void reset_signals(void)
 }
 
 /* The last moment in which nothing foreign has run in the worker yet. */
-static bool confine(pid_t parent)
+static bool confine(pid_t parent, uint64_t memory_max)
 {
-    const struct rlimit no_core = { 0, 0 };
+    const struct rlimit no_core = { 0, 0 }, memory = { memory_max, memory_max };
 
     reset_signals();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
-        setrlimit(RLIMIT_CORE, &no_core) == -1)
+        setrlimit(RLIMIT_CORE, &no_core) == -1 ||
+        (memory_max > 0 && setrlimit(RLIMIT_AS, &memory) == -1))
         return false;
     setpgid(0, 0);
     umask(077);
@@ -115,21 +117,69 @@ static bool redirect(int output)
            setvbuf(stdout, NULL, _IOLBF, BUFSIZ) == 0;
 }
 
+/* Goes on as worker_main of a process that has nothing of this one but its limits. */
+_Noreturn static void execute_worker(const int fds[],
+                                     const struct worker_options *options)
+{
+    char result_max[24];
+    char *argv[] = { "poold", "worker", result_max, options->initializer ? "1" : "0",
+                     NULL };
+
+    (void)snprintf(result_max, sizeof(result_max), "%llu",
+                   (unsigned long long)options->result_max);
+    /* Neither is in the other's place before its turn: both lie behind FORKSERVER_FD, and
+     * the socket has left its own when the page comes. */
+    if (dup2(fds[FD_SOCK], FORKSERVER_FD) == -1 ||
+        (fds[FD_PAGE] != PAGE_FD && dup2(fds[FD_PAGE], PAGE_FD) == -1) ||
+        fcntl(PAGE_FD, F_SETFD, 0) == -1 || close_range(PAGE_FD + 1, ~0U, 0) == -1)
+        _exit(EXIT_FAILURE);
+    (void)execv("/proc/self/exe", argv);
+    _exit(EXIT_FAILURE);
+}
+
+static struct worker_page *map_page(int page_fd)
+{
+    struct worker_page *page =
+        mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+
+    return page == MAP_FAILED ? NULL : page;
+}
+
 _Noreturn static void become_worker(pid_t parent, const int fds[],
                                     const struct worker_options *options)
 {
     struct worker_page *page;
 
-    if (!redirect(fds[FD_OUTPUT]) || !confine(parent))
+    if (!redirect(fds[FD_OUTPUT]) || !confine(parent, options->memory_max))
         _exit(EXIT_FAILURE);
-    page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[FD_PAGE], 0);
-    if (page == MAP_FAILED)
+    if (options->fresh)
+        execute_worker(fds, options);
+    page = map_page(fds[FD_PAGE]);
+    if (!page)
         _exit(EXIT_FAILURE);
     /* The socket takes the place of the forkserver's own; everything behind it goes. */
     if (dup3(fds[FD_SOCK], FORKSERVER_FD, O_CLOEXEC) == -1 ||
         close_range(FORKSERVER_FD + 1, ~0U, 0) == -1)
         _exit(EXIT_FAILURE);
     _exit(child_main(FORKSERVER_FD, page, options));
+}
+
+int worker_main(int argc, char **argv)
+{
+    struct worker_options options = { 0 };
+    struct worker_page *page;
+
+    if (argc != 2)
+        return EXIT_FAILURE;
+    options.result_max = strtoull(argv[0], NULL, 10);
+    options.initializer = argv[1][0] == '1';
+    page = map_page(PAGE_FD);
+    if (!page || close_range(PAGE_FD, ~0U, 0) == -1 ||
+        fcntl(FORKSERVER_FD, F_SETFD, FD_CLOEXEC) == -1)
+        return EXIT_FAILURE;
+    prctl(PR_SET_NAME, "poold-worker");
+    (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* as redirect has it */
+    return child_main(FORKSERVER_FD, page, &options);
 }
 
 /* ---- answers ----------------------------------------------------------------------- */

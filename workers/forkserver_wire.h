@@ -10,7 +10,7 @@
 
 #include "workers/forkserver.h"
 
-#define FORKSERVER_MAGIC 0x706f6f6cu
+#define FORKSERVER_MAGIC 0x706f6f6du
 
 /* server -> forkserver: fork one worker. Carries three descriptors: its socket, its
  * page, its stdout and stderr. */

@@ -7,7 +7,7 @@
 
 const char *const frame_kind_names[FRAME_KIND_COUNT] = {
     [FRAME_NONE] = "none",     [FRAME_READY] = "ready",     [FRAME_CHUNK] = "chunk",
-    [FRAME_RESULT] = "result", [FRAME_FAILURE] = "failure",
+    [FRAME_RESULT] = "result", [FRAME_FAILURE] = "failure", [FRAME_INIT] = "init",
 };
 
 #define FRAME_FLAGS  (FRAME_LAST | FRAME_TIMED)

@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_VERSION    1
+#define FRAME_VERSION    2
 #define FRAME_HEADER_LEN 16
 #define FRAME_PAYLOAD_MAX                                                                \
     (1u << 30) /* bytes; the real limits are the server's settings */
@@ -31,7 +31,8 @@ enum frame_kind {
     FRAME_READY,   /* worker -> server: up, and what it is */
     FRAME_CHUNK,   /* server -> worker: run these items */
     FRAME_RESULT,  /* worker -> server: outcomes of consecutive items, all results */
-    FRAME_FAILURE, /* worker -> server: one item failed */
+    FRAME_FAILURE, /* worker -> server: one item failed, or the initializer */
+    FRAME_INIT,    /* server -> worker: the initializer to run before READY */
     FRAME_KIND_COUNT
 };
 
@@ -71,8 +72,9 @@ enum call_style {
     CALL_STYLE_COUNT
 };
 
-/* CHUNK: head 32 bytes: first u64, count u32, style u8, task name length u8, reserved
- * u16, kwargs length u32, reserved u32, reserved u64; then task name, kwargs, items. */
+/* CHUNK and INIT: head 32 bytes: first u64, count u32, style u8, task name length u8,
+ * reserved u16, kwargs length u32, reserved u32, reserved u64; then task name, kwargs,
+ * items. */
 #define FRAME_CHUNK_HEAD_LEN 32
 struct frame_chunk {
     uint64_t first; /* index in the job of the first item */

@@ -17,6 +17,7 @@
 #include "workers/pool_internal.h"
 
 #include <assert.h>
+#include <string.h>
 
 const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
     [EXIT_NORMAL] = "normal",         [EXIT_CODE] = "exit",
@@ -48,8 +49,19 @@ static bool is_short(uint64_t expected_ns)
     return expected_ns > 0 && expected_ns <= PIPELINE_NS;
 }
 
+/* Whether it has had, or has, all the chunks that it may have. */
+static bool is_spent(const struct worker *worker)
+{
+    uint64_t max = worker->pool->options.chunks_per_worker;
+
+    return worker->retiring ||
+           (max > 0 && worker->chunks_done + worker->chunk_count >= max);
+}
+
 static enum worker_slot slot_of(const struct worker *worker)
 {
+    if (is_spent(worker))
+        return SLOT_NONE;
     if (worker->state == WORKER_IDLE)
         return SLOT_IDLE;
     if (worker->state == WORKER_BUSY && worker->chunk_count < WORKER_PIPELINE &&
@@ -65,7 +77,7 @@ static void on_awake(uv_idle_t *idle)
     (void)idle;
 }
 
-static void stay_awake(struct pool *pool)
+void pool_stay_awake(struct pool *pool)
 {
     if (!pool->closing)
         uv_idle_start(&pool->awake, on_awake);
@@ -74,7 +86,7 @@ static void stay_awake(struct pool *pool)
 static void note_capacity(struct pool *pool)
 {
     pool->capacity = true;
-    stay_awake(pool);
+    pool_stay_awake(pool);
 }
 
 static void move_to_slot(struct pool *pool, struct worker *worker, enum worker_slot slot)
@@ -107,7 +119,7 @@ void pool_update(struct worker *worker, uint64_t now)
     enum worker_state state = state_of(worker);
     enum worker_slot slot;
 
-    if (pool->stopping && state == WORKER_IDLE) {
+    if (state == WORKER_IDLE && (pool->stopping || is_spent(worker))) {
         worker_end(worker);
         state = WORKER_STOPPING;
     }
@@ -142,6 +154,13 @@ static void on_prepare(uv_prepare_t *prepare)
     struct pool *pool = prepare->data;
 
     uv_idle_stop(&pool->awake);
+    if (pool->broken_due) {
+        pool->broken_due = false;
+        if (!pool->stopping)
+            pool->events.on_broken(
+                pool->data,
+                (struct text){ pool->init_exception, strlen(pool->init_exception) });
+    }
     if (pool->capacity) {
         pool->capacity = false;
         if (!pool->stopping)
@@ -161,6 +180,7 @@ static enum status on_ready(struct worker *worker, const struct frame *frame)
         ready.version != FRAME_VERSION)
         return ST_PROTOCOL;
     worker->ready = true;
+    pool_init_succeeded(worker->pool);
     worker->pool->pause_ns = worker->pool->retry_ns = 0;
     worker->pool->start_error[0] = '\0';
     pool_update(worker, clock_mono_ns());
@@ -192,6 +212,7 @@ static bool move_on(struct worker *worker, struct chunk *chunk, uint32_t count)
     output_mark(worker->output);
     if (chunk->count > 0)
         return false;
+    worker->chunks_done++;
     worker_take(worker, chunk, now);
     pool_update(worker, now);
     limit_ns = worker_limit_ns(worker, now);
@@ -225,6 +246,8 @@ static enum status on_failure(struct worker *worker, const struct frame *frame)
     char output[OUTPUT_KEEP];
     struct frame_failure failure;
 
+    if (!worker->ready)
+        return pool_init_raised(worker, frame);
     if (!chunk || frame_failure_parse(frame->payload, &failure) != FRAME_OK ||
         failure.item != chunk->first || last != (chunk->count == 1) ||
         failure.exception.len == 0)
@@ -316,7 +339,7 @@ void pool_send(struct pool *pool, struct worker *worker, struct chunk *chunk,
     worker_send(worker, chunk, content, now);
     if (!pool->unsent && channel_wants_write(&worker->channel)) {
         pool->unsent = true;
-        stay_awake(pool);
+        pool_stay_awake(pool);
     }
     pool_update(worker, now);
     if (worker->slot == SLOT_OPEN) { /* the others have their turn first */
@@ -370,6 +393,11 @@ enum status pool_new(uv_loop_t *loop, struct forkserver *forkserver,
     pool->name = mem_strdup(options->name);
     pool->options = *options;
     pool->options.name = pool->name;
+    pool->options.worker.initializer = options->initializer != NULL;
+    if (options->initializer) {
+        pool->options.initializer = mem_strdup(options->initializer);
+        pool->options.initargs = mem_strdup(options->initargs);
+    }
     pool->events = *events;
     pool->data = data;
     pool->forkserver = *forkserver;
@@ -377,7 +405,8 @@ enum status pool_new(uv_loop_t *loop, struct forkserver *forkserver,
     TAILQ_INIT(&pool->workers);
     TAILQ_INIT(&pool->idle);
     TAILQ_INIT(&pool->open);
-    if (pool->name)
+    if (pool->name &&
+        (!options->initializer || (pool->options.initializer && pool->options.initargs)))
         st = pool_supervise(pool);
     if (st != ST_OK) {
         pool_free(pool);
@@ -442,8 +471,80 @@ void pool_free(struct pool *pool)
     if (!pool)
         return;
     assert(pool->handles == 0);
+    if (pool->options.worker.initializer) {
+        mem_free((char *)pool->options.initializer);
+        mem_free((char *)pool->options.initargs);
+    }
+    mem_free(pool->init_exception);
     mem_free(pool->name);
     mem_free(pool);
+}
+
+/* ---- change ------------------------------------------------------------------------ */
+
+static void retire(struct worker *worker, uint64_t now)
+{
+    worker->retiring = true;
+    /* What starts just now reads the end of file as its first message, or behind the
+     * initializer. */
+    if (worker->state == WORKER_STARTING)
+        worker_end(worker);
+    pool_update(worker, now);
+}
+
+static bool stays(const struct worker *worker)
+{
+    return !worker->left && !worker->retiring && worker->state != WORKER_STOPPING;
+}
+
+static unsigned count_staying(const struct pool *pool)
+{
+    const struct worker *worker;
+    unsigned count = 0;
+
+    TAILQ_FOREACH (worker, &pool->workers, link)
+        count += stays(worker);
+    return count;
+}
+
+/* The one that is missed least: it has been idle for longest, or is not ready yet. */
+static struct worker *dispensable(const struct pool *pool)
+{
+    struct worker *worker = TAILQ_LAST(&pool->idle, worker_list);
+
+    if (worker)
+        return worker;
+    TAILQ_FOREACH (worker, &pool->workers, link) {
+        if (stays(worker) && worker->state == WORKER_STARTING)
+            return worker;
+    }
+    TAILQ_FOREACH (worker, &pool->workers, link) {
+        if (stays(worker))
+            return worker;
+    }
+    return NULL;
+}
+
+void pool_change(struct pool *pool, const struct pool_options *options)
+{
+    bool anew = pool->options.worker.memory_max != options->worker.memory_max;
+    uint64_t now = clock_mono_ns();
+    struct worker *worker;
+
+    assert(!pool->stopping);
+    pool->options.processes = options->processes;
+    pool->options.chunks_per_worker = options->chunks_per_worker;
+    pool->options.init_limit_ms = options->init_limit_ms;
+    pool->options.worker.memory_max = options->worker.memory_max;
+    TAILQ_FOREACH (worker, &pool->workers, link) {
+        if (anew && stays(worker))
+            retire(worker, now);
+        else
+            pool_update(worker, now); /* its chunks may be enough now */
+    }
+    for (unsigned staying = count_staying(pool); staying > options->processes; staying--)
+        retire(dispensable(pool), now);
+    pool_fill(pool);
 }
 
 /* ---- inspection -------------------------------------------------------------------- */
@@ -456,6 +557,11 @@ const char *pool_name(const struct pool *pool)
 unsigned pool_processes(const struct pool *pool)
 {
     return pool->options.processes;
+}
+
+const struct pool_options *pool_options(const struct pool *pool)
+{
+    return &pool->options;
 }
 
 unsigned pool_busy(const struct pool *pool)

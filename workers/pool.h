@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool - all workers of one pool: start, hand over chunks, notice deaths, replace, drain.
+ * pool - all workers of one pool: start, hand over chunks, notice deaths, replace,
+ * drain.
  *
  * The pool keeps `processes` workers alive. Each has one socket pair and one page to
  * itself, so a worker that dies can hold nothing that another needs. A worker is gone
  * when its socket has closed and it has been reaped, in either order; it is then
  * replaced: at once, but with a growing pause (100 ms to 10 s) when workers die before
  * they were ready.
+ *
+ * A worker that is to go (it has had its chunks_per_worker, or the pool shrinks)
+ * retires: it takes no more chunks, finishes what it has, and ends.
+ *
+ * An initializer that keeps failing breaks the pool: after INITIALIZER_TRIES in a row,
+ * with no worker ready, on_broken is called and no worker is started any more.
  *
  * If the forkserver dies, all workers die with it; the pool starts a new forkserver.
  * Chunks that were lost this way are reported with EXIT_FORKSERVER, which is nobody's
@@ -95,12 +102,22 @@ struct pool_events {
                     const struct worker_exit *exit);
     /* A chunk that was waiting behind another one comes back untouched. */
     void (*on_returned)(void *data, struct chunk *chunk);
+    /* The initializer has failed too often; exception is the last one, as JSON text from
+     * the worker (unchecked), valid during the call. Called once. For pools with an
+     * initializer only. */
+    void (*on_broken)(void *data, struct text exception);
 };
 
+#define INITIALIZER_TRIES 3
+
 struct pool_options {
-    const char *name;   /* copied */
-    unsigned processes; /* 1..1024 */
-    struct worker_options worker;
+    const char *name;             /* copied */
+    unsigned processes;           /* 1..1024 */
+    uint64_t chunks_per_worker;   /* a worker is replaced after these; 0: never */
+    const char *initializer;      /* name of a task, or NULL; copied */
+    const char *initargs;         /* its positional arguments, JSON array; copied */
+    int64_t init_limit_ms;        /* for the initializer; 0: none */
+    struct worker_options worker; /* `initializer` is set by the pool */
     /* Bytes: a longer frame from a worker is a protocol error. At least worker.result_max
      * and CHILD_FLUSH_BYTES (child.h) and a head of 24. */
     uint64_t result_frame_max;
@@ -118,6 +135,11 @@ void pool_start(struct pool *pool);
  * more. on_stopped is called once, when the last one has gone and all handles are closed;
  * then pool_free may be called. */
 void pool_stop(struct pool *pool, void (*on_stopped)(void *data));
+/* Takes over processes, chunks_per_worker, init_limit_ms and worker.memory_max. Surplus
+ * workers retire: idle ones at once, then those that start, then busy ones. With another
+ * memory_max all workers retire and are replaced. Not after pool_stop. */
+void pool_change(struct pool *pool, const struct pool_options *options);
+const struct pool_options *pool_options(const struct pool *pool);
 /* Kills all workers now. Only after pool_stop, whose on_stopped is called as ever. */
 void pool_kill(struct pool *pool);
 void pool_free(struct pool *pool);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool_internal - what the two halves of the pool share. For pool*.c only.
+ * pool_internal - what the parts of the pool share. For pool*.c only.
  *
- *     pool.c             handing out chunks, what workers send, start and stop,
- * inspection pool_supervise.c   processes: the forkserver, starts, ends, time limits, the
- * one timer
+ *     pool.c             handing out chunks, what workers send, start, stop, inspection
+ *     pool_supervise.c   processes: forkserver, starts, ends, time limits, the one timer
+ *     pool_init.c        the initializer, and when it breaks the pool
  */
 #ifndef WORKERS_POOL_INTERNAL_H
 #define WORKERS_POOL_INTERNAL_H
@@ -32,9 +32,13 @@ struct pool {
     uint64_t lost_count;
 
     bool started, stopping, closing;
-    bool capacity;    /* on_capacity is due before the loop sleeps */
-    unsigned handles; /* of libuv, not closed yet */
-    bool unsent;      /* chunks wait in the channels for the end of the turn */
+    bool broken;            /* no worker is started any more */
+    bool broken_due;        /* on_broken is to be called before the loop sleeps */
+    unsigned init_failures; /* in a row */
+    char *init_exception;   /* what it raised last, or NULL */
+    bool capacity;          /* on_capacity is due before the loop sleeps */
+    unsigned handles;       /* of libuv, not closed yet */
+    bool unsent;            /* chunks wait in the channels for the end of the turn */
     uv_prepare_t prepare;
     uv_idle_t awake; /* runs while unsent */
     uv_timer_t timer;
@@ -56,11 +60,23 @@ struct pool {
 
 /* Brings the worker's state and place in the lists in line with what happened to it. */
 void pool_update(struct worker *worker, uint64_t now);
+/* Has the prepare handle called before the loop sleeps, with what is due there. */
+void pool_stay_awake(struct pool *pool);
 /* Takes in what the worker has sent; its end of file, too. */
 void pool_read(struct worker *worker);
 void pool_on_worker_event(uv_poll_t *poll, int status, int events);
 /* One handle less; the last one ends the pool. */
 void pool_handle_closed(struct pool *pool);
+
+/* ---- pool_init.c ------------------------------------------------------------------- */
+
+/* The worker says that the initializer has raised. */
+NODISCARD enum status pool_init_raised(struct worker *worker, const struct frame *frame);
+/* A worker has ended that was not ready: if the initializer is to blame, that counts. */
+void pool_init_ended(struct worker *worker, const struct worker_exit *exit);
+void pool_init_succeeded(struct pool *pool);
+/* When a worker that starts has to be ready. */
+uint64_t pool_start_limit_ns(const struct worker *worker);
 
 /* ---- pool_supervise.c -------------------------------------------------------------- */
 

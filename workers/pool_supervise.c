@@ -32,7 +32,6 @@
 #define PAUSE_MAX_NS   (10 * NS_PER_SEC)
 #define AGAIN_NS       (10 * NS_PER_MS) /* until the next try when the forkserver is busy */
 #define DEAF_NS        (100 * NS_PER_MS) /* a live worker without its socket is killed then */
-#define START_LIMIT_NS (10 * NS_PER_SEC)
 #define GIVE_UP_NS     (5 * NS_PER_SEC)  /* after SIGKILL: it hangs inside the kernel */
 #define STEADY_NS      (10 * NS_PER_SEC) /* a forkserver this old did start well */
 #define LOG_OUTPUT_MAX 1024              /* bytes of a lost worker's last words */
@@ -86,6 +85,11 @@ static void note_start_failure(struct pool *pool, uint64_t now, const char *what
              (unsigned long long)(pool->pause_ns / NS_PER_MS), pool->start_error);
 }
 
+static struct text text_of(const char *string)
+{
+    return (struct text){ string, strlen(string) };
+}
+
 static enum status start_worker(struct pool *pool, uint64_t now)
 {
     struct worker *worker;
@@ -100,8 +104,12 @@ static enum status start_worker(struct pool *pool, uint64_t now)
         return st;
     }
     pool->handles++;
-    st = forkserver_spawn(&pool->forkserver, worker->tag, ends.sock, ends.page,
-                          ends.output, &pool->options.worker);
+    if (pool->options.initializer)
+        st = worker_send_init(worker, text_of(pool->options.initializer),
+                              text_of(pool->options.initargs));
+    if (st == ST_OK)
+        st = forkserver_spawn(&pool->forkserver, worker->tag, ends.sock, ends.page,
+                              ends.output, &pool->options.worker);
     /* Only the child may hold these, or its end would never be seen. */
     fd_close(&ends.sock);
     fd_close(&ends.page);
@@ -114,7 +122,7 @@ static enum status start_worker(struct pool *pool, uint64_t now)
     TAILQ_INSERT_TAIL(&pool->workers, worker, link);
     pool->members++;
     worker_watch(worker);
-    pool_wake_at(pool, now + START_LIMIT_NS, now);
+    pool_wake_at(pool, pool_start_limit_ns(worker), now);
     return ST_OK;
 }
 
@@ -123,7 +131,7 @@ void pool_fill(struct pool *pool)
     uint64_t now = clock_mono_ns();
     enum status st = ST_OK;
 
-    if (!pool->started || pool->stopping || !pool->forkserver_poll)
+    if (!pool->started || pool->stopping || pool->broken || !pool->forkserver_poll)
         return;
     while (st == ST_OK && pool->members < pool->options.processes &&
            now >= pool->retry_ns)
@@ -144,7 +152,7 @@ static void leave(struct worker *worker, uint64_t now)
     worker->left = true;
     pool->members--;
     pool_update(worker, now);
-    if (!worker->ready && !pool->stopping && pool->forkserver_poll)
+    if (!worker->ready && !worker->ending && !pool->stopping && pool->forkserver_poll)
         note_start_failure(pool, now, "a worker ended before it was ready", "");
     pool_fill(pool);
 }
@@ -220,6 +228,8 @@ static void finish(struct worker *worker, uint64_t now)
     TAILQ_REMOVE(&pool->workers, worker, link);
     if (exit.cause != EXIT_NORMAL)
         pool->lost_count++;
+    if (!worker->ready)
+        pool_init_ended(worker, &exit);
     give_back(worker, &exit, now);
     worker_close(worker, pool_handle_closed);
     pool_close_if_empty(pool);
@@ -259,6 +269,8 @@ static struct worker *find_worker(struct pool *pool, uint64_t tag)
 static void on_spawned(struct pool *pool, struct worker *worker,
                        struct forkserver_event *event)
 {
+    uint64_t now = clock_mono_ns();
+
     if (!worker || worker->pidfd != -1) {
         /* Given up meanwhile: nobody is going to talk to it. */
         syscall(SYS_pidfd_send_signal, event->pidfd, SIGKILL, NULL, 0);
@@ -269,7 +281,8 @@ static void on_spawned(struct pool *pool, struct worker *worker,
     worker->pidfd = event->pidfd;
     if (worker->killed)
         worker_kill(worker, worker->kill_cause, NULL, worker->kill_ns);
-    pool_update(worker, clock_mono_ns());
+    pool_update(worker, now);
+    pool_wake_at(pool, pool_start_limit_ns(worker), now);
     log_debug("worker started", "pool=%s worker=%d", pool->name, (int)worker->pid);
 }
 
@@ -437,18 +450,21 @@ static void on_forkserver_event(uv_poll_t *poll, int status, int events)
 static uint64_t tend_start(struct worker *worker, uint64_t now)
 {
     struct pool *pool = worker->pool;
-    uint64_t at = worker->since_ns + START_LIMIT_NS;
+    uint64_t at = pool_start_limit_ns(worker);
 
     if (now < at)
         return at;
     if (worker->pid > 0) {
-        pool_kill_worker(worker, EXIT_PROTOCOL, NULL, now);
+        pool_kill_worker(worker,
+                         pool->options.initializer ? EXIT_TIME_LIMIT : EXIT_PROTOCOL,
+                         NULL, now);
     } else if (pool->forkserver.pidfd != -1) {
         log_error("forkserver does not answer, killing it", "pool=%s forkserver=%d",
                   pool->name, (int)pool->forkserver.pid);
         syscall(SYS_pidfd_send_signal, pool->forkserver.pidfd, SIGKILL, NULL, 0);
     }
-    return now + START_LIMIT_NS;
+    worker->since_ns = now; /* it has as long again */
+    return pool_start_limit_ns(worker);
 }
 
 static uint64_t tend_limit(struct worker *worker, uint64_t now)

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Items of one chunk up to this size wait for the end of the loop's turn, so that the chunks of
- * one turn leave in one write. */
+/* Items of one chunk up to this size wait for the end of the loop's turn, so that the
+ * chunks of one turn leave in one write. */
 #define QUEUE_MAX (16u * 1024)
 
 /* ---- life -------------------------------------------------------------------------- */
@@ -178,6 +178,18 @@ void worker_send(struct worker *worker, struct chunk *chunk,
         st = channel_send(&worker->channel, FRAME_CHUNK, flags, chunk->id, parts, 4);
     if (st == ST_NO_MEMORY)
         worker_kill(worker, EXIT_TERMINATED, NULL, now);
+}
+
+enum status worker_send_init(struct worker *worker, struct text task, struct text args)
+{
+    struct frame_chunk init = {
+        .count = 1, .style = CALL_APPLY, .task = task, .items = args
+    };
+    uint8_t head[FRAME_CHUNK_HEAD_LEN];
+    struct text parts[] = { { (const char *)head, sizeof(head) }, task, args };
+
+    frame_chunk_head(&init, head);
+    return channel_send(&worker->channel, FRAME_INIT, 0, 0, parts, 3);
 }
 
 void worker_take(struct worker *worker, struct chunk *chunk, uint64_t now)

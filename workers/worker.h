@@ -54,13 +54,15 @@ struct worker {
     uint64_t last_id;     /* the newest chunk's */
     uint64_t head_ns;     /* when chunks[0] came to be the first */
     uint64_t heard_ns; /* when the worker last answered, or head_ns, whichever is later */
-    uint64_t items_done;
+    uint64_t items_done, chunks_done;
 
-    bool ready;  /* (pool) READY has come */
-    bool ending; /* asked to end */
-    bool deaf;   /* (pool) no more frames: end of file, or nonsense */
-    bool left;   /* (pool) does not count any more, a replacement may start */
-    bool exited; /* (pool) reaped: `end` is set */
+    bool ready;       /* (pool) READY has come */
+    bool retiring;    /* (pool) takes no more chunks, and ends when it has none */
+    bool init_raised; /* (pool) its initializer has raised, and it ends */
+    bool ending;      /* asked to end */
+    bool deaf;        /* (pool) no more frames: end of file, or nonsense */
+    bool left;        /* (pool) does not count any more, a replacement may start */
+    bool exited;      /* (pool) reaped: `end` is set */
     uint64_t deaf_ns;
     struct forkserver_event end;
 
@@ -92,6 +94,10 @@ void worker_watch(struct worker *worker);
  * sent_ns. */
 void worker_send(struct worker *worker, struct chunk *chunk,
                  const struct frame_chunk *content, uint64_t now);
+/* Sends the initializer, which the worker runs before it is ready; once, before any
+ * chunk. ST_NO_MEMORY, ST_CLOSED. */
+NODISCARD enum status worker_send_init(struct worker *worker, struct text task,
+                                       struct text args);
 /* Takes a chunk out of chunks[]. */
 void worker_take(struct worker *worker, struct chunk *chunk, uint64_t now);
 /* Asks it to end when it has read what was sent. */

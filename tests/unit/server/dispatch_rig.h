@@ -33,6 +33,7 @@
 #define MAX_WAITERS        8
 #define JOB_TTL_MS         3600000
 #define MAX_FINISHED_BYTES 4000
+#define MAX_PROCESSES      6
 
 struct rig {
     uv_loop_t loop;
@@ -111,11 +112,12 @@ static inline void open_all(struct rig *rig)
                                         .max_waiters = MAX_WAITERS,
                                         .job_ttl_ms = JOB_TTL_MS,
                                         .max_finished_jobs = MAX_JOBS,
-                                        .max_finished_bytes = MAX_FINISHED_BYTES };
-    struct pool_options pool = { .name = "default",
-                                 .processes = PROCESSES,
-                                 .worker = { .result_max = 100000 },
-                                 .result_frame_max = 1u << 20 };
+                                        .max_finished_bytes = MAX_FINISHED_BYTES,
+                                        .max_processes = MAX_PROCESSES,
+                                        .max_result_bytes = 100000 };
+    const struct pool_spec pool = { .name = POOL_DEFAULT,
+                                    .processes = PROCESSES,
+                                    .initargs = "[]" };
     struct forkserver forkserver = { 0, -1, -1 };
     struct error_text err = { "" };
 
@@ -128,7 +130,8 @@ static inline void open_all(struct rig *rig)
     assert_int_equal(
         dispatch_new(&rig->loop, rig->store, &options, &events, rig, &rig->dispatch),
         ST_OK);
-    assert_int_equal(dispatch_add_pool(rig->dispatch, &forkserver, &pool), ST_OK);
+    assert_int_equal(dispatch_add_pool(rig->dispatch, &forkserver, pool_spec_new(&pool)),
+                     ST_OK);
     assert_int_equal(dispatch_start(rig->dispatch, &err), ST_OK);
 }
 

@@ -302,6 +302,49 @@ static void missing_memory_gives_no_failure(void **state)
     blob_unref(blobs[1]);
 }
 
+static void broken_pool_names_its_exception(void **state)
+{
+    const struct uuid job = { { 1 } };
+    struct text raised =
+        TEXT("{\"type\":\"ValueError\",\"message\":\"no\",\"traceback\":\"\"}");
+    struct blob *exception = failure_exception(raised);
+    struct blob *problem = failure_of_pool(&job, "p", blob_text(exception));
+
+    (void)state;
+    assert_non_null(strstr(problem->data, "\"type\":\"/problems/broken-pool\""));
+    assert_non_null(strstr(problem->data, "pool p keeps failing: ValueError: no"));
+    assert_non_null(strstr(problem->data, "\"job\":\"01000000-"));
+    assert_non_null(strstr(problem->data, raised.at));
+    assert_int_equal(failure_http_status(blob_text(problem)), 409);
+    blob_unref(problem);
+    problem = failure_of_pool(NULL, "p", blob_text(exception));
+    assert_null(strstr(problem->data, "\"job\""));
+    blob_unref(problem);
+    blob_unref(exception);
+}
+
+static void exception_that_is_not_readable_is_replaced(void **state)
+{
+    static const char *const texts[] = { "", "{", "[]", "{\"type\":1,\"message\":\"\"}" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct blob *exception =
+            failure_exception((struct text){ texts[i], strlen(texts[i]) });
+
+        assert_non_null(strstr(exception->data, "\"type\":\"ProtocolError\""));
+        blob_unref(exception);
+    }
+}
+
+static void status_of_a_problem_is_its_own(void **state)
+{
+    (void)state;
+    assert_int_equal(failure_http_status(TEXT("{\"status\":409}")), 409);
+    assert_int_equal(failure_http_status(TEXT("{\"status\":200}")), 422);
+    assert_int_equal(failure_http_status(TEXT("nonsense")), 422);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +362,9 @@ int main(void)
         cmocka_unit_test(nonsense_from_a_worker_is_a_protocol_error),
         cmocka_unit_test(every_cause_makes_an_object),
         cmocka_unit_test(missing_memory_gives_no_failure),
+        cmocka_unit_test(broken_pool_names_its_exception),
+        cmocka_unit_test(exception_that_is_not_readable_is_replaced),
+        cmocka_unit_test(status_of_a_problem_is_its_own),
     };
 
     return cmocka_run_group_tests_name("failure", tests, NULL, NULL);

@@ -18,10 +18,11 @@ static struct refusal refusal;
 static struct uuid_generator ids;
 static unsigned fail_at; /* this allocation; 0: none */
 
-static unsigned pool_processes(void *data, const char *pool)
+static bool find_pool(void *data, const char *name, struct job_pool *ret_pool)
 {
     (void)data;
-    return strcmp(pool, "default") == 0 ? 2 : 0;
+    ret_pool->processes = 2;
+    return strcmp(name, "default") == 0;
 }
 
 static struct uuid new_id(void *data, int64_t now_ms)
@@ -33,7 +34,7 @@ static enum status parse(const char *text)
 {
     const struct job_rules rules = { .max_items = 3,
                                      .max_item_bytes = 20,
-                                     .pool_processes = pool_processes };
+                                     .find_pool = find_pool };
     const struct batch_intake intake = { .now_ms = 1700000000000,
                                          .new_id = new_id,
                                          .data = &ids };

@@ -382,7 +382,7 @@ static void failed_allocation_never_makes_a_job_with_something_missing(void **st
                                "\"metadata\":{\"b\":1}}";
     static const struct job_rules rules = { .max_items = 9,
                                             .max_item_bytes = 9,
-                                            .pool_processes = pool_processes };
+                                            .find_pool = find_pool };
     struct job_intake intake = WAITING(JOB_MAP);
     struct blob *body = blob_new(text, sizeof(text) - 1);
     enum status st = ST_NO_MEMORY;
@@ -567,6 +567,26 @@ static void callbacks_to_allowed_hosts_are_kept(void **state)
     job_spec_unref(spec);
 }
 
+static void time_limit_of_the_pool_comes_before_that_of_the_setting(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t limit_ms;
+    } cases[] = {
+        { "{\"task\":\"square\"}", 5000 },
+        { "{\"task\":\"square\",\"pool\":\"other\"}", 7000 },
+        { "{\"task\":\"square\",\"pool\":\"other\",\"time_limit\":1}", 1000 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct job_spec *spec = accepted_with(WAITING(JOB_APPLY), cases[i].text);
+
+        assert_int_equal(spec->time_limit_ms, cases[i].limit_ms);
+        job_spec_unref(spec);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -592,6 +612,7 @@ int main(void)
         cmocka_unit_test(every_state_and_method_is_written),
         cmocka_unit_test(error_of_a_failed_job_is_its_object),
         cmocka_unit_test(callbacks_to_allowed_hosts_are_kept),
+        cmocka_unit_test(time_limit_of_the_pool_comes_before_that_of_the_setting),
     };
 
     return cmocka_run_group_tests_name("job_json", tests, NULL, NULL);

@@ -26,10 +26,12 @@
 #define MAX_BYTES 20
 #define PROCESSES 3
 
-static inline unsigned pool_processes(void *data, const char *pool)
+static inline bool find_pool(void *data, const char *name, struct job_pool *ret_pool)
 {
     (void)data;
-    return strcmp(pool, "default") == 0 || strcmp(pool, "other") == 0 ? PROCESSES : 0;
+    ret_pool->processes = PROCESSES;
+    ret_pool->time_limit_ms = strcmp(name, "other") == 0 ? 7000 : 0;
+    return strcmp(name, "default") == 0 || strcmp(name, "other") == 0;
 }
 
 struct parsed {
@@ -46,7 +48,7 @@ static inline struct parsed parse_with(struct job_intake intake, const char *byt
                                             .time_limit_ms = 5000,
                                             .result_ttl_ms = 7000,
                                             .callback_allow = "hooks.example",
-                                            .pool_processes = pool_processes };
+                                            .find_pool = find_pool };
     struct blob *body = blob_new(bytes, len);
     struct parsed parsed = { 0 };
 

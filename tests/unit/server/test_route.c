@@ -10,10 +10,8 @@
 
 /* route.c needs only the names; http.c would bring the library with it. */
 const char *const http_method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",
-    [HTTP_POST] = "POST",
-    [HTTP_DELETE] = "DELETE",
-    [HTTP_OPTIONS] = "OPTIONS",
+    [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
+    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
 };
 
 static const struct route routes[] = {

@@ -93,6 +93,86 @@ static void loaded_clear(struct loaded *loaded)
     loaded->count = 0;
 }
 
+/* Pools as they were loaded: "name/processes/state name/..." */
+static enum status note_pool(void *data, struct pool_spec *spec, enum pool_state state)
+{
+    buf_addf(data, "%s/%u/%s/%s ", spec->name, spec->processes,
+             spec->initializer ? spec->initializer : "-", pool_state_names[state]);
+    pool_spec_unref(spec);
+    return ST_OK;
+}
+
+static void assert_pools(struct fixture *fx, const char *expected)
+{
+    struct error_text err = { "" };
+    struct buf all = BUF_INIT;
+
+    reopen(fx);
+    buf_add_str(&all, "");
+    assert_int_equal(store_load_pools(fx->store, note_pool, &all, &err), ST_OK);
+    assert_string_equal(all.data ? all.data : "", expected);
+    buf_clear(&all);
+}
+
+static void put_pool(struct fixture *fx, const char *name, unsigned processes,
+                     enum pool_state state)
+{
+    struct pool_spec *spec =
+        pool_spec_new(&(struct pool_spec){ .name = name,
+                                           .processes = processes,
+                                           .initializer = processes > 1 ? "echo" : NULL,
+                                           .initargs = "[1]" });
+    struct answer got = { 0 };
+
+    assert_non_null(spec);
+    store_put_pool(fx->store, spec, state, note_done, &got);
+    pool_spec_unref(spec);
+    wait_for(fx, &got, 1);
+    assert_int_equal(got.st, ST_OK);
+}
+
+static enum status delete_pool(struct fixture *fx, const char *name)
+{
+    struct pool_spec *spec =
+        pool_spec_new(&(struct pool_spec){ .name = name, .initargs = "[]" });
+    struct answer got = { 0 };
+
+    assert_non_null(spec);
+    store_delete_pool(fx->store, spec, note_done, &got);
+    pool_spec_unref(spec);
+    wait_for(fx, &got, 1);
+    return got.st;
+}
+
+static void pools_outlive_a_restart_in_the_order_in_which_they_were_made(void **state)
+{
+    struct fixture *fx = *state;
+
+    assert_pools(fx, "");
+    put_pool(fx, "z", 2, POOL_RUNNING);
+    put_pool(fx, "a", 1, POOL_CLOSED);
+    put_pool(fx, "m", 1, POOL_RUNNING);
+    put_pool(fx, "z", 5, POOL_TERMINATED); /* changed, not made anew */
+    assert_int_equal(delete_pool(fx, "m"), ST_OK);
+    assert_int_equal(delete_pool(fx, "m"), ST_NOT_FOUND);
+    assert_pools(fx, "z/5/echo/terminated a/1/-/closed ");
+}
+
+static void a_damaged_pool_is_left_out_and_alone(void **state)
+{
+    struct fixture *fx = *state;
+
+    put_pool(fx, "a", 1, POOL_RUNNING);
+    put_pool(fx, "b", 1, POOL_RUNNING);
+    close_store(fx);
+    change(fx, "UPDATE pool SET state = 'dancing' WHERE name = 'a'");
+    fixture_open(fx);
+    assert_pools(fx, "b/1/-/running ");
+    close_store(fx);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM pool"), 2);
+    fixture_open(fx);
+}
+
 static struct job_spec *map_of_three(struct fixture *fx)
 {
     struct job_spec plan = spec_plan(fx);
@@ -577,6 +657,8 @@ int main(void)
         SQLITE(the_newest_events_are_kept),
         TEST(a_restart_finds_every_job_that_is_not_over),
         TEST(an_empty_store_has_no_newest_id),
+        TEST(pools_outlive_a_restart_in_the_order_in_which_they_were_made),
+        TEST(a_damaged_pool_is_left_out_and_alone),
         TEST(a_load_ends_with_the_first_refusal),
         TEST(what_was_acknowledged_outlives_a_killed_server),
         TEST(an_idempotency_key_outlives_a_restart),

@@ -46,6 +46,8 @@ struct rig {
     unsigned capacity_calls;
     struct buf results;     /* all results, each frame's followed by a space */
     struct chunk chunks[4]; /* for those that outlive the test function */
+    unsigned broken;        /* calls of on_broken */
+    struct buf exception;   /* of the last one */
     bool stopped;
     unsigned fd_count; /* descriptors there were before it all */
 };
@@ -118,6 +120,14 @@ static inline void rig_on_returned(void *data, struct chunk *chunk)
     rig_note(data, SEEN_RETURNED, chunk);
 }
 
+static inline void rig_on_broken(void *data, struct text exception)
+{
+    struct rig *rig = data;
+
+    rig->broken++;
+    buf_add_text(&rig->exception, exception);
+}
+
 static inline void rig_on_stopped(void *data)
 {
     struct rig *rig = data;
@@ -144,8 +154,18 @@ static inline void rig_turn(struct rig *rig)
             rig_turn(rig);                                                               \
     } while (0)
 
+static inline struct pool_options rig_options(unsigned processes)
+{
+    return (struct pool_options){
+        .name = "test",
+        .processes = processes,
+        .worker = { .result_max = RESULT_MAX },
+        .result_frame_max = FRAME_MAX,
+    };
+}
+
 /* rig->forkserver has to be there already. */
-static inline void rig_start(struct rig *rig, unsigned processes)
+static inline void rig_start_with(struct rig *rig, const struct pool_options *options)
 {
     static const struct pool_events events = {
         .on_capacity = rig_on_capacity,
@@ -153,12 +173,7 @@ static inline void rig_start(struct rig *rig, unsigned processes)
         .on_failure = rig_on_failure,
         .on_lost = rig_on_lost,
         .on_returned = rig_on_returned,
-    };
-    struct pool_options options = {
-        .name = "test",
-        .processes = processes,
-        .worker = { .result_max = RESULT_MAX },
-        .result_frame_max = FRAME_MAX,
+        .on_broken = rig_on_broken,
     };
 
     rig->deadline_ns = clock_mono_ns() + RIG_LIMIT_NS;
@@ -166,10 +181,16 @@ static inline void rig_start(struct rig *rig, unsigned processes)
     uv_timer_init(&rig->loop, &rig->tick);
     uv_timer_start(&rig->tick, rig_on_tick, 1, 1);
     assert_int_equal(
-        pool_new(&rig->loop, &rig->forkserver, &options, &events, rig, &rig->pool),
-        ST_OK);
+        pool_new(&rig->loop, &rig->forkserver, options, &events, rig, &rig->pool), ST_OK);
     assert_int_equal(rig->forkserver.sock, -1);
     pool_start(rig->pool);
+}
+
+static inline void rig_start(struct rig *rig, unsigned processes)
+{
+    struct pool_options options = rig_options(processes);
+
+    rig_start_with(rig, &options);
 }
 
 /* Open descriptors of this process, with those that libuv keeps from its first loop on.
@@ -199,6 +220,7 @@ static inline void rig_end(struct rig *rig)
     uv_run(&rig->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&rig->loop), 0);
     buf_clear(&rig->results);
+    buf_clear(&rig->exception);
 }
 
 /* Sends a chunk of a map to whatever worker is free. */

@@ -389,6 +389,189 @@ static void kill_does_not_wait_and_blames_nobody(void **state)
     assert_true(rig->seen[0].item == UINT64_MAX);
 }
 
+/* ---- change ------------------------------------------------------------------------ */
+
+/* Runs one chunk of one item and waits for its result. */
+static void run_one(struct rig *rig, struct chunk *chunk)
+{
+    unsigned before = rig->seen_count;
+
+    WAIT(rig, pool_idle(rig->pool) > 0);
+    *chunk = (struct chunk){ 0 };
+    rig_send(rig, chunk, "square", 1, "3");
+    WAIT(rig, rig->seen_count > before);
+    assert_int_equal(rig_newest(rig)->kind, SEEN_RESULT);
+}
+
+static void change(struct rig *rig, unsigned processes, uint64_t chunks, uint64_t memory)
+{
+    struct pool_options options = rig_options(processes);
+
+    options.chunks_per_worker = chunks;
+    options.worker.memory_max = memory;
+    pool_change(rig->pool, &options);
+}
+
+static size_t worker_count(const struct rig *rig)
+{
+    struct worker_info infos[16];
+
+    return pool_workers(rig->pool, infos, 16);
+}
+
+static void growing_pool_starts_workers(void **state)
+{
+    struct rig *rig = *state;
+
+    change(rig, 4, 0, 0);
+    WAIT(rig, pool_idle(rig->pool) == 4);
+    assert_int_equal(pool_processes(rig->pool), 4);
+}
+
+static void shrinking_pool_ends_idle_workers_first(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunk = { 0 };
+
+    rig_send(rig, &chunk, "sleep", 1, "30");
+    WAIT(rig, is_on_item(rig, &chunk, 0));
+    change(rig, 1, 0, 0);
+    WAIT(rig, worker_count(rig) == 1);
+    assert_true(is_on_item(rig, &chunk, 0));
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+    pool_kill_chunk(rig->pool, &chunk, EXIT_TERMINATED);
+    WAIT(rig, pool_idle(rig->pool) == 1);
+}
+
+static void busy_worker_that_is_too_many_finishes_first(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk chunks[PROCESSES];
+
+    memset(chunks, 0, sizeof(chunks));
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        rig_send(rig, &chunks[i], "sleep", 1, "1");
+        WAIT(rig, is_on_item(rig, &chunks[i], 0));
+    }
+    change(rig, 1, 0, 0);
+    assert_int_equal(pool_busy(rig->pool), PROCESSES);
+    WAIT(rig, rig->seen_count == PROCESSES);
+    for (unsigned i = 0; i < PROCESSES; i++)
+        assert_int_equal(rig->seen[i].kind, SEEN_RESULT);
+    WAIT(rig, worker_count(rig) == 1 && pool_idle(rig->pool) == 1);
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+}
+
+static void pool_that_shrinks_while_it_starts_has_no_worker_too_many(void **state)
+{
+    struct rig *rig = *state;
+
+    change(rig, 8, 0, 0);
+    change(rig, 3, 0, 0);
+    WAIT(rig, worker_count(rig) == 3 && pool_idle(rig->pool) == 3);
+    assert_string_equal(pool_start_error(rig->pool), "");
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+}
+
+static void worker_is_replaced_after_its_chunks(void **state)
+{
+    struct rig *rig = *state;
+    struct worker_info infos[4];
+    pid_t pids[3];
+
+    change(rig, 1, 2, 0);
+    WAIT(rig, worker_count(rig) == 1);
+    for (unsigned i = 0; i < 3; i++) {
+        for (unsigned j = 0; j < 2; j++) {
+            WAIT(rig, pool_idle(rig->pool) == 1);
+            assert_int_equal(pool_workers(rig->pool, infos, 4), 1);
+            pids[i] = infos[0].pid;
+            run_one(rig, &rig->chunks[0]);
+        }
+    }
+    assert_true(pids[0] != pids[1] && pids[1] != pids[2]);
+    WAIT(rig, pool_idle(rig->pool) == 1);
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+}
+
+static void worker_with_one_chunk_left_takes_no_second_one(void **state)
+{
+    struct rig *rig = *state;
+    struct chunk first = { .expected_ns = 1000 }, second = { .expected_ns = 1000 };
+
+    change(rig, 1, 2, 0);
+    WAIT(rig, worker_count(rig) == 1);
+    rig_send(rig, &first, "square", 1, "3");
+    assert_non_null(pool_free_slot(rig->pool, 1000)); /* behind it */
+    rig_send(rig, &second, "square", 1, "4");
+    assert_null(pool_free_slot(rig->pool, 1000)); /* these were its two */
+    WAIT(rig, rig->seen_count == 2 && pool_idle(rig->pool) == 1);
+    assert_string_equal(rig->results.data, "9 16 ");
+    assert_int_equal(pool_lost_count(rig->pool), 0);
+}
+
+static void another_memory_limit_replaces_every_worker(void **state)
+{
+    struct rig *rig = *state;
+    struct worker_info before[PROCESSES], after[PROCESSES];
+    char path[64], line[256];
+    bool seen = false;
+    FILE *file;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they need terabytes of address space */
+#endif
+    assert_int_equal(pool_workers(rig->pool, before, PROCESSES), PROCESSES);
+    change(rig, PROCESSES, 0, 256u << 20);
+    WAIT(rig, pool_workers(rig->pool, after, PROCESSES) == PROCESSES &&
+                  pool_idle(rig->pool) == PROCESSES && after[0].pid != before[0].pid &&
+                  after[1].pid != before[1].pid);
+    (void)snprintf(path, sizeof(path), "/proc/%d/limits", (int)after[0].pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file))
+        seen = seen || (strstr(line, "Max address space") && strstr(line, " 268435456 "));
+    fclose(file);
+    assert_true(seen);
+    run_one(rig, &rig->chunks[0]);
+}
+
+static int set_up_fresh(void **state)
+{
+    struct rig *rig = calloc(1, sizeof(*rig));
+    struct pool_options options = rig_options(PROCESSES);
+    struct error_text err;
+
+    if (!rig)
+        return -1;
+    rig->fd_count = rig_count_fds();
+    if (forkserver_start(&rig->forkserver, &err) != ST_OK)
+        return -1;
+    *state = rig;
+    options.worker.fresh = true;
+    rig_start_with(rig, &options);
+    WAIT(rig, pool_idle(rig->pool) == PROCESSES);
+    return 0;
+}
+
+static void fresh_worker_is_an_executed_one(void **state)
+{
+    struct rig *rig = *state;
+    struct worker_info infos[PROCESSES];
+    char path[64], text[64] = "";
+    FILE *file;
+
+    assert_int_equal(pool_workers(rig->pool, infos, PROCESSES), PROCESSES);
+    (void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)infos[0].pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof(text) - 1, file) > 12);
+    fclose(file);
+    assert_memory_equal(text, "poold\0worker", 12);
+    run_one(rig, &rig->chunks[0]);
+    assert_string_equal(rig->results.data, "9 ");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -410,9 +593,21 @@ int main(int argc, char **argv)
         CASE(workers_are_confined),
         CASE(stop_lets_a_busy_worker_finish),
         CASE(kill_does_not_wait_and_blames_nobody),
+        CASE(growing_pool_starts_workers),
+        CASE(shrinking_pool_ends_idle_workers_first),
+        CASE(busy_worker_that_is_too_many_finishes_first),
+        CASE(pool_that_shrinks_while_it_starts_has_no_worker_too_many),
+        CASE(worker_is_replaced_after_its_chunks),
+        CASE(worker_with_one_chunk_left_takes_no_second_one),
+        CASE(another_memory_limit_replaces_every_worker),
+        cmocka_unit_test_setup_teardown(fresh_worker_is_an_executed_one, set_up_fresh,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(workers_are_confined, set_up_fresh, tear_down),
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
         return forkserver_main();
+    if (argc > 1 && strcmp(argv[1], "worker") == 0)
+        return worker_main(argc - 2, argv + 2);
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

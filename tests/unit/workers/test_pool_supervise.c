@@ -288,6 +288,22 @@ static void frame_that_only_the_server_sends_gets_the_worker_killed(void **state
     expect_protocol_error(stage, actor);
 }
 
+static void failure_before_ready_without_an_initializer_gets_the_worker_killed(
+    void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = take_request(stage);
+    const struct frame_failure failure = { .item = 0 };
+    uint8_t bytes[FRAME_HEADER_LEN + FRAME_FAILURE_HEAD_LEN + 2];
+
+    spawn(stage, actor);
+    frame_header(FRAME_FAILURE, FRAME_LAST, 0, FRAME_FAILURE_HEAD_LEN + 2, bytes);
+    frame_failure_head(&failure, bytes + FRAME_HEADER_LEN);
+    memcpy(bytes + sizeof(bytes) - 2, "{}", 2);
+    send_bytes(actor, bytes, sizeof(bytes));
+    WAIT(&stage->rig, was_killed(actor));
+}
+
 static void second_ready_gets_the_worker_killed(void **state)
 {
     struct stage *stage = *state;
@@ -433,6 +449,7 @@ int main(int argc, char **argv)
         CASE(kill_for_one_chunk_does_not_blame_the_next),
         CASE(garbage_gets_the_worker_killed),
         CASE(frame_that_only_the_server_sends_gets_the_worker_killed),
+        CASE(failure_before_ready_without_an_initializer_gets_the_worker_killed),
         CASE(second_ready_gets_the_worker_killed),
         CASE(result_of_another_chunk_gets_the_worker_killed),
         CASE(result_out_of_turn_gets_the_worker_killed),

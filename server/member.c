@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/member.h"
+
+#include <math.h>
+#include <string.h>
+
+static void invalid(struct refusal *refusal, const struct slice_member *member,
+                    const char *what)
+{
+    refusal_add(refusal, member->name, -1, PROBLEM_VALIDATION_FAILED, what);
+}
+
+bool name_valid(const char *name, size_t len)
+{
+    if (!len || len > NAME_LEN_MAX || name[0] < 'a' || name[0] > 'z')
+        return false;
+    for (size_t i = 1; i < len; i++)
+        if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') ||
+              strchr("_.:-", name[i])))
+            return false;
+    return true;
+}
+
+void member_name(struct refusal *refusal, const struct slice_member *member,
+                 char ret_name[NAME_LEN_MAX + 1])
+{
+    bool escaped = memchr(member->value.at, '\\', member->value.len) != NULL;
+    json_auto_t *decoded =
+        escaped ? json_loadb(member->value.at, member->value.len, JSON_DECODE_ANY, NULL)
+                : NULL;
+    struct text name = { member->value.at + 1, member->value.len - 2 };
+
+    if (decoded)
+        name = (struct text){ json_string_value(decoded), json_string_length(decoded) };
+    if (member->kind != SLICE_STRING || !name_valid(name.at, name.len)) {
+        invalid(refusal, member,
+                "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -");
+        return;
+    }
+    memcpy(ret_name, name.at, name.len);
+    ret_name[name.len] = '\0';
+}
+
+bool member_seconds(struct refusal *refusal, const struct slice_member *member,
+                    const json_t *value, bool zero_is_fine, int64_t *ret_ms)
+{
+    double seconds = json_number_value(value);
+
+    if (!json_is_number(value) || seconds < 0 || (seconds == 0 && !zero_is_fine) ||
+        seconds > MEMBER_SECONDS_MAX) {
+        invalid(refusal, member,
+                zero_is_fine ? "is not a number of seconds from 0 to 31536000"
+                             : "is not a number of seconds above 0 and up to 31536000");
+        return false;
+    }
+    *ret_ms = (int64_t)ceil(seconds * 1000);
+    return true;
+}
