@@ -4,7 +4,7 @@
 #
 # Numbers without a test here:
 #   R1-R3, R19, R22, F13-F15: close, join and terminate of a pool, its arguments, its initializer:
-#       about pools that are made while the server runs.
+#       in pools.bats.
 #   R13, F5: callbacks run in the client; those that the server makes are in callbacks.bats.
 #   R21, F10: sys.exit() in a task. No built-in task ends its worker; R20 does it by a signal.
 #   R23, F6, F17: pickling a pool, set_result twice, the class of the cause: objects of Python.
