@@ -3,7 +3,7 @@
  * job_json - JSON <-> job: every check of what a client submits, and the job as clients
  * see it.
  *
- * The members of a request are one table in job_json.c. To add one: a line there, a field
+ * The members of a request are one table in job_members.c. To add one: a line there, a field
  * in struct job_spec, a column in schema/, a property in openapi/poold.yaml.
  */
 #ifndef SERVER_JOB_JSON_H

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* Start and stop of the dispatcher: what it is made of, and the jobs that it takes up again. */
+#include "server/dispatch_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+
+#include <string.h>
+
+enum status dispatch_new(uv_loop_t *loop, struct store *store,
+                         const struct dispatch_options *options,
+                         const struct dispatch_events *events, void *data,
+                         struct dispatch **ret_dispatch)
+{
+    struct dispatch *dispatch = mem_zalloc(sizeof(*dispatch));
+
+    if (!dispatch)
+        return ST_NO_MEMORY;
+    dispatch->loop = loop;
+    if (live_events_new(dispatch) != ST_OK) {
+        mem_free(dispatch);
+        return ST_NO_MEMORY;
+    }
+    dispatch->sweep = dispatch_timer_new(dispatch);
+    dispatch->stopped = dispatch_timer_new(dispatch);
+    if (!dispatch->sweep || !dispatch->stopped) {
+        dispatch_timer_free(dispatch->sweep);
+        dispatch_timer_free(dispatch->stopped);
+        live_events_free(dispatch);
+        mem_free(dispatch);
+        return ST_NO_MEMORY;
+    }
+    dispatch->store = store;
+    dispatch->options = *options;
+    dispatch->events = *events;
+    dispatch->data = data;
+    dispatch->random = clock_mono_ns() | 1;
+    TAILQ_INIT(&dispatch->lives);
+    TAILQ_INIT(&dispatch->unstored);
+    TAILQ_INIT(&dispatch->kept);
+    TAILQ_INIT(&dispatch->lanes);
+    TAILQ_INIT(&dispatch->retries);
+    TAILQ_INIT(&dispatch->for_many);
+    TAILQ_INIT(&dispatch->leaving);
+    *ret_dispatch = dispatch;
+    return ST_OK;
+}
+
+static void drop_all(struct dispatch *dispatch)
+{
+    struct live *live;
+
+    while ((live = TAILQ_FIRST(&dispatch->lives))) {
+        waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
+        if (live->job.queued)
+            queue_remove(&live->lane->queue, &live->job);
+        live_forget(live);
+    }
+}
+
+void dispatch_free(struct dispatch *dispatch)
+{
+    struct task_cost *cost, *next;
+
+    if (!dispatch)
+        return;
+    dispatch->closed = true;
+    drop_all(dispatch);
+    dispatch_free_pools(dispatch);
+    HASH_ITER (hh, dispatch->costs, cost, next) {
+        HASH_DEL(dispatch->costs, cost);
+        mem_free(cost);
+    }
+    dispatch_timer_free(dispatch->sweep);
+    dispatch_timer_free(dispatch->stopped);
+    live_events_free(dispatch);
+    mem_free(dispatch);
+}
+
+enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
+                         struct live **ret_live)
+{
+    struct lane *lane = dispatch_lane(dispatch, stored->spec->pool);
+    struct live *live;
+    enum status st;
+
+    live = live_new(dispatch, lane ? lane : dispatch_first_lane(dispatch),
+                    job_spec_ref(stored->spec));
+    if (!live) {
+        stored_job_clear(stored);
+        return ST_NO_MEMORY;
+    }
+    live->attempts = stored->attempts;
+    job_clear(&live->job);
+    st = job_restore(&live->job, stored->spec, &stored->status, stored->outcomes,
+                     stored->outcome_count);
+    memset(stored, 0, sizeof(*stored));
+    if (st != ST_OK) {
+        attempt_log_clear(&live->attempts);
+        lane_job_leaves(live->lane);
+        mem_free(live);
+        return st;
+    }
+    live->job.owner = live;
+    if (!live_all_arrived(live)) {
+        live_free(live);
+        return ST_NO_MEMORY;
+    }
+    live->in_store = true;
+    *ret_live = live;
+    return ST_OK;
+}
+
+static enum status take_up(void *data, struct stored_job *stored)
+{
+    struct live *live;
+    enum status st = live_restore(data, stored, &live);
+
+    if (st == ST_OK)
+        live_add(live);
+    return st;
+}
+
+static void take_up_event(void *data, const struct event *event)
+{
+    events_restore(((struct dispatch *)data)->events_log, event);
+}
+
+enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
+{
+    struct uuid newest = { { 0 } };
+    struct live *live, *next;
+    enum status st = dispatch_load_pools(dispatch, err);
+
+    if (st == ST_OK)
+        st = store_load_unfinished(dispatch->store, take_up, dispatch, &newest, err);
+    if (st == ST_OK)
+        st = store_load_events(dispatch->store, take_up_event, dispatch, err);
+    if (st != ST_OK)
+        return st;
+    uuid_generator_after(&dispatch->ids, newest);
+    if (dispatch->jobs)
+        log_info("unfinished jobs go on", "jobs=%zu", dispatch->jobs);
+    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
+        next = TAILQ_NEXT(live, link);
+        live_begin(live);
+    }
+    dispatch_start_pools(dispatch);
+    return ST_OK;
+}
+
+void dispatch_drain(struct dispatch *dispatch)
+{
+    struct live *live;
+
+    if (dispatch->draining)
+        return;
+    dispatch->draining = true;
+    while ((live = TAILQ_FIRST(&dispatch->unstored)))
+        dispatch_record(live);
+    TAILQ_FOREACH (live, &dispatch->lives, link)
+        lane_recall(live->lane, live, false);
+    if (!dispatch_in_flight(dispatch))
+        dispatch->events.on_drained(dispatch->data);
+}
+
+bool dispatch_draining(const struct dispatch *dispatch)
+{
+    return dispatch->draining;
+}
+
+void dispatch_wake_all(struct dispatch *dispatch)
+{
+    struct live *live, *next;
+
+    dispatch->closed = true;
+    (void)uv_timer_stop(dispatch->sweep);
+    TAILQ_FOREACH (live, &dispatch->lives, link)
+        live_arm(live, 0);
+    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
+        next = TAILQ_NEXT(live, link);
+        waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
+    }
+    waiter_wake_all(&dispatch->for_many, WAKE_SHUTDOWN, ST_OK);
+    events_end(dispatch->events_log);
+}
