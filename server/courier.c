@@ -226,7 +226,8 @@ static size_t on_answer(char *bytes, size_t size, size_t count, void *data)
 static bool set_headers(struct post *post, const struct courier_message *message)
 {
     static const char *const always[] = { "Content-Type: application/json",
-                                          "User-Agent: poold/" POOLD_VERSION, "Expect:" };
+                                          ("User-Agent: poold/" POOLD_VERSION),
+                                          "Expect:" };
     size_t count = sizeof(always) / sizeof(*always);
 
     for (size_t i = 0; i < count + COURIER_HEADERS_MAX; i++) {
