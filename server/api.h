@@ -151,6 +151,10 @@ struct lookup {
 /* Finds the job, waits, and calls `then`; or answers 404, 500 or 503 itself. Takes
  * lookup->data. */
 void api_lookup(struct api *api, struct request *request, const struct lookup *lookup);
+/* What GETs that may wait for a job have in common: the id of the path, `timeout` and Prefer.
+ * Sets id, wait_ms and data (a struct preferences) of the lookup; or answers and returns
+ * false. */
+bool api_waiting_get(struct request *request, struct text param, struct lookup *lookup);
 /* The id of a path. Answers 404 if it is none. */
 bool api_job_id(struct request *request, struct text param, struct uuid *ret_id);
 

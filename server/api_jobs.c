@@ -78,26 +78,14 @@ static bool etag_holds(struct request *request, struct live *live, bool minimal)
 
 void api_job_get(struct api *api, struct request *request, struct text param)
 {
-    struct preferences *preferences = mem_zalloc(sizeof(*preferences));
-    struct lookup lookup = { .then = reply_job, .data = preferences };
-    struct query_param params[] = { { .name = "timeout", .ret_ms = &lookup.wait_ms } };
+    struct lookup lookup = { .then = reply_job };
 
-    if (!preferences) {
-        api_problem_status(request, ST_NO_MEMORY);
+    if (!api_waiting_get(request, param, &lookup))
         return;
-    }
-    if (!api_job_id(request, param, &lookup.id) || !api_query(request, params, 1)) {
-        mem_free(preferences);
-        return;
-    }
-    api_preferences(request, preferences);
-    preferences->respond_async = preferences->lenient = false;
-    if (preferences->has_wait && !params[0].seen)
-        lookup.wait_ms = preferences->wait_ms;
     if (request_header(request, "If-None-Match") && lookup.wait_ms) {
         lookup.for_change = true;
         if (!etag_holds(request, dispatch_find(api->dispatch, lookup.id),
-                        preferences->minimal))
+                        ((const struct preferences *)lookup.data)->minimal))
             lookup.wait_ms = 0;
     }
     api_lookup(api, request, &lookup);

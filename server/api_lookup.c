@@ -39,6 +39,27 @@ bool api_job_id(struct request *request, struct text param, struct uuid *ret_id)
     return false;
 }
 
+bool api_waiting_get(struct request *request, struct text param, struct lookup *lookup)
+{
+    struct preferences *preferences = mem_zalloc(sizeof(*preferences));
+    struct query_param params[] = { { .name = "timeout", .ret_ms = &lookup->wait_ms } };
+
+    if (!preferences) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return false;
+    }
+    if (!api_job_id(request, param, &lookup->id) || !api_query(request, params, 1)) {
+        mem_free(preferences);
+        return false;
+    }
+    api_preferences(request, preferences);
+    preferences->respond_async = preferences->lenient = false;
+    if (preferences->has_wait && !params[0].seen)
+        lookup->wait_ms = preferences->wait_ms;
+    lookup->data = preferences;
+    return true;
+}
+
 static void search_free(struct searching *search)
 {
     mem_free(search->lookup.data);

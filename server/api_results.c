@@ -213,25 +213,10 @@ static void reply_result(struct api *api, struct request *request,
 
 void api_job_result(struct api *api, struct request *request, struct text param)
 {
-    struct preferences *preferences = mem_zalloc(sizeof(*preferences));
-    struct lookup lookup = { .with_outcomes = true,
-                             .then = reply_result,
-                             .data = preferences };
-    struct query_param params[] = { { .name = "timeout", .ret_ms = &lookup.wait_ms } };
+    struct lookup lookup = { .with_outcomes = true, .then = reply_result };
 
-    if (!preferences) {
-        api_problem_status(request, ST_NO_MEMORY);
-        return;
-    }
-    if (!api_job_id(request, param, &lookup.id) || !api_query(request, params, 1)) {
-        mem_free(preferences);
-        return;
-    }
-    api_preferences(request, preferences);
-    preferences->respond_async = preferences->lenient = false;
-    if (preferences->has_wait && !params[0].seen)
-        lookup.wait_ms = preferences->wait_ms;
-    api_lookup(api, request, &lookup);
+    if (api_waiting_get(request, param, &lookup))
+        api_lookup(api, request, &lookup);
 }
 
 /* ---- /results ---------------------------------------------------------------------- */
