@@ -208,7 +208,8 @@ static void write_task(struct buf *out, const struct api *api, const struct task
     buf_add_json_string(out, (struct text){ task->summary, strlen(task->summary) });
     buf_add_str(out, ",\"signature\":");
     buf_add_json_string(out, (struct text){ task->signature, strlen(task->signature) });
-    buf_add_str(out, ",\"runtime\":\"native\",\"limits\":{\"time_limit\":");
+    buf_addf(out, ",\"runtime\":\"%s\",\"limits\":{\"time_limit\":",
+             task_runtime_names[task->runtime]);
     if (api->config->time_limit_ms)
         buf_addf(out, "%g", (double)api->config->time_limit_ms / 1000);
     else

@@ -12,7 +12,6 @@
 #include "common/mem.h"
 #include "server/address.h"
 #include "server/setting.h"
-#include "server/webhook.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -243,7 +242,7 @@ static enum status assign_text(struct loader *loader, size_t i, const char *valu
 
 static enum status assign_list(struct loader *loader, size_t i, const char *value)
 {
-    const char *reason = webhook_allow_check(value);
+    const char *reason = settings[i].check ? settings[i].check(value) : NULL;
 
     return reason ? refuse(loader, i, value, reason) : assign_text(loader, i, value);
 }

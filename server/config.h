@@ -30,6 +30,7 @@ struct config {
     bool insecure; /* allow an address other than loopback although there are no keys */
     char *data;    /* directory */
     enum store_kind store;
+    char *tasks;        /* folders, separated by commas; NULL: none */
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
     enum log_level log_level;
     enum log_format log_format;

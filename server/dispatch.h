@@ -95,6 +95,7 @@ struct dispatch_options {
     uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
     uint64_t max_processes;      /* of all pools together */
     uint64_t max_result_bytes;   /* of one item */
+    int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };
 
 struct dispatch_events {

@@ -96,6 +96,7 @@ static struct pool_options options_of(const struct dispatch *dispatch,
                     .memory_max = spec->memory_limit,
                     .fresh = spec->start_method == START_SPAWN },
         .result_frame_max = dispatch->options.max_result_bytes + FRAME_MORE,
+        .catalog = dispatch->options.catalog,
     };
 }
 
@@ -130,7 +131,7 @@ static enum status add_new_lane(struct dispatch *dispatch, struct pool_spec *spe
 {
     struct forkserver forkserver;
     struct error_text err = { "" };
-    enum status st = forkserver_start(&forkserver, &err);
+    enum status st = forkserver_start(&forkserver, dispatch->options.catalog, &err);
 
     if (st != ST_OK) {
         log_error("a pool cannot be made", "pool=%s error=\"%s\"", spec->name, err.text);

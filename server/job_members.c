@@ -61,7 +61,7 @@ static void read_task(struct parse *parse, const struct slice_member *member,
                       json_t *value)
 {
     (void)value;
-    member_name(parse->refusal, member, parse->task);
+    member_task(parse->refusal, member, parse->task);
 }
 
 static void read_pool(struct parse *parse, const struct slice_member *member,

@@ -20,7 +20,7 @@ struct parse {
     const struct job_rules *rules;
     struct job_spec spec; /* the draft; texts point to the strings below */
     struct refusal *refusal;
-    char task[NAME_LEN_MAX + 1], pool[NAME_LEN_MAX + 1];
+    char task[TASK_NAME_MAX + 1], pool[NAME_LEN_MAX + 1];
     char unique_key[UNIQUE_KEY_MAX + 1];
     char *tags, *metadata, *callback, *error_callback;
     bool no_memory;

@@ -5,6 +5,7 @@
 #include "server/health.h"
 #include "server/serve.h"
 #include "workers/forkserver.h"
+#include "workers/scan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,8 @@ static const char usage[] =
     "  poold serve [SETTINGS]   run the service; poold serve --help lists the settings\n"
     "  poold health [URL]       ask a running service whether it is ready; exit code 0 "
     "or 1\n"
+    "  poold tasks DIR...       list the tasks in folders, and what is wrong with files "
+    "there\n"
     "  poold --version          print the version\n";
 
 int main(int argc, char **argv)
@@ -25,6 +28,8 @@ int main(int argc, char **argv)
         return serve_main(argc - 2, argv + 2);
     if (strcmp(command, "health") == 0)
         return health_main(argc - 2, argv + 2);
+    if (strcmp(command, "tasks") == 0)
+        return scan_main(argc - 2, argv + 2);
     if (strcmp(command, "forkserver") == 0)
         return forkserver_main(); /* only the service itself starts this */
     if (strcmp(command, "worker") == 0)

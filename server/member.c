@@ -21,8 +21,13 @@ bool name_valid(const char *name, size_t len)
     return true;
 }
 
-void member_name(struct refusal *refusal, const struct slice_member *member,
-                 char ret_name[NAME_LEN_MAX + 1])
+static bool pool_name_valid(struct text name)
+{
+    return name_valid(name.at, name.len);
+}
+
+static void read_name(struct refusal *refusal, const struct slice_member *member,
+                      bool (*valid)(struct text), const char *what, char *ret_name)
 {
     bool escaped = memchr(member->value.at, '\\', member->value.len) != NULL;
     json_auto_t *decoded =
@@ -32,13 +37,29 @@ void member_name(struct refusal *refusal, const struct slice_member *member,
 
     if (decoded)
         name = (struct text){ json_string_value(decoded), json_string_length(decoded) };
-    if (member->kind != SLICE_STRING || !name_valid(name.at, name.len)) {
-        invalid(refusal, member,
-                "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -");
+    if (member->kind != SLICE_STRING || !valid(name)) {
+        invalid(refusal, member, what);
         return;
     }
     memcpy(ret_name, name.at, name.len);
     ret_name[name.len] = '\0';
+}
+
+void member_name(struct refusal *refusal, const struct slice_member *member,
+                 char ret_name[NAME_LEN_MAX + 1])
+{
+    read_name(refusal, member, pool_name_valid,
+              "is not a name: a lower-case letter, then up to 63 of a-z 0-9 _ . : -",
+              ret_name);
+}
+
+void member_task(struct refusal *refusal, const struct slice_member *member,
+                 char ret_name[TASK_NAME_MAX + 1])
+{
+    read_name(
+        refusal, member, task_name_valid,
+        "is not a task's name: a letter or _, then up to 127 of A-Z a-z 0-9 _ . : -",
+        ret_name);
 }
 
 bool member_seconds(struct refusal *refusal, const struct slice_member *member,

@@ -7,12 +7,13 @@
 #define SERVER_MEMBER_H
 
 #include "server/refusal.h"
+#include "workers/task.h"
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NAME_LEN_MAX 64 /* of a task or pool */
+#define NAME_LEN_MAX 64 /* of a pool */
 
 /* A lower-case letter, then up to 63 of a-z 0-9 _ . : - */
 bool name_valid(const char *name, size_t len);
@@ -22,6 +23,9 @@ bool name_valid(const char *name, size_t len);
  * decoded first. */
 void member_name(struct refusal *refusal, const struct slice_member *member,
                  char ret_name[NAME_LEN_MAX + 1]);
+/* The same for the name of a task (task_name_valid). */
+void member_task(struct refusal *refusal, const struct slice_member *member,
+                 char ret_name[TASK_NAME_MAX + 1]);
 /* Seconds as a number up to a year, from 0 or, if not `zero_is_fine`, above it; refuses
  * and returns false if not. */
 bool member_seconds(struct refusal *refusal, const struct slice_member *member,

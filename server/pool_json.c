@@ -13,7 +13,7 @@ struct parse {
     const struct pool_intake *intake;
     struct refusal *refusal;
     struct pool_spec spec; /* the draft; texts point to the strings below */
-    char name[NAME_LEN_MAX + 1], initializer[NAME_LEN_MAX + 1];
+    char name[NAME_LEN_MAX + 1], initializer[TASK_NAME_MAX + 1];
     char *initargs;
     bool no_memory;
 };
@@ -89,7 +89,7 @@ static void read_initializer(struct parse *parse, const struct slice_member *mem
     (void)value;
     if (member->kind == SLICE_NULL)
         return;
-    member_name(parse->refusal, member, parse->initializer);
+    member_task(parse->refusal, member, parse->initializer);
     if (!parse->initializer[0])
         return;
     parse->spec.initializer = parse->initializer;

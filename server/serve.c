@@ -11,6 +11,7 @@
 #include "server/retention.h"
 #include "server/secret_file.h"
 #include "server/store.h"
+#include "server/task_folders.h"
 #include "workers/forkserver.h"
 
 #include <signal.h>
@@ -23,6 +24,8 @@
 struct server {
     struct config config;
     uv_loop_t loop;
+    struct task_folders *folders; /* NULL: there are none */
+    bool looked;                  /* at the folders, for the first time */
     struct forkserver forkserver;
     bool forkserver_taken; /* the pool owns it */
     struct store *store;
@@ -159,9 +162,10 @@ static void on_store_fatal(void *data, const struct error_text *why)
 
 #define REAP_MS 1000
 
-static bool is_forkserver(const struct server *server, pid_t pid)
+static bool is_known(const struct server *server, pid_t pid)
 {
-    return dispatch_has_forkserver(server->dispatch, pid);
+    return dispatch_has_forkserver(server->dispatch, pid) ||
+           task_folders_has_process(server->folders, pid);
 }
 
 /* As PID 1 of a container this process inherits what others leave behind: a task's
@@ -173,7 +177,7 @@ static void on_reap(uv_timer_t *timer)
     siginfo_t info = { .si_pid = 0 };
 
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid &&
-           !is_forkserver(server, info.si_pid)) {
+           !is_known(server, info.si_pid)) {
         (void)waitpid(info.si_pid, NULL, 0);
         info.si_pid = 0;
     }
@@ -257,6 +261,7 @@ static int open_dispatch(struct server *server)
         .max_finished_bytes = config->max_finished_bytes,
         .max_processes = config->max_processes,
         .max_result_bytes = config->max_result_bytes,
+        .catalog = server->folders ? task_folders_fd(server->folders) : -1,
     };
     const struct pool_spec plan = { .name = POOL_DEFAULT,
                                     .processes = (unsigned)config->processes,
@@ -370,17 +375,65 @@ static void close_half_open(struct server *server)
     on_workers_stopped(server);
 }
 
-static int run(struct server *server)
+static void on_looked(void *data, enum status st, const struct error_text *err)
+{
+    struct server *server = data;
+
+    server->looked = true;
+    if (st != ST_OK)
+        server->exit_code = fail(EXIT_CONFIGURATION, err);
+}
+
+/* Which tasks there are has to be known before the first forkserver is started. */
+static int look_at_folders(struct server *server, struct error_text *err)
+{
+    enum status st = ST_OK;
+
+    if (!server->config.tasks)
+        return 0;
+    st = task_folders_new(&server->loop, &server->config, &server->folders);
+    if (st == ST_OK)
+        st = task_folders_look(server->folders, on_looked, server, err);
+    if (st != ST_OK)
+        return fail(EXIT_SYSTEM, err);
+    while (!server->looked)
+        (void)uv_run(&server->loop, UV_RUN_ONCE);
+    return server->exit_code;
+}
+
+static int prepare(struct server *server)
 {
     struct error_text err = { "" };
-    enum status st = forkserver_start(&server->forkserver, &err);
+    int exit_code;
 
-    if (st != ST_OK)
-        return fail(EXIT_SYSTEM, &err);
     if (uv_loop_init(&server->loop) != 0) {
         (void)error_set(&err, ST_IO, "the event loop cannot be made");
-        forkserver_stop(&server->forkserver);
         return fail(EXIT_SYSTEM, &err);
+    }
+    exit_code = look_at_folders(server, &err);
+    if (exit_code == 0 &&
+        forkserver_start(&server->forkserver,
+                         server->folders ? task_folders_fd(server->folders) : -1,
+                         &err) != ST_OK)
+        exit_code = fail(EXIT_SYSTEM, &err);
+    return exit_code;
+}
+
+static void close_loop(struct server *server)
+{
+    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&server->loop);
+    task_folders_free(server->folders);
+    server->folders = NULL;
+}
+
+static int run(struct server *server)
+{
+    int exit_code = prepare(server);
+
+    if (exit_code) {
+        close_loop(server);
+        return exit_code;
     }
     open_handles(server);
     server->exit_code = open_all(server);
@@ -393,8 +446,7 @@ static int run(struct server *server)
             server->config.listen_host, http_port(server->http), (int)getpid(),
             (unsigned long long)server->config.processes,
             store_kind_names[server->config.store], server->config.data);
-    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
-    (void)uv_loop_close(&server->loop);
+    close_loop(server);
     if (server->exit_code == 0)
         log_info("server stopped", "");
     return server->exit_code;

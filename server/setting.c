@@ -3,6 +3,7 @@
 
 #include "common/buf.h"
 #include "server/config.h"
+#include "server/webhook.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -39,8 +40,12 @@ const struct setting settings[] = {
       .value = "sqlite|memory",
       .help = "Where jobs are kept. memory: nowhere, a restart forgets them all." },
 
+    { "tasks", SETTING_LIST, AT(tasks),
+      .group = "Work", .value = "DIR", .initial_help = "none",
+      .help = "Folder whose files hold tasks: *.so, *.py, *.json; repeatable, in the file an "
+              "array. What is in it is looked at when the service starts and at SIGHUP." },
     { "processes", SETTING_NUMBER, AT(processes), .min = 1, .max = PROCESSES_MAX,
-      .group = "Work", .value = "N", .initial_help = "the CPUs that may be used",
+      .value = "N", .initial_help = "the CPUs that may be used",
       .help = "Worker processes of the default pool." },
     { "time_limit", SETTING_SECONDS, AT(time_limit_ms), .initial = "0",
       .max = 2592000ull * MS_PER_S,
@@ -117,7 +122,7 @@ const struct setting settings[] = {
       .help = "Inputs and results of jobs that are over. More: the results of those that "
               "ended first go. 0: no limit." },
 
-    { "callback_allow", SETTING_LIST, AT(callback_allow),
+    { "callback_allow", SETTING_LIST, AT(callback_allow), .check = webhook_allow_check,
       .group = "Callbacks", .value = "[http://]HOST[:PORT]", .initial_help = "none",
       .help = "Where callbacks may go; repeatable, in the file an array. A host name may only "
               "lead to addresses of the public internet; an address and localhost are taken "

@@ -37,14 +37,15 @@ struct setting {
     uint64_t min, max;   /* of numbers; of seconds in milliseconds */
     const char *const *choices;
     size_t choice_count;
-    const char *value;        /* what stands for the value in the help */
+    const char *(*check)(const char *value); /* of a list: NULL, or what is wrong */
+    const char *value;                       /* what stands for the value in the help */
     const char *initial_help; /* what the default is, where no text says it */
     const char *group;        /* heading, at the first setting of a group */
     const char *help;
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  28
+#define SETTING_COUNT  29
 #define SETTING_CONFIG 0 /* index of the setting `config` */
 #define SETTING_LISTEN 1 /* index of the setting `listen` */
 

@@ -19,8 +19,9 @@
 /* How long a forkserver may take to kill and reap what it has forked. */
 #define STOP_MS 1000
 
-/* stdin is /dev/null, stdout goes where stderr goes, the socket is FORKSERVER_FD. */
-static int set_files(posix_spawn_file_actions_t *actions, int sock)
+/* stdin is /dev/null, stdout goes where stderr goes, the socket is FORKSERVER_FD. Without
+ * a catalog CATALOG_FD is /dev/null. */
+static int set_files(posix_spawn_file_actions_t *actions, int sock, int catalog)
 {
     int err =
         posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -29,6 +30,11 @@ static int set_files(posix_spawn_file_actions_t *actions, int sock)
         err = posix_spawn_file_actions_adddup2(actions, STDERR_FILENO, STDOUT_FILENO);
     if (err == 0)
         err = posix_spawn_file_actions_adddup2(actions, sock, FORKSERVER_FD);
+    if (err == 0 && catalog > CATALOG_FD)
+        err = posix_spawn_file_actions_adddup2(actions, catalog, CATALOG_FD);
+    else if (err == 0)
+        err = posix_spawn_file_actions_addopen(actions, CATALOG_FD, "/dev/null", O_RDONLY,
+                                               0);
     return err;
 }
 
@@ -52,8 +58,20 @@ static int set_attributes(posix_spawnattr_t *attr)
     return err;
 }
 
+/* Out of the way of the numbers that they get in the child. */
+static int move_up(int *fd)
+{
+    int moved = fcntl(*fd, F_DUPFD_CLOEXEC, CATALOG_FD + 1);
+
+    if (moved == -1)
+        return errno;
+    fd_close(fd);
+    *fd = moved;
+    return 0;
+}
+
 /* Returns 0 or an errno. */
-static int spawn_self(int sock, pid_t *ret_pid)
+static int spawn_self(int sock, int catalog, pid_t *ret_pid)
 {
     char *argv[] = { "poold", "forkserver", NULL };
     posix_spawn_file_actions_t actions;
@@ -64,7 +82,7 @@ static int spawn_self(int sock, pid_t *ret_pid)
         return err;
     err = posix_spawnattr_init(&attr);
     if (err == 0) {
-        err = set_files(&actions, sock);
+        err = set_files(&actions, sock, catalog);
         if (err == 0)
             err = set_attributes(&attr);
         if (err == 0)
@@ -75,7 +93,7 @@ static int spawn_self(int sock, pid_t *ret_pid)
     return err;
 }
 
-enum status forkserver_start(struct forkserver *fs, struct error_text *err)
+enum status forkserver_start(struct forkserver *fs, int catalog, struct error_text *err)
 {
     int pair[2] = { -1, -1 };
     int error;
@@ -86,7 +104,9 @@ enum status forkserver_start(struct forkserver *fs, struct error_text *err)
         error = errno;
         goto failed;
     }
-    error = spawn_self(pair[1], &fs->pid);
+    error = move_up(&pair[1]);
+    if (error == 0)
+        error = spawn_self(pair[1], catalog, &fs->pid);
     if (error != 0) {
         fs->pid = 0;
         goto failed;

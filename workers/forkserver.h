@@ -22,8 +22,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The descriptor number on which `poold forkserver` finds its socket. */
+/* The descriptors on which `poold forkserver` finds its socket and, if there is one, the
+ * catalog of tasks that it loads (workers/catalog.h). */
 #define FORKSERVER_FD 3
+#define CATALOG_FD    4
 
 /* What one worker is to be like. */
 struct worker_options {
@@ -41,9 +43,11 @@ struct forkserver {
     int pidfd; /* readable when the forkserver has ended */
 };
 
-/* Starts this binary again as `poold forkserver` with posix_spawn. Nothing but the socket
- * and stderr is inherited. */
-NODISCARD enum status forkserver_start(struct forkserver *fs, struct error_text *err);
+/* Starts this binary again as `poold forkserver` with posix_spawn. Nothing but the socket,
+ * the catalog and stderr is inherited. catalog is the caller's; one that is not above
+ * CATALOG_FD is none: the built-in tasks alone. */
+NODISCARD enum status forkserver_start(struct forkserver *fs, int catalog,
+                                       struct error_text *err);
 /* Closes the socket, kills the process if it is still there, reaps it. Safe on {0, -1,
  * -1} . */
 void forkserver_stop(struct forkserver *fs);
@@ -81,8 +85,7 @@ NODISCARD enum status forkserver_next_event(struct forkserver *fs,
 int forkserver_main(void);
 
 /* The main function of `poold worker`, which a forkserver executes for a `fresh` worker:
- * its socket is on FORKSERVER_FD, its page on the descriptor behind. Returns the exit
- * code. */
+ * its socket is on FORKSERVER_FD, its page on PAGE_FD. Returns the exit code. */
 int worker_main(int argc, char **argv);
 
 #endif

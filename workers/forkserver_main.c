@@ -21,6 +21,7 @@
 #include "common/mem.h"
 #include "workers/child.h"
 #include "workers/forkserver_wire.h"
+#include "workers/runtime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,7 @@
 
 #define STOP_ROUNDS   50 /* times STOP_ROUND_MS is how long the last children may take */
 #define STOP_ROUND_MS 10
-#define PAGE_FD       (FORKSERVER_FD + 1) /* of an executed worker */
+#define PAGE_FD       (CATALOG_FD + 1) /* of an executed worker */
 #define OOM_SCORE_MORE                                                                   \
     500 /* out of memory, the kernel is to take a worker, not the server */
 
@@ -127,11 +128,12 @@ _Noreturn static void execute_worker(const int fds[],
 
     (void)snprintf(result_max, sizeof(result_max), "%llu",
                    (unsigned long long)options->result_max);
-    /* Neither is in the other's place before its turn: both lie behind FORKSERVER_FD, and
+    /* Neither is in the other's place before its turn: both lie behind CATALOG_FD, and
      * the socket has left its own when the page comes. */
     if (dup2(fds[FD_SOCK], FORKSERVER_FD) == -1 ||
         (fds[FD_PAGE] != PAGE_FD && dup2(fds[FD_PAGE], PAGE_FD) == -1) ||
-        fcntl(PAGE_FD, F_SETFD, 0) == -1 || close_range(PAGE_FD + 1, ~0U, 0) == -1)
+        fcntl(PAGE_FD, F_SETFD, 0) == -1 || fcntl(CATALOG_FD, F_SETFD, 0) == -1 ||
+        close_range(PAGE_FD + 1, ~0U, 0) == -1)
         _exit(EXIT_FAILURE);
     (void)execv("/proc/self/exe", argv);
     _exit(EXIT_FAILURE);
@@ -164,6 +166,16 @@ _Noreturn static void become_worker(pid_t parent, const int fds[],
     _exit(child_main(FORKSERVER_FD, page, options));
 }
 
+static bool load_tasks(void)
+{
+    struct error_text err = { "" };
+    enum status st = runtime_load_all(CATALOG_FD, &err);
+
+    if (st != ST_OK)
+        log_error("the tasks cannot be loaded", "error=\"%s\"", err.text);
+    return st == ST_OK;
+}
+
 int worker_main(int argc, char **argv)
 {
     struct worker_options options = { 0 };
@@ -174,10 +186,12 @@ int worker_main(int argc, char **argv)
     options.result_max = strtoull(argv[0], NULL, 10);
     options.initializer = argv[1][0] == '1';
     page = map_page(PAGE_FD);
-    if (!page || close_range(PAGE_FD, ~0U, 0) == -1 ||
-        fcntl(FORKSERVER_FD, F_SETFD, FD_CLOEXEC) == -1)
+    if (!page || fcntl(FORKSERVER_FD, F_SETFD, FD_CLOEXEC) == -1 ||
+        fcntl(CATALOG_FD, F_SETFD, FD_CLOEXEC) == -1)
         return EXIT_FAILURE;
     prctl(PR_SET_NAME, "poold-worker");
+    if (!load_tasks() || close_range(CATALOG_FD, PAGE_FD, 0) == -1)
+        return EXIT_FAILURE;
     (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* as redirect has it */
     return child_main(FORKSERVER_FD, page, &options);
 }
@@ -410,11 +424,12 @@ static bool prepare(struct forkserver_process *fs)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != server.pid)
         return false;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == -1 ||
-        close_range(FORKSERVER_FD + 1, ~0U, 0) == -1 ||
+        close_range(CATALOG_FD + 1, ~0U, 0) == -1 ||
+        fcntl(CATALOG_FD, F_SETFD, FD_CLOEXEC) == -1 ||
         fcntl(fs->sock, F_SETFD, FD_CLOEXEC) == -1)
         return false;
     prctl(PR_SET_NAME, "poold-fork");
-    return prepare_signals(fs);
+    return load_tasks() && prepare_signals(fs);
 }
 
 static void serve(struct forkserver_process *fs)

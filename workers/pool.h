@@ -118,6 +118,7 @@ struct pool_options {
     const char *initargs;         /* its positional arguments, JSON array; copied */
     int64_t init_limit_ms;        /* for the initializer; 0: none */
     struct worker_options worker; /* `initializer` is set by the pool */
+    int catalog; /* what a new forkserver is to load (forkserver_start); not owned */
     /* Bytes: a longer frame from a worker is a protocol error. At least worker.result_max
      * and CHILD_FLUSH_BYTES (child.h) and a head of 24. */
     uint64_t result_frame_max;

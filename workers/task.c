@@ -19,6 +19,30 @@
 
 #define SHOWN_MAX 200 /* bytes of the arguments in a traceback */
 
+const char *const task_runtime_names[TASK_RUNTIME_COUNT] = {
+    [TASK_NATIVE] = "native",
+    [TASK_PYTHON] = "python",
+    [TASK_PROGRAM] = "program",
+};
+
+static bool is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+bool task_name_valid(struct text name)
+{
+    if (name.len == 0 || name.len > TASK_NAME_MAX || !is_letter(name.at[0]))
+        return false;
+    for (size_t i = 1; i < name.len; i++) {
+        char c = name.at[i];
+
+        if (!is_letter(c) && !(c >= '0' && c <= '9') && c != '.' && c != ':' && c != '-')
+            return false;
+    }
+    return true;
+}
+
 /* ---- exceptions -------------------------------------------------------------------- */
 
 /* At most max bytes, whole UTF-8 sequences only. */
@@ -45,7 +69,7 @@ static void add_traceback(struct buf *buf, const struct task_call *call, const c
 {
     buf_add_str(buf, "Traceback (most recent call last):\n  task \"");
     buf_add_str(buf, call->task->name);
-    buf_add_str(buf, "\", built in, called with (");
+    buf_add_str(buf, "\", called with (");
     add_shown(buf, call->positional);
     if (call->kwargs.len > 0) {
         buf_add_str(buf, call->positional.len > 0 ? ", **" : "**");
@@ -290,12 +314,12 @@ static bool name_is(struct text raw, const char *param)
 }
 
 /* How many positional arguments there are; those that have a place are put there. */
-static size_t bind_positional(struct task_call *call, bool single)
+static size_t bind_positional(struct task_call *call)
 {
     struct text rest = call->positional, item;
     size_t given = 0;
 
-    if (single) {
+    if (call->single) {
         call->args[0] = rest;
         return 1;
     }
@@ -361,10 +385,10 @@ static void raise_missing(struct task_call *call, unsigned params, unsigned boun
                call->task->name, total, total == 1 ? "" : "s", names);
 }
 
-static bool bind(struct task_call *call, bool single)
+static bool bind(struct task_call *call)
 {
     unsigned params = param_count(call->task);
-    size_t given = bind_positional(call, single);
+    size_t given = bind_positional(call);
     unsigned bound = (1u << (given < params ? given : params)) - 1;
 
     if (call->kwargs.len > 0 && !bind_keywords(call, params, given, &bound))
@@ -401,6 +425,7 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
 {
     call->task = task;
     call->positional = positional;
+    call->single = single;
     call->kwargs = kwargs;
     call->out = out;
     call->out_start = out->len;
@@ -412,7 +437,10 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
         return;
     }
 
-    if (bind(call, single))
+    if (!task->run)
+        call_raise(call, "LookupError", "the file of task %s could not be loaded",
+                   task->name);
+    else if (task->unbound || bind(call))
         task->run(call);
     if (call->end == CALL_RUNNING && !out->failed) {
         rewind_out(call);

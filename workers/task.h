@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task - what a built-in task is, and what it may do during a call.
+ * task - what a task is, and what a built-in one may do during a call.
  *
  * A task is a C function that is called once per item inside a worker process. It reads
  * its arguments, which are valid JSON text bound to its parameters by position or name,
@@ -29,19 +29,37 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TASK_NAME_MAX   64
+#define TASK_NAME_MAX   128 /* bytes */
 #define TASK_PARAMS_MAX 8
+
+/* What runs it: the "runtime" of the API. */
+enum task_runtime {
+    TASK_NATIVE,  /* C, in the worker: built in, or from a plugin */
+    TASK_PYTHON,  /* a Python function, in a runner beside the worker */
+    TASK_PROGRAM, /* any program */
+    TASK_RUNTIME_COUNT
+};
+extern const char *const task_runtime_names[TASK_RUNTIME_COUNT]; /* "native", ... */
 
 struct task_call;
 
 struct task {
-    const char *name;      /* [a-z][a-z0-9_.:-]*, at most TASK_NAME_MAX bytes */
+    const char *name;      /* task_name_valid */
     const char *summary;   /* one sentence */
     const char *signature; /* as Python shows it: "power(base, exp)" */
     const char
         *params[TASK_PARAMS_MAX]; /* names in order, all required; NULL-terminated */
+    /* NULL in the server and where its file could not be loaded. */
     void (*run)(struct task_call *call);
+    enum task_runtime runtime;
+    /* The task binds its arguments itself: `run` finds them in call->positional and
+     * call->kwargs, and `params` is not used. */
+    bool unbound;
+    void *data; /* the runtime's own */
 };
+
+/* [A-Za-z_][A-Za-z0-9_.:-]*, 1 to TASK_NAME_MAX bytes. */
+bool task_name_valid(struct text name);
 
 /* The JSON text of parameter i, without white space around it. */
 struct text call_arg(const struct task_call *call, unsigned i);
@@ -75,9 +93,11 @@ enum call_end { CALL_RUNNING, CALL_RETURNED, CALL_RAISED };
 struct task_call {
     const struct task *task;
     struct text args[TASK_PARAMS_MAX];
-    struct text positional, kwargs; /* as given, for the traceback */
-    struct buf *out;                /* where results are gathered */
-    size_t out_start;               /* this call's result starts here */
+    /* As given: the elements of the array, or one value; and an object, or nothing. */
+    struct text positional, kwargs;
+    bool single;      /* positional is one value */
+    struct buf *out;  /* where results are gathered */
+    size_t out_start; /* this call's result starts here */
     enum call_end end;
     bool out_of_memory;   /* what was raised is MemoryError */
     struct buf exception; /* owned; empty unless CALL_RAISED: see call_exception */

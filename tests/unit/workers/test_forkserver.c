@@ -129,7 +129,7 @@ static int set_up(void **state)
     struct rig *rig = calloc(1, sizeof(*rig));
     struct error_text err;
 
-    if (!rig || forkserver_start(&rig->fs, &err) != ST_OK)
+    if (!rig || forkserver_start(&rig->fs, -1, &err) != ST_OK)
         return -1;
     rig->sock = rig->pidfd = -1;
     *state = rig;

@@ -167,7 +167,7 @@ static void chunk_parse_refuses_every_field_out_of_range(void **state)
         uint8_t byte;
     } wrong[] = {
         { 8, 0 },  { 12, CALL_STYLE_COUNT },
-        { 13, 0 }, { 13, 65 },
+        { 13, 0 }, { 13, 129 },
         { 14, 1 }, { 15, 1 },
         { 20, 1 }, { 31, 1 },
     };

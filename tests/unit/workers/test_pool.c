@@ -24,7 +24,7 @@ static int set_up(void **state)
     if (!rig)
         return -1;
     rig->fd_count = rig_count_fds();
-    if (forkserver_start(&rig->forkserver, &err) != ST_OK)
+    if (forkserver_start(&rig->forkserver, -1, &err) != ST_OK)
         return -1;
     *state = rig;
     rig_start(rig, PROCESSES);
@@ -555,7 +555,7 @@ static int set_up_fresh(void **state)
     if (!rig)
         return -1;
     rig->fd_count = rig_count_fds();
-    if (forkserver_start(&rig->forkserver, &err) != ST_OK)
+    if (forkserver_start(&rig->forkserver, -1, &err) != ST_OK)
         return -1;
     *state = rig;
     options.worker.fresh = true;

@@ -17,7 +17,7 @@ static struct rig *rig_new(unsigned processes, const char *task, const char *arg
 
     assert_non_null(rig);
     rig->fd_count = rig_count_fds();
-    assert_int_equal(forkserver_start(&rig->forkserver, &err), ST_OK);
+    assert_int_equal(forkserver_start(&rig->forkserver, -1, &err), ST_OK);
     options.initializer = task;
     options.initargs = args;
     options.init_limit_ms = limit_ms;

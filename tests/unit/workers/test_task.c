@@ -336,12 +336,12 @@ static void the_traceback_shows_the_call_as_python_would(void **state)
         &fail, "-3", "",
         "{\"type\":\"ValueError\",\"message\":\"bad \\\"x\\\"\",\"traceback\":"
         "\"Traceback (most recent call last):\\n"
-        "  task \\\"fail\\\", built in, called with (-3)\\n"
+        "  task \\\"fail\\\", called with (-3)\\n"
         "ValueError: bad \\\"x\\\"\"}");
     assert_exception(&quiet, "", "",
                      "{\"type\":\"KeyError\",\"message\":\"\",\"traceback\":"
                      "\"Traceback (most recent call last):\\n"
-                     "  task \\\"quiet\\\", built in, called with ()\\n"
+                     "  task \\\"quiet\\\", called with ()\\n"
                      "KeyError\"}");
 }
 

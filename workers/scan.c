@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parent does nothing but fork, wait and check: all that could go wrong with a file
+ * happens in the child, whose answer comes through a pipe as one JSON object, the entry of
+ * the file in the catalog.
+ */
+#include "workers/scan.h"
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/fd.h"
+#include "workers/registry.h"
+#include "workers/runtime.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXIT_USAGE  2
+#define ANSWER_MAX  (16u << 20) /* bytes: what a file may say of itself */
+#define ANSWER_STEP (64u << 10)
+
+struct scan {
+    json_t *settings;
+    json_t *files;
+    json_t *taken; /* name -> path of the file that has it */
+    size_t refused;
+};
+
+/* ---- in the child ------------------------------------------------------------------ */
+
+static json_t *probe(const struct runtime *runtime, const char *path,
+                     const json_t *settings)
+{
+    json_t *file = json_object();
+    struct error_text err = { "" };
+
+    if (runtime->probe(path, settings, file, &err) != ST_OK) {
+        json_decref(file);
+        file = json_pack("{s:s+}", "refused", "", err.text);
+    }
+    return file;
+}
+
+/* Its own process group, so that whatever it starts can be ended with it. */
+_Noreturn static void become_probe(const struct runtime *runtime, const char *path,
+                                   const json_t *settings, int out)
+{
+    const struct rlimit no_core = { 0, 0 };
+    json_t *file;
+
+    setpgid(0, 0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
+        setrlimit(RLIMIT_CORE, &no_core) == -1 ||
+        dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
+        _exit(EXIT_FAILURE);
+    file = probe(runtime, path, settings);
+    if (!file || json_dumpfd(file, out, JSON_COMPACT) != 0)
+        _exit(EXIT_FAILURE);
+    _exit(EXIT_SUCCESS);
+}
+
+/* ---- waiting for it ---------------------------------------------------------------- */
+
+/* Reads until the end of file, at most until the deadline. */
+static bool read_answer(int fd, struct buf *answer)
+{
+    uint64_t deadline = clock_mono_ns() + PROBE_MS * 1000000ull;
+
+    for (;;) {
+        struct pollfd readable = { .fd = fd, .events = POLLIN };
+        uint64_t now = clock_mono_ns();
+        ssize_t n;
+
+        if (now >= deadline || answer->len > ANSWER_MAX ||
+            !buf_reserve(answer, ANSWER_STEP))
+            return false;
+        if (poll(&readable, 1, (int)((deadline - now) / 1000000 + 1)) <= 0)
+            continue;
+        n = read(fd, answer->data + answer->len, ANSWER_STEP);
+        if (n == 0)
+            return true;
+        if (n > 0)
+            answer->len += (size_t)n;
+        else if (errno != EINTR)
+            return false;
+    }
+}
+
+PRINTF(1, 2) static json_t *refuse(const char *format, ...)
+{
+    struct error_text why;
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(why.text, sizeof(why.text), format, args);
+    va_end(args);
+    return json_pack("{s:s}", "refused", why.text);
+}
+
+/* What became of the child; NULL without memory. */
+static json_t *judge(bool answered, int wait_status, const struct buf *answer)
+{
+    json_t *file;
+
+    if (!answered)
+        return refuse("it did not end within %d seconds and was killed", PROBE_MS / 1000);
+    if (WIFSIGNALED(wait_status))
+        return refuse("it crashed while it was looked at (SIG%s)",
+                      sigabbrev_np(WTERMSIG(wait_status)));
+    if (WEXITSTATUS(wait_status) != 0)
+        return refuse("it ended the process that looked at it (exit code %d)",
+                      WEXITSTATUS(wait_status));
+    file = json_loadb(answer->data, answer->len, 0, NULL);
+    return json_is_object(file) ? file : refuse("%s", "looking at it gave no answer");
+}
+
+static json_t *probe_apart(const struct runtime *runtime, const char *path,
+                           const json_t *settings)
+{
+    struct buf answer = BUF_INIT;
+    int fds[2], wait_status = 0;
+    json_t *file;
+    bool answered;
+    pid_t pid;
+
+    if (pipe2(fds, O_CLOEXEC) == -1)
+        return refuse("%s", strerror(errno));
+    (void)fflush(NULL);
+    pid = fork();
+    if (pid == 0)
+        become_probe(runtime, path, settings, fds[1]);
+    fd_close(&fds[1]);
+    answered = pid > 0 && read_answer(fds[0], &answer);
+    fd_close(&fds[0]);
+    if (pid == -1)
+        return refuse("%s", strerror(errno));
+    setpgid(pid, pid);
+    kill(-pid, SIGKILL); /* it has ended, or is late; and what it has left behind */
+    while (waitpid(pid, &wait_status, 0) == -1 && errno == EINTR)
+        ;
+    file = judge(answered, wait_status, &answer);
+    buf_clear(&answer);
+    return file;
+}
+
+/* ---- files ------------------------------------------------------------------------- */
+
+static const char *reason_to_refuse(const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info) == -1)
+        return strerror(errno);
+    if (!S_ISREG(info.st_mode))
+        return "it is no regular file";
+    if (info.st_mode & S_IWOTH)
+        return "everybody may write to it; use: chmod o-w";
+    if (access(path, R_OK) == -1)
+        return strerror(errno);
+    return NULL;
+}
+
+/* NULL: all tasks are well described and their names free. */
+static json_t *check_tasks(const struct scan *scan, const json_t *tasks)
+{
+    const json_t *task;
+    const char *why;
+    size_t i;
+
+    if (!json_is_array(tasks))
+        return json_string("looking at it gave no list of tasks");
+    if (json_array_size(tasks) == 0)
+        return json_string("there is no task in it");
+    json_array_foreach(tasks, i, task)
+    {
+        const char *name, *owner;
+
+        if (!catalog_task_valid(task, &why))
+            return json_string(why);
+        name = json_string_value(json_object_get(task, "name"));
+        owner = json_string_value(json_object_get(scan->taken, name));
+        if (owner)
+            return json_sprintf("the task %s is in %s already", name, owner);
+        if (registry_find((struct text){ name, strlen(name) }))
+            return json_sprintf("the task %s is built in", name);
+        for (size_t k = 0; k < i; k++) {
+            const json_t *other = json_array_get(tasks, k);
+
+            if (json_equal(json_object_get(other, "name"), json_object_get(task, "name")))
+                return json_sprintf("the task %s is in it twice", name);
+        }
+    }
+    return NULL;
+}
+
+static bool take_names(struct scan *scan, const json_t *file)
+{
+    const json_t *task;
+    bool ok = true;
+    size_t i;
+
+    json_array_foreach(json_object_get(file, "tasks"), i, task) ok =
+        json_object_set(scan->taken, json_string_value(json_object_get(task, "name")),
+                        json_object_get(file, "path")) == 0 &&
+        ok;
+    return ok;
+}
+
+static bool scan_file(struct scan *scan, const char *path)
+{
+    enum task_runtime kind = TASK_NATIVE;
+    const struct runtime *runtime = runtime_of_path(path, &kind);
+    const char *reason = reason_to_refuse(path);
+    json_t *file, *why;
+
+    if (!runtime)
+        return true;
+    file = reason ? refuse("%s", reason) : probe_apart(runtime, path, scan->settings);
+    if (!json_is_string(json_object_get(file, "refused"))) {
+        why = check_tasks(scan, json_object_get(file, "tasks"));
+        if (why) {
+            json_decref(file);
+            file = json_pack("{s:o}", "refused", why);
+        }
+    }
+    scan->refused += json_object_get(file, "refused") != NULL;
+    return json_object_set_new(file, "path", json_string(path)) == 0 &&
+           json_object_set_new(file, "runtime", json_string(task_runtime_names[kind])) ==
+               0 &&
+           take_names(scan, file) && json_array_append_new(scan->files, file) == 0;
+}
+
+static int is_candidate(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.' && entry->d_name[0] != '_';
+}
+
+/* False: an error was printed. */
+static bool scan_folder(struct scan *scan, const char *folder)
+{
+    char *absolute = realpath(folder, NULL);
+    struct dirent **entries = NULL;
+    int count = absolute ? scandir(absolute, &entries, is_candidate, alphasort) : -1;
+    bool ok = count >= 0;
+
+    if (!ok)
+        (void)fprintf(stderr, "poold tasks: %s: %s\n", folder, strerror(errno));
+    for (int i = 0; i < count; i++) {
+        char *path = NULL;
+
+        if (ok && asprintf(&path, "%s/%s", absolute, entries[i]->d_name) != -1) {
+            ok = scan_file(scan, path);
+            if (!ok)
+                (void)fputs("poold tasks: out of memory\n", stderr);
+            free(path);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    free(absolute);
+    return ok;
+}
+
+/* ---- what it prints ---------------------------------------------------------------- */
+
+static void print_file(const json_t *file)
+{
+    const char *path = json_string_value(json_object_get(file, "path"));
+    const char *refused = json_string_value(json_object_get(file, "refused"));
+    const json_t *task;
+    size_t i;
+
+    (void)printf("%s\n", path);
+    if (refused)
+        (void)printf("    refused: %s\n", refused);
+    json_array_foreach(json_object_get(file, "tasks"), i, task)(void) printf(
+        "    %-30s %s\n        %s\n", json_string_value(json_object_get(task, "name")),
+        json_string_value(json_object_get(task, "signature")),
+        json_string_value(json_object_get(task, "summary")));
+}
+
+static int print_table(const struct scan *scan)
+{
+    const json_t *file;
+    size_t i;
+
+    if (json_array_size(scan->files) == 0)
+        (void)puts("no files of tasks: *.so, *.py and *.json are looked for");
+    json_array_foreach(scan->files, i, file) print_file(file);
+    return scan->refused > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int print_json(const struct scan *scan)
+{
+    json_t *catalog =
+        json_pack("{s:O, s:O}", "settings", scan->settings, "files", scan->files);
+    int failed =
+        !catalog || json_dumpf(catalog, stdout, JSON_COMPACT) != 0 || fflush(stdout) != 0;
+
+    json_decref(catalog);
+    return failed ? EXIT_USAGE : EXIT_SUCCESS;
+}
+
+/* ---- the command ------------------------------------------------------------------- */
+
+static int usage(void)
+{
+    (void)fputs("usage: poold tasks [--json] [--settings JSON] DIR...\n", stderr);
+    return EXIT_USAGE;
+}
+
+int scan_main(int argc, char **argv)
+{
+    struct scan scan = { 0 };
+    const char *settings = "{}";
+    bool json = false;
+    int i, exit_code = EXIT_SUCCESS;
+
+    for (i = 0; i < argc && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            json = true;
+        else if (strcmp(argv[i], "--settings") == 0 && i + 1 < argc)
+            settings = argv[++i];
+        else
+            return usage();
+    }
+    scan.settings = json_loads(settings, 0, NULL);
+    if (i == argc || !json_is_object(scan.settings)) {
+        json_decref(scan.settings);
+        return usage();
+    }
+    scan.files = json_array();
+    scan.taken = json_object();
+    for (; i < argc && exit_code == EXIT_SUCCESS; i++) {
+        if (!scan_folder(&scan, argv[i]))
+            exit_code = EXIT_USAGE;
+    }
+    if (exit_code == EXIT_SUCCESS)
+        exit_code = json ? print_json(&scan) : print_table(&scan);
+    json_decref(scan.settings);
+    json_decref(scan.files);
+    json_decref(scan.taken);
+    return exit_code;
+}
