@@ -10,4 +10,7 @@
  * cut. Of s no more than len bytes are read, and none behind a NUL; len is at least 1. */
 size_t utf8_len(const char *s, size_t len);
 
+/* How much of s is kept, at most max bytes, so that no sequence of UTF-8 is cut. */
+size_t utf8_cut(const char *s, size_t len, size_t max);
+
 #endif

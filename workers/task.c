@@ -9,6 +9,7 @@
  */
 #include "workers/task.h"
 
+#include "common/utf8.h"
 #include "workers/items.h"
 
 #include <assert.h>
@@ -48,11 +49,7 @@ bool task_name_valid(struct text name)
 /* At most max bytes, whole UTF-8 sequences only. */
 static struct text cut(struct text text, size_t max)
 {
-    if (text.len <= max)
-        return text;
-    while (max > 0 && ((unsigned char)text.at[max] & 0xC0) == 0x80)
-        max--;
-    return (struct text){ text.at, max };
+    return (struct text){ text.at, utf8_cut(text.at, text.len, max) };
 }
 
 static void add_shown(struct buf *buf, struct text text)

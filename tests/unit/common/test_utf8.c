@@ -51,12 +51,27 @@ static void a_cut_character_has_no_length_and_is_not_read_beyond(void **state)
     assert_int_equal(utf8_len("\xe2", SIZE_MAX), 0);
 }
 
+static void what_is_kept_ends_between_characters(void **state)
+{
+    static const char euros[] = "a\xe2\x82\xac\xe2\x82\xac";
+
+    (void)state;
+    assert_int_equal(utf8_cut(euros, 7, 7), 7);
+    assert_int_equal(utf8_cut(euros, 7, 6), 4);
+    assert_int_equal(utf8_cut(euros, 7, 5), 4);
+    assert_int_equal(utf8_cut(euros, 7, 4), 4);
+    assert_int_equal(utf8_cut(euros, 7, 3), 1);
+    assert_int_equal(utf8_cut(euros, 7, 0), 0);
+    assert_int_equal(utf8_cut(NULL, 0, 5), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(utf8_len_is_that_of_the_character),
         cmocka_unit_test(what_is_no_character_has_no_length),
         cmocka_unit_test(a_cut_character_has_no_length_and_is_not_read_beyond),
+        cmocka_unit_test(what_is_kept_ends_between_characters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
