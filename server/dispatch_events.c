@@ -61,6 +61,7 @@ static void tell_progress(struct live *live, uint64_t now_ns)
 {
     struct event event = event_of(live, EVENT_PROGRESS, live->job.status.state);
 
+    event.said = live->job.status.said;
     live->progress_ns = now_ns;
     events_add(live->dispatch->events_log, &event, true);
 }

@@ -15,6 +15,7 @@
 #include "common/mem.h"
 #include "server/attempt.h"
 #include "server/failure.h"
+#include "server/progress_json.h"
 
 #include <assert.h>
 #include <string.h>
@@ -364,6 +365,21 @@ static void on_failure(void *data, struct chunk *chunk,
     check_drained(lane);
 }
 
+/* News that may be missed: without memory it is. */
+static void on_progress(void *data, struct chunk *chunk,
+                        const struct frame_progress *progress)
+{
+    struct live *live = chunk->owner;
+    struct blob *said = progress_json_said(progress);
+
+    (void)data;
+    if (!said)
+        return;
+    job_say(&live->job, said);
+    waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
+    live_progressed(live);
+}
+
 /* Who is to blame for the end of the worker, and from which budget is it paid? */
 static bool exit_is_blameless(enum exit_cause cause)
 {
@@ -436,6 +452,7 @@ const struct pool_events lane_pool_events = {
     .on_capacity = on_capacity,
     .on_result = on_result,
     .on_failure = on_failure,
+    .on_progress = on_progress,
     .on_lost = on_lost,
     .on_returned = on_returned,
     .on_broken = on_broken,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/event.h"
 
+#include "server/progress_json.h"
+
 const char *const event_kind_names[EVENT_KIND_COUNT] = {
     [EVENT_CREATED] = "job.created",   [EVENT_STARTED] = "job.started",
     [EVENT_PROGRESS] = "job.progress", [EVENT_SUCCEEDED] = "job.succeeded",
@@ -28,9 +30,9 @@ void event_write(struct buf *out, const struct event *event)
 
     uuid_format(event->job, id);
     buf_addf(out,
-             "id: %llu\nevent: %s\ndata: {\"id\":\"%s\",\"state\":\"%s\",\"progress\":"
-             "{\"total\":%llu,\"completed\":%llu,\"failed\":%llu}}\n\n",
+             "id: %llu\nevent: %s\ndata: {\"id\":\"%s\",\"state\":\"%s\",\"progress\":",
              (unsigned long long)event->id, event_kind_names[event->kind], id,
-             job_state_names[event->state], (unsigned long long)event->total,
-             (unsigned long long)event->completed, (unsigned long long)event->failed);
+             job_state_names[event->state]);
+    progress_json_write(out, event->total, event->completed, event->failed, event->said);
+    buf_add_str(out, "}\n\n");
 }

@@ -28,6 +28,7 @@ struct event {
     struct uuid job;
     enum job_state state;
     uint64_t total, completed, failed; /* items */
+    struct blob *said; /* as in struct job_status; only of EVENT_PROGRESS, else NULL */
 };
 
 /* The kind that tells a final state. */

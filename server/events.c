@@ -60,6 +60,15 @@ static uint64_t number_behind(struct events *events, uint64_t id)
     return low;
 }
 
+/* Lets go of the oldest one. */
+static void drop_oldest(struct events *events)
+{
+    struct event *event = &place_at(events, events->tail++)->event;
+
+    events->floor = event->id;
+    blob_unref(event->said);
+}
+
 /* ---- life -------------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *timer)
@@ -90,6 +99,8 @@ void events_free(struct events *events)
     if (!events)
         return;
     assert(TAILQ_EMPTY(&events->readers));
+    while (events->tail < events->head)
+        drop_oldest(events);
     uv_close((uv_handle_t *)&events->timer, on_closed);
 }
 
@@ -98,8 +109,9 @@ void events_free(struct events *events)
 static void append(struct events *events, const struct event *event, enum told told)
 {
     if (events->head - events->tail == EVENTS_KEPT)
-        events->floor = place_at(events, events->tail++)->event.id;
+        drop_oldest(events);
     *place_at(events, events->head++) = (struct place){ *event, told };
+    blob_ref(event->said);
     if (event->id > events->last_id)
         events->last_id = event->id;
 }

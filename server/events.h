@@ -36,7 +36,8 @@ void events_free(struct events *events);
 /* An event of an earlier run, in order of id. Before any other use. */
 void events_restore(struct events *events, const struct event *event);
 
-/* Gives the event its id and its place; its id is returned, and set in *event. */
+/* Gives the event its id and its place; its id is returned, and set in *event. What it says
+ * is kept by a reference of its own. */
 uint64_t events_add(struct events *events, struct event *event, bool told);
 /* What becomes of an event that was not told yet. */
 void events_tell(struct events *events, uint64_t id);

@@ -174,6 +174,14 @@ void job_set_state(struct job *job, enum job_state state, int64_t now_ms)
     job->status.finished_at_ms = job_state_final(state) ? now_ms : 0;
     if (!job_state_final(state))
         job->status.bytes = 0;
+    else
+        job_say(job, NULL);
+}
+
+void job_say(struct job *job, struct blob *said)
+{
+    blob_unref(job->status.said);
+    job->status.said = said;
 }
 
 /* ---- growing lists ----------------------------------------------------------------- */
@@ -504,6 +512,8 @@ struct job_status job_end_status(const struct job *job, enum job_state state,
     struct job_status status = job_status_copy(&job->status);
 
     assert(job_moves[job->status.state][state]);
+    blob_unref(status.said);
+    status.said = NULL;
     status.state = state;
     status.finished_at_ms = now_ms;
     status.bytes = job->spec->input.len + job->spec->kwargs.len;

@@ -148,9 +148,12 @@ struct job_status {
     int64_t started_at_ms, finished_at_ms; /* 0: not yet */
     struct blob
         *error; /* problem object as JSON text, or NULL; a status owns one reference */
-    uint64_t bytes; /* of input, kwargs and outcomes; 0 until the job is over */
+    uint64_t bytes;    /* of input, kwargs and outcomes; 0 until the job is over */
+    struct blob *said; /* what a task has said last of an item that it runs, as text of
+                        * progress_json; NULL: nothing, or the job is over. One reference;
+                        * never stored */
 };
-/* A copy that owns its reference; and its end. */
+/* A copy that owns its references; and its end. */
 struct job_status job_status_copy(const struct job_status *status);
 void job_status_clear(struct job_status *status);
 
@@ -244,6 +247,9 @@ void job_open(struct job *job, uint64_t open_to);
 uint64_t job_todo(const struct job *job);
 /* Attempt number (1..) that a run of this item will be. */
 uint32_t job_item_attempt(const struct job *job, uint64_t item);
+
+/* What a task says of an item: takes the reference. */
+void job_say(struct job *job, struct blob *said);
 
 /* Outcomes that belong to the job. Each takes the items out of flight. */
 /* Results of items [first, first + count); takes the reference to text. */

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "server/job_parse.h"
+#include "server/progress_json.h"
 #include "workers/registry.h"
 
 #include <jansson.h>
@@ -266,11 +267,10 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
              !ready                           ? "null"
              : status->state == JOB_SUCCEEDED ? "true"
                                               : "false");
-    buf_addf(out,
-             ",\"progress\":{\"total\":%llu,\"completed\":%llu,\"failed\":%llu,"
-             "\"message\":null},\"priority\":%d,\"durability\":\"%s\",\"attempt\":%u",
-             (unsigned long long)spec->item_count, (unsigned long long)status->completed,
-             (unsigned long long)status->failed, spec->priority,
+    buf_add_str(out, ",\"progress\":");
+    progress_json_write(out, spec->item_count, status->completed, status->failed,
+                        status->said);
+    buf_addf(out, ",\"priority\":%d,\"durability\":\"%s\",\"attempt\":%u", spec->priority,
              durability_names[spec->durability], status->attempt);
     buf_add_str(out, ",\"unique_key\":");
     if (spec->unique_key)

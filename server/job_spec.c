@@ -145,11 +145,13 @@ struct job_status job_status_copy(const struct job_status *status)
     struct job_status copy = *status;
 
     blob_ref(copy.error);
+    blob_ref(copy.said);
     return copy;
 }
 
 void job_status_clear(struct job_status *status)
 {
     blob_unref(status->error);
+    blob_unref(status->said);
     memset(status, 0, sizeof(*status));
 }

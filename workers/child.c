@@ -13,6 +13,7 @@
 #include "workers/frame.h"
 #include "workers/items.h"
 #include "workers/outgoing.h"
+#include "workers/progress.h"
 #include "workers/registry.h"
 
 #include <errno.h>
@@ -31,7 +32,8 @@ struct child {
     uint64_t result_max;
     struct buf in;
     struct outgoing out;
-    struct buf results; /* of the items that are gathered, separated by commas */
+    struct progress progress; /* of the item that is run */
+    struct buf results;       /* of the items that are gathered, separated by commas */
 };
 
 /* One chunk on its way. */
@@ -116,6 +118,7 @@ static void note_item(struct run *run)
     struct worker_page *page = run->child->page;
     uint64_t now = run->timed ? clock_mono_ns() : 0;
 
+    run->child->progress.item = run->item;
     /* Released in this order, an item that the server reads belongs to the chunk it
      * reads. */
     atomic_store_explicit(&page->item, run->item, memory_order_release);
@@ -229,7 +232,8 @@ static enum status call_task(struct run *run, struct text positional)
         buf_add_char(results, ',');
     start = results->len;
     task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
-             run->chunk.kwargs, results);
+             run->chunk.kwargs, results, &run->child->progress);
+    progress_end(&run->child->progress);
     if (call.end == CALL_RAISED) {
         results->len = before;
         results->failed = false;
@@ -278,6 +282,7 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
     run.task = registry_find(run.chunk.task);
     run.item = run.chunk.first;
     run.left = run.chunk.count;
+    child->progress.chunk_id = run.id;
     run.mark_ns = clock_mono_ns();
     run.flushed_at = run.began_at = coarse_ns();
     rest = run.chunk.items;
@@ -383,7 +388,7 @@ static enum status initialize(struct child *child)
         return tell_failure(child, st);
     }
     task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
-             &child->results);
+             &child->results, NULL);
     if (call.end == CALL_RAISED) {
         st = end_with_failure(&run, FAILURE_TASK, call_exception(&call));
         st = tell_failure(child, st);
@@ -408,6 +413,7 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
     enum status st;
 
     outgoing_init(&child.out, sock);
+    child.progress.out = &child.out;
     st = options->initializer ? initialize(&child) : ST_OK;
     if (st == ST_OK)
         st = send_ready(&child);

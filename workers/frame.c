@@ -6,8 +6,9 @@
 #include <string.h>
 
 const char *const frame_kind_names[FRAME_KIND_COUNT] = {
-    [FRAME_NONE] = "none",     [FRAME_READY] = "ready",     [FRAME_CHUNK] = "chunk",
-    [FRAME_RESULT] = "result", [FRAME_FAILURE] = "failure", [FRAME_INIT] = "init",
+    [FRAME_NONE] = "none",         [FRAME_READY] = "ready",     [FRAME_CHUNK] = "chunk",
+    [FRAME_RESULT] = "result",     [FRAME_FAILURE] = "failure", [FRAME_INIT] = "init",
+    [FRAME_PROGRESS] = "progress",
 };
 
 #define FRAME_FLAGS  (FRAME_LAST | FRAME_TIMED)
@@ -190,6 +191,33 @@ enum frame_verdict frame_failure_parse(struct text payload,
         .kind = get_u32(at + 8),
         .run_ns = get_u64(at + 16),
         .exception = behind(payload, FRAME_FAILURE_HEAD_LEN),
+    };
+    return FRAME_OK;
+}
+
+void frame_progress_head(const struct frame_progress *progress,
+                         uint8_t ret_head[FRAME_PROGRESS_HEAD_LEN])
+{
+    assert(progress->message.len <= FRAME_MESSAGE_MAX);
+    put_u64(ret_head, progress->item);
+    put_u64(ret_head + 8, progress->current);
+    put_u64(ret_head + 16, progress->total);
+}
+
+enum frame_verdict frame_progress_parse(struct text payload,
+                                        struct frame_progress *ret_progress)
+{
+    const uint8_t *at = (const uint8_t *)payload.at;
+
+    if (payload.len < FRAME_PROGRESS_HEAD_LEN ||
+        payload.len > FRAME_PROGRESS_HEAD_LEN + FRAME_MESSAGE_MAX ||
+        !run_fits(get_u64(at), 1))
+        return FRAME_BROKEN;
+    *ret_progress = (struct frame_progress){
+        .item = get_u64(at),
+        .current = get_u64(at + 8),
+        .total = get_u64(at + 16),
+        .message = behind(payload, FRAME_PROGRESS_HEAD_LEN),
     };
     return FRAME_OK;
 }

@@ -21,18 +21,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_VERSION    2
+#define FRAME_VERSION    3
 #define FRAME_HEADER_LEN 16
 #define FRAME_PAYLOAD_MAX                                                                \
     (1u << 30) /* bytes; the real limits are the server's settings */
 
 enum frame_kind {
-    FRAME_NONE,    /* never sent: a zeroed header is broken */
-    FRAME_READY,   /* worker -> server: up, and what it is */
-    FRAME_CHUNK,   /* server -> worker: run these items */
-    FRAME_RESULT,  /* worker -> server: outcomes of consecutive items, all results */
-    FRAME_FAILURE, /* worker -> server: one item failed, or the initializer */
-    FRAME_INIT,    /* server -> worker: the initializer to run before READY */
+    FRAME_NONE,     /* never sent: a zeroed header is broken */
+    FRAME_READY,    /* worker -> server: up, and what it is */
+    FRAME_CHUNK,    /* server -> worker: run these items */
+    FRAME_RESULT,   /* worker -> server: outcomes of consecutive items, all results */
+    FRAME_FAILURE,  /* worker -> server: one item failed, or the initializer */
+    FRAME_INIT,     /* server -> worker: the initializer to run before READY */
+    FRAME_PROGRESS, /* worker -> server: what a task says of the item it runs */
     FRAME_KIND_COUNT
 };
 
@@ -123,6 +124,20 @@ void frame_failure_head(const struct frame_failure *failure,
                         uint8_t ret_head[FRAME_FAILURE_HEAD_LEN]);
 enum frame_verdict frame_failure_parse(struct text payload,
                                        struct frame_failure *ret_failure);
+
+/* PROGRESS: head 24 bytes: item u64, current u64, total u64; then a message of any bytes, at
+ * most FRAME_MESSAGE_MAX. */
+#define FRAME_PROGRESS_HEAD_LEN 24
+#define FRAME_MESSAGE_MAX       256
+struct frame_progress {
+    uint64_t item;
+    uint64_t current, total; /* of whatever the task counts; total 0: not known */
+    struct text message;     /* empty: none */
+};
+void frame_progress_head(const struct frame_progress *progress,
+                         uint8_t ret_head[FRAME_PROGRESS_HEAD_LEN]);
+enum frame_verdict frame_progress_parse(struct text payload,
+                                        struct frame_progress *ret_progress);
 
 /* READY: 8 bytes: version u32, pid u32. */
 #define FRAME_READY_LEN 8

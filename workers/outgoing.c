@@ -8,6 +8,9 @@
  */
 #include "workers/outgoing.h"
 
+#include "common/clock.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,35 +19,94 @@
 
 static struct outgoing *current; /* whom the signal is for */
 
-static void arm(struct outgoing *outgoing)
+static uint64_t coarse_ns(void)
 {
-    struct itimerspec in = { .it_value = { .tv_nsec = OUTGOING_DELAY_NS } };
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static void append(struct outgoing *outgoing, const void *bytes, size_t len)
+{
+    if (len > 0)
+        memcpy(outgoing->data + outgoing->len, bytes, len);
+    outgoing->len += len;
+}
+
+/* ---- without waiting; async-signal-safe -------------------------------------------- */
+
+static void arm(struct outgoing *outgoing, uint64_t delay_ns)
+{
+    struct itimerspec in = { .it_value = { .tv_sec = (time_t)(delay_ns / NS_PER_SEC),
+                                           .tv_nsec = (long)(delay_ns % NS_PER_SEC) } };
 
     outgoing->armed = 1;
     (void)timer_settime(outgoing->timer, 0, &in, NULL);
 }
 
-/* Async-signal-safe. */
+/* Takes what is offered among what has gathered, if its time has come and there is room. */
+static void take_offer(struct outgoing *outgoing)
+{
+    uint64_t now = coarse_ns();
+
+    if (outgoing->offer_len == 0 || now < outgoing->offer_ns)
+        return;
+    if (outgoing->sent == outgoing->len)
+        outgoing->len = outgoing->sent = 0;
+    if (outgoing->offer_len > OUTGOING_CAP - outgoing->len)
+        return;
+    append(outgoing, outgoing->offer, outgoing->offer_len);
+    outgoing->offer_len = 0;
+    outgoing->offer_ns = now + OUTGOING_OFFER_NS;
+}
+
+/* Sends what the socket takes at once. */
+static void push(struct outgoing *outgoing)
+{
+    ssize_t n;
+
+    take_offer(outgoing);
+    if (outgoing->sent == outgoing->len)
+        return;
+    n = send(outgoing->sock, outgoing->data + outgoing->sent,
+             outgoing->len - outgoing->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0)
+        outgoing->sent += (size_t)n;
+}
+
+/* Has the rest sent by the next signal. */
+static void arm_for_rest(struct outgoing *outgoing)
+{
+    uint64_t now;
+
+    if (outgoing->sent < outgoing->len) {
+        arm(outgoing, OUTGOING_DELAY_NS);
+    } else if (outgoing->offer_len > 0) {
+        now = coarse_ns();
+        arm(outgoing, outgoing->offer_ns > now + OUTGOING_DELAY_NS
+                          ? outgoing->offer_ns - now
+                          : OUTGOING_DELAY_NS);
+    }
+}
+
 static void on_signal(int signal)
 {
     struct outgoing *outgoing = current;
     int kept_errno = errno;
-    ssize_t n;
 
     (void)signal;
     if (!outgoing)
         return;
     outgoing->armed = 0;
-    if (!outgoing->touched && outgoing->sent < outgoing->len) {
-        n = send(outgoing->sock, outgoing->data + outgoing->sent,
-                 outgoing->len - outgoing->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n > 0)
-            outgoing->sent += (size_t)n;
-        if (outgoing->sent < outgoing->len)
-            arm(outgoing);
+    if (!outgoing->touched) {
+        push(outgoing);
+        arm_for_rest(outgoing);
     }
     errno = kept_errno;
 }
+
+/* ---- by the process ---------------------------------------------------------------- */
 
 void outgoing_init(struct outgoing *outgoing, int sock)
 {
@@ -57,6 +119,8 @@ void outgoing_init(struct outgoing *outgoing, int sock)
     outgoing->sock = sock;
     outgoing->armed = outgoing->touched = 0;
     outgoing->len = outgoing->sent = 0;
+    outgoing->offer_len = 0;
+    outgoing->offer_ns = 0;
     current = outgoing;
     (void)sigemptyset(&action.sa_mask);
     outgoing->has_timer = sigaction(OUTGOING_SIGNAL, &action, NULL) == 0 &&
@@ -108,13 +172,6 @@ enum status outgoing_flush(struct outgoing *outgoing)
     return st;
 }
 
-static void append(struct outgoing *outgoing, const void *bytes, size_t len)
-{
-    if (len > 0)
-        memcpy(outgoing->data + outgoing->len, bytes, len);
-    outgoing->len += len;
-}
-
 enum status outgoing_add(struct outgoing *outgoing, enum frame_kind kind, uint8_t flags,
                          uint64_t chunk_id, const void *head, size_t head_len,
                          struct text text)
@@ -126,6 +183,7 @@ enum status outgoing_add(struct outgoing *outgoing, enum frame_kind kind, uint8_
                            { (void *)text.at, text.len } };
     enum status st;
 
+    assert(outgoing->offer_len == 0);
     frame_header(kind, flags, chunk_id, head_len + text.len, header);
     if (!outgoing->has_timer || frame_len > OUTGOING_CAP - outgoing->len) {
         st = outgoing_flush(outgoing);
@@ -145,5 +203,34 @@ enum status outgoing_add(struct outgoing *outgoing, enum frame_kind kind, uint8_
 void outgoing_hold(struct outgoing *outgoing)
 {
     if (outgoing->sent < outgoing->len && !outgoing->armed)
-        arm(outgoing);
+        arm(outgoing, OUTGOING_DELAY_NS);
+}
+
+void outgoing_offer(struct outgoing *outgoing, enum frame_kind kind, uint64_t chunk_id,
+                    const void *head, size_t head_len, struct text text)
+{
+    char *at = outgoing->offer;
+
+    assert(FRAME_HEADER_LEN + head_len + text.len <= OUTGOING_OFFER_MAX);
+    outgoing->touched = 1;
+    frame_header(kind, 0, chunk_id, head_len + text.len, (uint8_t *)at);
+    memcpy(at + FRAME_HEADER_LEN, head, head_len);
+    if (text.len > 0)
+        memcpy(at + FRAME_HEADER_LEN + head_len, text.at, text.len);
+    outgoing->offer_len = FRAME_HEADER_LEN + head_len + text.len;
+    if (coarse_ns() >= outgoing->offer_ns)
+        push(outgoing);
+    outgoing->touched = 0;
+    if (outgoing->has_timer && !outgoing->armed)
+        arm_for_rest(outgoing);
+}
+
+void outgoing_withdraw(struct outgoing *outgoing)
+{
+    if (outgoing->offer_len == 0)
+        return;
+    outgoing->touched = 1;
+    outgoing->offer_len = 0;
+    outgoing->armed = 0; /* for long after what may be held next */
+    outgoing->touched = 0;
 }

@@ -260,6 +260,20 @@ static enum status on_failure(struct worker *worker, const struct frame *frame)
     return ST_OK;
 }
 
+static enum status on_progress(struct worker *worker, const struct frame *frame)
+{
+    struct pool *pool = worker->pool;
+    struct chunk *chunk = answered_chunk(worker, frame);
+    struct frame_progress progress;
+
+    if (!chunk || frame->flags ||
+        frame_progress_parse(frame->payload, &progress) != FRAME_OK ||
+        progress.item < chunk->first || progress.item - chunk->first >= chunk->count)
+        return ST_PROTOCOL;
+    pool->events.on_progress(pool->data, chunk, &progress);
+    return ST_OK;
+}
+
 typedef enum status frame_handler(struct worker *worker, const struct frame *frame);
 
 /* What the server accepts from a worker. No handler here: a protocol error. */
@@ -267,6 +281,7 @@ static frame_handler *const frame_handlers[FRAME_KIND_COUNT] = {
     [FRAME_READY] = on_ready,
     [FRAME_RESULT] = on_result,
     [FRAME_FAILURE] = on_failure,
+    [FRAME_PROGRESS] = on_progress,
 };
 
 static enum status on_frame(void *data, const struct frame *frame)

@@ -95,6 +95,10 @@ struct pool_events {
     void (*on_failure)(void *data, struct chunk *chunk,
                        const struct frame_failure *failure,
                        const struct worker_trace *trace, bool last);
+    /* What the task says of an item that has no outcome yet; valid during the call. The message
+     * is foreign bytes. */
+    void (*on_progress)(void *data, struct chunk *chunk,
+                        const struct frame_progress *progress);
     /* The worker has gone. What is left of the chunk has no outcome. `guilty` is the item
      * that it was on, chunk->first <= guilty < first + count, or UINT64_MAX if it had not
      * begun the chunk, or was killed for something else than this item. */

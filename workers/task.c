@@ -217,6 +217,15 @@ bool call_int64(struct task_call *call, unsigned i, int64_t *ret_n)
     return false;
 }
 
+/* ---- progress ---------------------------------------------------------------------- */
+
+void call_progress(struct task_call *call, uint64_t current, uint64_t total,
+                   const char *message)
+{
+    if (call->progress)
+        progress_tell(call->progress, current, total, message);
+}
+
 /* ---- results ----------------------------------------------------------------------- */
 
 void call_return_int(struct task_call *call, int128 n)
@@ -418,7 +427,7 @@ static void rewind_out(struct task_call *call)
 }
 
 void task_run(struct task_call *call, const struct task *task, struct text positional,
-              bool single, struct text kwargs, struct buf *out)
+              bool single, struct text kwargs, struct buf *out, struct progress *progress)
 {
     call->task = task;
     call->positional = positional;
@@ -426,6 +435,7 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
     call->kwargs = kwargs;
     call->out = out;
     call->out_start = out->len;
+    call->progress = progress;
     call->end = CALL_RUNNING;
     call->out_of_memory = false;
     call->exception = (struct buf)BUF_INIT;

@@ -25,6 +25,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "workers/number.h"
+#include "workers/progress.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -80,6 +81,13 @@ void call_return_text(struct task_call *call, struct text json);
 struct buf *call_out(struct task_call *call);
 void call_return_written(struct task_call *call);
 
+/* Says how far the call is: clients see it at the job and are told by events. current of
+ * total, in whatever the task counts; total 0: not known. The message may be NULL; it is cut
+ * at PROGRESS_MESSAGE_MAX bytes. May be called as often as the task likes: few of many
+ * leave the worker. */
+void call_progress(struct task_call *call, uint64_t current, uint64_t total,
+                   const char *message);
+
 /* Ends the call with an error. type is a Python exception's name; the message is cut at
  * CALL_MESSAGE_MAX bytes. The first one counts. */
 #define CALL_MESSAGE_MAX 1024
@@ -95,9 +103,10 @@ struct task_call {
     struct text args[TASK_PARAMS_MAX];
     /* As given: the elements of the array, or one value; and an object, or nothing. */
     struct text positional, kwargs;
-    bool single;      /* positional is one value */
-    struct buf *out;  /* where results are gathered */
-    size_t out_start; /* this call's result starts here */
+    bool single;               /* positional is one value */
+    struct buf *out;           /* where results are gathered */
+    size_t out_start;          /* this call's result starts here */
+    struct progress *progress; /* or NULL: nobody wants to know */
     enum call_end end;
     bool out_of_memory;   /* what was raised is MemoryError */
     struct buf exception; /* owned; empty unless CALL_RAISED: see call_exception */
@@ -112,7 +121,8 @@ struct task_call {
  * The call needs no initialisation, and a task_call_clear after it, which costs nothing
  * after a result. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
-              bool single, struct text kwargs, struct buf *out);
+              bool single, struct text kwargs, struct buf *out,
+              struct progress *progress);
 /* {"type","message","traceback"} after CALL_RAISED, valid until the clear; never empty.
  */
 struct text call_exception(const struct task_call *call);

@@ -17,6 +17,7 @@
 #define RANGE_MAX 50000000
 #define END_MAX   ((int64_t)1 << 40)
 #define WINDOW    131072u /* bytes: odd numbers in a window */
+#define TOLD_EACH 8       /* windows between two reports: some milliseconds */
 
 static bool is_prime(uint64_t n)
 {
@@ -101,9 +102,10 @@ static void add_prime(struct buf *out, uint64_t prime)
 
 /* The primes of [start, end), each with a comma behind it; 2 <= start < end. false
  * without memory for the sieve. */
-static bool add_primes(struct buf *out, uint64_t start, uint64_t end)
+static bool add_primes(struct task_call *call, uint64_t start, uint64_t end)
 {
-    uint64_t root = root_of(end - 1);
+    struct buf *out = call_out(call);
+    uint64_t root = root_of(end - 1), windows = 0;
     bool *struck = mem_zalloc(root + 1 + WINDOW);
     bool *window;
 
@@ -116,6 +118,8 @@ static bool add_primes(struct buf *out, uint64_t start, uint64_t end)
     for (uint64_t first = start | 1; first < end; first += 2 * WINDOW) {
         uint64_t stop = first + 2 * WINDOW < end ? first + 2 * WINDOW : end;
 
+        if (windows++ % TOLD_EACH == 0 && windows > 1)
+            call_progress(call, first - start, end - start, "numbers tested");
         strike_window(window, first, stop, struck);
         for (uint64_t n = first; n < stop; n += 2) {
             if (!window[(n - first) / 2])
@@ -146,7 +150,7 @@ static void run_primes_in_range(struct task_call *call)
         return;
     }
     buf_add_char(out, '[');
-    if (!add_primes(out, (uint64_t)start, (uint64_t)end)) {
+    if (!add_primes(call, (uint64_t)start, (uint64_t)end)) {
         call_raise(call, "MemoryError", "out of memory for the sieve");
         return;
     }

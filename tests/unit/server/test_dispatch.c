@@ -156,6 +156,28 @@ static void refused_job_does_not_exist(void **state)
 
 /* ---- cancelling -------------------------------------------------------------------- */
 
+static void what_a_task_says_is_at_its_job_until_the_end(void **state)
+{
+    struct rig *rig = *state;
+    struct live *live = submit(rig, "cpu_bound", "[1000000000000]", DURABILITY_RELAXED);
+    struct told change;
+
+    live_pin(live);
+    WAIT(rig, live->job.status.state == JOB_RUNNING);
+    assert_null(live->job.status.said);
+    wait_for(live, WAIT_CHANGE, &change);
+    WAIT(rig, live->job.status.said);
+    assert_string_equal(live->job.status.said->data,
+                        "\"message\":null,\"task\":{\"item\":0,\"current\":67108864,"
+                        "\"total\":1000000000000}");
+    assert_int_equal(change.times, 1);
+    assert_int_equal(change.wake, WAKE_CHANGE);
+    assert_int_equal(dispatch_cancel(live, true), ST_OK);
+    WAIT(rig, live->job.status.state == JOB_CANCELLED);
+    assert_null(live->job.status.said);
+    live_unpin(live);
+}
+
 static void queued_job_is_cancelled_at_once(void **state)
 {
     struct rig *rig = *state;
@@ -352,6 +374,7 @@ int main(int argc, char **argv)
         CASE(recorded_job_is_stored_with_what_it_has),
         CASE(memory_job_is_kept_and_never_stored),
         CASE(refused_job_does_not_exist),
+        CASE(what_a_task_says_is_at_its_job_until_the_end),
         CASE(queued_job_is_cancelled_at_once),
         CASE(running_job_is_cancelled_only_by_force),
         CASE(scheduled_job_can_be_cancelled),

@@ -285,6 +285,23 @@ static void the_end_cuts_all_off(void **state)
     assert_reads_nothing(rig, EVENT_READ_CUT);
 }
 
+/* Until it leaves the ring, and after the job has said something else. */
+static void what_a_task_says_is_kept_with_its_event(void **state)
+{
+    struct rig *rig = *state;
+    struct event event = { .kind = EVENT_PROGRESS, .job = job_of(1) };
+    const struct event *read;
+
+    open_reader(rig, (struct event_from){ 0 });
+    event.said = blob_new("said", 4);
+    events_add(rig->events, &event, true);
+    blob_unref(event.said);
+    assert_int_equal(event_reader_next(rig->reader, &read), EVENT_READ);
+    assert_true(text_equals(blob_text(read->said), "said"));
+    for (unsigned i = 0; i < EVENTS_KEPT; i++)
+        add(rig, 2, EVENT_STARTED, true);
+}
+
 static void an_event_is_written_as_the_stream_wants_it(void **state)
 {
     struct event event = { .id = 7,
@@ -297,12 +314,14 @@ static void an_event_is_written_as_the_stream_wants_it(void **state)
     struct buf out = BUF_INIT;
 
     (void)state;
+    event.said = blob_new("\"message\":1,\"task\":2", 20);
     event_write(&out, &event);
+    blob_unref(event.said);
     assert_string_equal(out.data,
                         "id: 7\nevent: job.progress\n"
                         "data: {\"id\":\"12000000-0000-0000-0000-000000000000\","
                         "\"state\":\"running\",\"progress\":{\"total\":3,\"completed\":2,"
-                        "\"failed\":1}}\n\n");
+                        "\"failed\":1,\"message\":1,\"task\":2}}\n\n");
     buf_clear(&out);
 }
 
@@ -324,6 +343,7 @@ int main(void)
         CASE(a_reader_of_a_quiet_job_is_not_slow),
         CASE(who_waits_gets_a_sign_of_life),
         CASE(the_end_cuts_all_off),
+        CASE(what_a_task_says_is_kept_with_its_event),
         cmocka_unit_test(an_event_is_written_as_the_stream_wants_it),
     };
 

@@ -154,6 +154,27 @@ static void copied_status_keeps_its_error(void **state)
     job_status_clear(&copy);
 }
 
+static void what_a_task_says_is_the_latest_and_goes_with_the_end(void **state)
+{
+    struct job_status end, copy;
+    struct job job;
+
+    (void)state;
+    start(&job, 0);
+    job_say(&job, text("first"));
+    job_say(&job, text("second"));
+    copy = job_status_copy(&job.status);
+    assert_string_equal(copy.said->data, "second");
+    end = job_end_status(&job, JOB_SUCCEEDED, NOW_MS);
+    assert_null(end.said);
+    job_set_state(&job, JOB_SUCCEEDED, NOW_MS);
+    assert_null(job.status.said);
+    assert_string_equal(copy.said->data, "second");
+    job_status_clear(&copy);
+    job_status_clear(&end);
+    job_clear(&job);
+}
+
 /* ---- the end ----------------------------------------------------------------------- */
 
 static void empty_map_is_over_at_once(void **state)
@@ -528,6 +549,7 @@ int main(void)
         cmocka_unit_test(job_with_a_later_start_is_scheduled),
         cmocka_unit_test(spec_has_its_own_copy_of_the_texts),
         cmocka_unit_test(copied_status_keeps_its_error),
+        cmocka_unit_test(what_a_task_says_is_the_latest_and_goes_with_the_end),
         cmocka_unit_test(empty_map_is_over_at_once),
         cmocka_unit_test(job_with_items_is_not_over_before_they_are),
         cmocka_unit_test(return_exceptions_makes_a_success_of_failures),

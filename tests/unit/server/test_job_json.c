@@ -466,8 +466,9 @@ static void job_has_all_members_of_the_contract(void **state)
     assert_json(object, "state", "\"running\"");
     assert_json(object, "ready", "false");
     assert_json(object, "successful", "null");
-    assert_json(object, "progress",
-                "{\"completed\":2,\"failed\":1,\"message\":null,\"total\":3}");
+    assert_json(
+        object, "progress",
+        "{\"completed\":2,\"failed\":1,\"message\":null,\"task\":null,\"total\":3}");
     assert_json(object, "priority", "-5");
     assert_json(object, "durability", "\"durable\"");
     assert_json(object, "attempt", "3");

@@ -71,7 +71,8 @@ static void a_job_comes_back_with_every_member(void **state)
     struct fixture *fx = *state;
     struct job_spec *spec = spec_make(full_plan(fx), "[1, 2,\n3]", "{\"w\": 1e2}");
     struct job_status status = {
-        JOB_FAILED, 2, 1, 3, 1700000000100, 1700000000200, blob_new("{\"e\":1}", 7), 24
+        JOB_FAILED, 2,   1, 3, 1700000000100, 1700000000200, blob_new("{\"e\":1}", 7),
+        24,         NULL
     };
     struct answer put = { 0 }, got;
 

@@ -12,6 +12,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@
 #define RESULT_MAX   1000
 #define FRAME_MAX    (1u << 20)
 
-enum seen_kind { SEEN_RESULT, SEEN_FAILURE, SEEN_LOST, SEEN_RETURNED };
+enum seen_kind { SEEN_RESULT, SEEN_FAILURE, SEEN_LOST, SEEN_RETURNED, SEEN_PROGRESS };
 
 struct seen {
     enum seen_kind kind;
@@ -105,6 +106,17 @@ static inline void rig_on_failure(void *data, struct chunk *chunk,
     seen->last = last;
 }
 
+static inline void rig_on_progress(void *data, struct chunk *chunk,
+                                   const struct frame_progress *progress)
+{
+    struct seen *seen = rig_note(data, SEEN_PROGRESS, chunk);
+
+    seen->item = progress->item;
+    seen->count = (uint32_t)progress->current;
+    (void)snprintf(seen->output, sizeof(seen->output), "%.*s", (int)progress->message.len,
+                   progress->message.at);
+}
+
 static inline void rig_on_lost(void *data, struct chunk *chunk, uint64_t guilty,
                                const struct worker_exit *exit)
 {
@@ -171,6 +183,7 @@ static inline void rig_start_with(struct rig *rig, const struct pool_options *op
         .on_capacity = rig_on_capacity,
         .on_result = rig_on_result,
         .on_failure = rig_on_failure,
+        .on_progress = rig_on_progress,
         .on_lost = rig_on_lost,
         .on_returned = rig_on_returned,
         .on_broken = rig_on_broken,

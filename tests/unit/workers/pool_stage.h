@@ -132,6 +132,18 @@ static inline void send_failure(struct actor *actor, uint64_t chunk_id, uint64_t
     send_bytes(actor, bytes, sizeof(bytes));
 }
 
+static inline void send_progress(struct actor *actor, uint64_t chunk_id, uint64_t item,
+                                 uint8_t flags)
+{
+    struct frame_progress progress = { .item = item, .current = 5, .total = 9 };
+    uint8_t bytes[FRAME_HEADER_LEN + FRAME_PROGRESS_HEAD_LEN + 2];
+
+    frame_header(FRAME_PROGRESS, flags, chunk_id, FRAME_PROGRESS_HEAD_LEN + 2, bytes);
+    frame_progress_head(&progress, bytes + FRAME_HEADER_LEN);
+    memcpy(bytes + sizeof(bytes) - 2, "hm", 2);
+    send_bytes(actor, bytes, sizeof(bytes));
+}
+
 static inline void begin_item(struct actor *actor, uint64_t chunk_id, uint64_t item)
 {
     page_claim(actor->page, chunk_id);

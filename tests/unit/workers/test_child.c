@@ -51,6 +51,7 @@ static enum status on_frame(void *data, const struct frame *frame)
     struct rig *rig = data;
     struct frame_result result;
     struct frame_failure failure;
+    struct frame_progress progress;
 
     switch (frame->kind) {
     case FRAME_READY:
@@ -67,6 +68,12 @@ static enum status on_frame(void *data, const struct frame *frame)
         assert_int_equal(frame_failure_parse(frame->payload, &failure), FRAME_OK);
         buf_addf(&rig->log, "F%llu/%d:", (unsigned long long)failure.item, failure.kind);
         buf_add_text(&rig->log, failure.exception);
+        break;
+    case FRAME_PROGRESS:
+        assert_int_equal(frame_progress_parse(frame->payload, &progress), FRAME_OK);
+        buf_addf(&rig->log, "P%llu:%llu/%llu", (unsigned long long)progress.item,
+                 (unsigned long long)progress.current,
+                 (unsigned long long)progress.total);
         break;
     default:
         fail_msg("unexpected frame kind %d", frame->kind);
@@ -310,6 +317,15 @@ static void many_results_are_sent_in_pieces_in_order(void **state)
     buf_clear(&items);
 }
 
+/* 2^26 of its steps are one report. */
+static void task_that_runs_long_says_how_far_it_is_before_its_result(void **state)
+{
+    struct rig *rig = *state;
+
+    assert_string_equal(run(rig, "cpu_bound", CALL_MAP, 5, 3, "3,67108865,3"),
+                        "P6:67108864/67108865 5+2:5,100743820553018922762240 7+1:5.");
+}
+
 static void frame_of_a_wrong_kind_ends_the_child_badly(void **state)
 {
     struct rig *rig = *state;
@@ -347,6 +363,7 @@ int main(void)
         CASE(page_tells_the_item_and_its_start_only_when_asked),
         CASE(slow_items_are_sent_one_by_one),
         CASE(many_results_are_sent_in_pieces_in_order),
+        CASE(task_that_runs_long_says_how_far_it_is_before_its_result),
         CASE(frame_of_a_wrong_kind_ends_the_child_badly),
         CASE(chunk_with_too_few_items_ends_the_child_badly),
     };

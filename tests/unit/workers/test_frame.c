@@ -243,6 +243,45 @@ static void failure_comes_back_as_it_was_written(void **state)
                      FRAME_BROKEN);
 }
 
+static void progress_is_written_byte_by_byte_as_it_is_drawn(void **state)
+{
+    static const uint8_t want[] = { 3, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0,
+                                    0, 0, 0, 0, 0, 1, 0, 0, 0,  0, 0, 0 };
+    const struct frame_progress in = { .item = 3, .current = 40, .total = 256 };
+    uint8_t head[FRAME_PROGRESS_HEAD_LEN];
+
+    (void)state;
+    frame_progress_head(&in, head);
+    assert_memory_equal(head, want, sizeof(want));
+}
+
+static void progress_comes_back_as_it_was_written(void **state)
+{
+    struct frame_progress in = { .item = 70000, .current = 5, .total = 0 }, out;
+    char bytes[FRAME_PROGRESS_HEAD_LEN + FRAME_MESSAGE_MAX + 1];
+
+    (void)state;
+    memset(bytes, 'x', sizeof(bytes));
+    frame_progress_head(&in, (uint8_t *)bytes);
+    assert_int_equal(
+        frame_progress_parse(text_of(bytes, FRAME_PROGRESS_HEAD_LEN + 3), &out),
+        FRAME_OK);
+    assert_int_equal(out.item, 70000);
+    assert_int_equal(out.current, 5);
+    assert_int_equal(out.total, 0);
+    assert_true(text_equals(out.message, "xxx"));
+    assert_int_equal(frame_progress_parse(text_of(bytes, sizeof(bytes) - 1), &out),
+                     FRAME_OK);
+    assert_int_equal(frame_progress_parse(text_of(bytes, sizeof(bytes)), &out),
+                     FRAME_BROKEN);
+    assert_int_equal(
+        frame_progress_parse(text_of(bytes, FRAME_PROGRESS_HEAD_LEN - 1), &out),
+        FRAME_BROKEN);
+    memset(bytes, 0xff, 8); /* no item has this index */
+    assert_int_equal(frame_progress_parse(text_of(bytes, FRAME_PROGRESS_HEAD_LEN), &out),
+                     FRAME_BROKEN);
+}
+
 static void ready_comes_back_as_it_was_written(void **state)
 {
     struct frame_ready in = { .version = FRAME_VERSION, .pid = 4711 }, out;
@@ -274,6 +313,8 @@ int main(void)
         cmocka_unit_test(chunk_parse_refuses_items_beyond_the_last_index),
         cmocka_unit_test(result_comes_back_as_it_was_written),
         cmocka_unit_test(failure_comes_back_as_it_was_written),
+        cmocka_unit_test(progress_is_written_byte_by_byte_as_it_is_drawn),
+        cmocka_unit_test(progress_comes_back_as_it_was_written),
         cmocka_unit_test(ready_comes_back_as_it_was_written),
     };
 

@@ -349,6 +349,70 @@ static void last_result_too_early_gets_the_worker_killed(void **state)
     expect_protocol_error(stage, actor);
 }
 
+static void progress_of_an_item_that_is_open_is_told(void **state)
+{
+    struct stage *stage = *state;
+    struct rig *rig = &stage->rig;
+    struct actor *actor = busy_actor(stage);
+
+    send_progress(actor, 1, 102, 0);
+    WAIT(rig, rig->seen_count == 1);
+    assert_int_equal(rig->seen[0].kind, SEEN_PROGRESS);
+    assert_ptr_equal(rig->seen[0].chunk, &rig->chunks[0]);
+    assert_int_equal(rig->seen[0].item, 102);
+    assert_int_equal(rig->seen[0].count, 5);
+    assert_string_equal(rig->seen[0].output, "hm");
+    /* It is no outcome. */
+    assert_int_equal(rig->chunks[0].first, 100);
+    assert_int_equal(rig->chunks[0].count, 10);
+}
+
+static void progress_of_another_chunk_gets_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+
+    send_progress(actor, 2, 102, 0);
+    expect_protocol_error(stage, actor);
+}
+
+static void progress_before_the_chunk_gets_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+
+    send_progress(actor, 1, 99, 0);
+    expect_protocol_error(stage, actor);
+}
+
+static void progress_behind_the_chunk_gets_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+
+    send_progress(actor, 1, 110, 0);
+    expect_protocol_error(stage, actor);
+}
+
+static void progress_with_a_flag_gets_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+
+    send_progress(actor, 1, 102, FRAME_LAST);
+    expect_protocol_error(stage, actor);
+}
+
+static void progress_of_a_chunk_not_claimed_gets_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = idle_actor(stage);
+
+    rig_send(&stage->rig, &stage->rig.chunks[0], "square", 1, "1");
+    send_progress(actor, 1, 0, 0);
+    expect_protocol_error(stage, actor);
+}
+
 static void result_of_a_chunk_not_claimed_gets_the_worker_killed(void **state)
 {
     struct stage *stage = *state;
@@ -455,6 +519,12 @@ int main(int argc, char **argv)
         CASE(result_out_of_turn_gets_the_worker_killed),
         CASE(more_results_than_items_get_the_worker_killed),
         CASE(last_result_too_early_gets_the_worker_killed),
+        CASE(progress_of_an_item_that_is_open_is_told),
+        CASE(progress_of_another_chunk_gets_the_worker_killed),
+        CASE(progress_before_the_chunk_gets_the_worker_killed),
+        CASE(progress_behind_the_chunk_gets_the_worker_killed),
+        CASE(progress_with_a_flag_gets_the_worker_killed),
+        CASE(progress_of_a_chunk_not_claimed_gets_the_worker_killed),
         CASE(result_of_a_chunk_not_claimed_gets_the_worker_killed),
         CASE(start_in_the_future_does_not_lift_the_time_limit),
         CASE(result_in_the_socket_beats_the_time_limit),

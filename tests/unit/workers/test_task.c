@@ -118,7 +118,7 @@ static struct text text_of(const char *string)
 static void run(struct task_call *call, const struct task *task, const char *positional,
                 const char *kwargs, struct buf *out)
 {
-    task_run(call, task, text_of(positional), false, text_of(kwargs), out);
+    task_run(call, task, text_of(positional), false, text_of(kwargs), out, NULL);
 }
 
 static void assert_result(const struct task *task, const char *positional,
@@ -175,7 +175,7 @@ static void a_single_argument_is_not_split(void **state)
     struct task_call call;
 
     (void)state;
-    task_run(&call, &one, TEXT("\"a,b\""), true, (struct text){ NULL, 0 }, &out);
+    task_run(&call, &one, TEXT("\"a,b\""), true, (struct text){ NULL, 0 }, &out, NULL);
     assert_int_equal(call.end, CALL_RETURNED);
     assert_string_equal(out.data, "\"a,b\"");
     task_call_clear(&call);
@@ -398,7 +398,8 @@ static void long_messages_are_cut_between_characters(void **state)
             buf_add_char(&in, 'a');
         for (size_t i = 0; i < CALL_MESSAGE_MAX; i++)
             buf_add_str(&in, "\xC3\xA9");
-        task_run(&call, &wordy, buf_text(&in), true, (struct text){ NULL, 0 }, &out);
+        task_run(&call, &wordy, buf_text(&in), true, (struct text){ NULL, 0 }, &out,
+                 NULL);
         end = strstr(call.exception.data, "\",\"traceback\"");
         assert_non_null(end);
         assert_memory_equal(end - 2, "\xC3\xA9", 2);

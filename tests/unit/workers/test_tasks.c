@@ -19,7 +19,7 @@ static void run(struct task_call *call, const struct task *task, const char *arg
 {
     struct text positional = { arguments, strlen(arguments) };
 
-    task_run(call, task, positional, false, (struct text){ NULL, 0 }, out);
+    task_run(call, task, positional, false, (struct text){ NULL, 0 }, out, NULL);
 }
 
 static void assert_result(const struct task *task, const char *arguments,
