@@ -122,12 +122,21 @@ void worker_watch(struct worker *worker)
 
 /* ---- chunks ------------------------------------------------------------------------ */
 
+static bool has_slot_of(const struct worker *worker, uint64_t id)
+{
+    for (unsigned i = 0; i < worker->chunk_count; i++) {
+        if ((id - worker->chunks[i]->id) % WORKER_PIPELINE == 0)
+            return true;
+    }
+    return false;
+}
+
 /* The next id whose claim slot is not that of a chunk the worker still has. */
 static uint64_t next_id(const struct worker *worker)
 {
     uint64_t id = worker->last_id + 1;
 
-    while (worker->chunk_count > 0 && (id - worker->chunks[0]->id) % WORKER_PIPELINE == 0)
+    while (has_slot_of(worker, id))
         id++;
     return id;
 }

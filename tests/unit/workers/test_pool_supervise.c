@@ -210,6 +210,28 @@ static void chunk_that_waited_comes_back_when_its_worker_dies(void **state)
     assert_null(second->worker);
 }
 
+/* Nor of one that is not the first. */
+static void new_chunk_does_not_get_the_claim_slot_of_another(void **state)
+{
+    struct chunk chunks[WORKER_PIPELINE + 1] = { 0 };
+    struct stage *stage = *state;
+    struct rig *rig = &stage->rig;
+    struct actor *actor = idle_actor(stage);
+
+    for (unsigned i = 0; i < WORKER_PIPELINE; i++) {
+        chunks[i].expected_ns = 1;
+        rig_send(rig, &chunks[i], "square", 1, "1");
+    }
+    for (unsigned i = 2; i < WORKER_PIPELINE; i++)
+        assert_true(pool_reclaim(rig->pool, &chunks[i]));
+    chunks[WORKER_PIPELINE].expected_ns = 1;
+    rig_send(rig, &chunks[WORKER_PIPELINE], "square", 1, "1");
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(page_claim_state(actor->page, chunks[i].id), CLAIM_OFFERED);
+    exited(stage, actor, SIGKILL);
+    WAIT(rig, rig->seen_count == 3);
+}
+
 static void first_chunk_that_was_not_begun_is_lost_without_guilt(void **state)
 {
     struct stage *stage = *state;
@@ -508,6 +530,7 @@ int main(int argc, char **argv)
         CASE(exit_0_in_the_middle_of_a_chunk_is_no_normal_end),
         CASE(worker_that_closed_its_socket_and_lives_is_killed),
         CASE(chunk_that_waited_comes_back_when_its_worker_dies),
+        CASE(new_chunk_does_not_get_the_claim_slot_of_another),
         CASE(first_chunk_that_was_not_begun_is_lost_without_guilt),
         CASE(item_that_cannot_be_is_not_believed),
         CASE(kill_for_one_chunk_does_not_blame_the_next),
