@@ -14,6 +14,9 @@
 #include <string.h>
 
 #define STREAM_BLOCK (64u * 1024)
+/* Pieces of an answer. Of more than the kernel takes at a time (IOV_MAX, 1024) the library
+ * loses count: it aborts, or waits for room that there is already. */
+#define PIECES_MAX 1000
 
 void reply_init(struct reply *reply, int status, const char *content_type)
 {
@@ -110,11 +113,25 @@ static struct MHD_Response *response_of_parts(struct reply *reply)
     return response;
 }
 
+/* Makes the body of all pieces. */
+static void put_together(struct reply *reply)
+{
+    for (size_t i = 0; i < reply->part_count; i++) {
+        buf_add_text(&reply->body, reply->parts[i]);
+        blob_unref(reply->blobs[i]);
+    }
+    reply->part_count = 0;
+    buf_add_text(&reply->body, buf_text(&reply->tail));
+    buf_clear(&reply->tail);
+}
+
 static struct MHD_Response *response_of(struct reply *reply)
 {
     struct blob *blob;
     struct MHD_Response *response;
 
+    if (reply->part_count + 2 > PIECES_MAX)
+        put_together(reply);
     if (reply->body.failed || reply->tail.failed)
         return NULL;
     if (reply->part_count)

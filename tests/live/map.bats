@@ -98,6 +98,17 @@ load helpers
     [ "$(jq -c '[.result[][]] | [length, first, last]' <<<"$BODY")" = '[78498,2,999983]' ]
 }
 
+@test "a large result of thousands of chunks comes whole, to a slow reader too" {
+    start_poold
+    jq -nc '{task:"echo",chunksize:1,items:[range(3000)|tostring*300]}' >"$BATS_TEST_TMPDIR/many"
+    for rate in 1G 2M; do
+        http POST /v1/map -H 'Content-Type: application/json' \
+            --data-binary "@$BATS_TEST_TMPDIR/many" --limit-rate "$rate"
+        expect 200
+        jq -c .result "$BATS_TEST_TMPDIR/body" | cmp - <(jq -c .items "$BATS_TEST_TMPDIR/many")
+    done
+}
+
 @test "the error of the lowest failed index is the map's, and all other items run" {
     start_poold
     post /v1/map '{"task":"safe_square","items":[1,2,-3,4,-5,6],"chunksize":1}'
