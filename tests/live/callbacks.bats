@@ -47,7 +47,7 @@ newest_is() {
 }
 delivery_is() { newest_is "$1" ".state == \"$2\""; }
 
-@test "a job that has succeeded calls its callback, signed" {
+@test "R13 a job that has succeeded calls its callback, once and signed" {
     start_receiver
     start_with_callbacks
     job=$(call_back map_async '"task":"square","items":[1,2],"tags":["a"],"metadata":{"n":0.10}')
@@ -66,7 +66,7 @@ delivery_is() { newest_is "$1" ".state == \"$2\""; }
     body_is '.deliveries[0].attempts|map([.status,.error])' '[[200,null]]'
 }
 
-@test "jobs that end otherwise call the error callback" {
+@test "R13 jobs that end otherwise call the error callback" {
     start_receiver
     start_with_callbacks --processes 1
     failed=$(call_back apply_async '"task":"safe_square","args":[-1]')

@@ -27,11 +27,35 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     expect 200
 }
 
-@test "a pool without processes has as many as the setting says" {
+@test "R3 a pool without processes has as many as the setting says, by default one for each CPU" {
     start_poold --processes 3
     post /v1/pools '{"name":"p"}'
     expect 201
     body_is .processes 3
+    stop_poold
+    "${poold[@]}" serve --help | grep -A3 -- '^ *--processes' | grep -q CPU
+}
+
+@test "R3 F15 numbers of processes and of chunks are positive, and an initializer is a task" {
+    start_poold
+    for member in processes maxtasksperchild; do
+        for value in 0 -1 1.5 '"2"' true; do
+            post /v1/pools "{\"name\":\"p\",\"$member\":$value}"
+            expect 422 validation-failed
+            body_is '[.errors[].pointer]' "[\"#/$member\"]"
+        done
+    done
+    post /v1/pools '{"name":"p","initializer":"nonsense"}'
+    expect 422 unknown-task
+    body_is '[.errors[].pointer]' '["#/initializer"]'
+    post /v1/pools '{"name":"p","initializer":3}'
+    expect 422 validation-failed
+    get /v1/pools/p
+    expect 404 not-found
+    for method in fork spawn forkserver; do
+        post /v1/pools "{\"name\":\"$method\",\"processes\":1,\"maxtasksperchild\":1,\"start_method\":\"$method\"}"
+        expect 201
+    done
 }
 
 @test "a pool grows and shrinks while it runs, and busy workers finish first" {
@@ -73,7 +97,7 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     pool_is default .processes 1
 }
 
-@test "a closed pool takes no jobs, finishes those it has, and can be joined" {
+@test "R1 R2 F7 F14 a closed pool takes no jobs, finishes those it has, and can be joined" {
     start_poold --processes 1
     post /v1/pools '{"name":"p","processes":1}'
     post /v1/pools/p/join ''
@@ -131,7 +155,7 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     [ "$(field "$job" .state)" = failed ]
 }
 
-@test "terminate kills the workers, cancels all jobs, and nobody hangs" {
+@test "R1 R2 F14 terminate kills the workers, cancels all jobs, and nobody hangs" {
     start_poold --processes 1
     post /v1/pools '{"name":"p","processes":1}'
     running=$(submit apply_async '{"task":"sleep","args":[600],"pool":"p"}')
@@ -237,7 +261,7 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     expect 409 pool-exists
 }
 
-@test "maxtasksperchild counts chunks, and nothing is lost" {
+@test "R19 maxtasksperchild counts chunks, and nothing is lost" {
     start_poold --processes 1
     post /v1/pools '{"name":"p","processes":1,"maxtasksperchild":2}'
     eventually idle_in p 1
@@ -263,7 +287,7 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     body_is .result 9
 }
 
-@test "an initializer that keeps failing breaks the pool, and its jobs fail" {
+@test "R22 F13 an initializer that keeps failing breaks the pool, and its jobs fail" {
     start_poold --processes 1
     # Each try takes until the time limit, so that there is time to submit.
     post /v1/pools '{"name":"p","processes":1,"initializer":"sleep","initargs":[600],"time_limit":2}'
@@ -280,7 +304,7 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
     body_is '.detail | contains("WorkerLost: ") and contains("time_limit")' true
 }
 
-@test "a broken pool tells why, takes nothing, and starts no worker any more" {
+@test "R22 F13 a broken pool tells why, takes nothing, and starts no worker any more" {
     start_poold --processes 1
     post /v1/pools '{"name":"p","processes":1,"initializer":"safe_square","initargs":[-1]}'
     expect 201

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: MIT
-# What CPython's multiprocessing.pool (R...) and concurrent.futures (F...) do, by number, and what
-# poold does there: the same, or something else on purpose, which is then said above the test.
+# What CPython's multiprocessing.pool (R...) and concurrent.futures (F...) do, by the numbers of
+# docs/python.md, and what poold does there: the same, or something else on purpose, which is then
+# said above the test. What is about pools themselves is in pools.bats, callbacks are in
+# callbacks.bats.
 #
-# Numbers without a test here:
-#   R1-R3, R19, R22, F13-F15: close, join and terminate of a pool, its arguments, its initializer:
-#       in pools.bats.
-#   R13, F5: callbacks run in the client; those that the server makes are in callbacks.bats.
-#   R21, F10: sys.exit() in a task. No built-in task ends its worker; R20 does it by a signal.
-#   R23, F6, F17: pickling a pool, set_result twice, the class of the cause: objects of Python.
 # In part: R10, the cause of an exception is text; R16, next(timeout) is a client's matter.
 load helpers
 
