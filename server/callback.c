@@ -149,6 +149,7 @@ static enum status post(struct sending *sending, const struct webhook_target *ta
         .url = delivery->url,
         .body = { delivery->body, strlen(delivery->body) },
         .any_address = target->any_address,
+        .ca_file = callback->options.ca_file,
         .timeout_ms = callback->options.timeout_ms,
     };
     char signature[WEBHOOK_SIGNATURE_MAX], id[DELIVERY_ID_MAX];

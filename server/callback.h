@@ -34,6 +34,7 @@ struct callback;
 struct callback_options {
     const char *allow;            /* see webhook.h; stays the caller's; NULL: nothing */
     struct webhook_secret secret; /* may be empty if nothing is allowed */
+    const char *ca_file;          /* see courier.h; stays the caller's */
     int64_t timeout_ms;
     int64_t backoff_ms; /* the first pause */
 };

@@ -639,5 +639,6 @@ void config_clear(struct config *config)
     mem_free(config->data);
     mem_free(config->callback_allow);
     mem_free(config->callback_secret_file);
+    mem_free(config->callback_ca_file);
     memset(config, 0, sizeof(*config));
 }

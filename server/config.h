@@ -55,6 +55,7 @@ struct config {
 
     char *callback_allow;       /* see server/webhook.h; NULL: no callbacks */
     char *callback_secret_file; /* NULL: one in `data` */
+    char *callback_ca_file;     /* NULL: those of the system */
     int64_t callback_timeout_ms;
     int64_t callback_backoff_ms; /* the first pause; the others are in proportion */
 };

@@ -266,6 +266,12 @@ static CURLcode set_protocols(CURL *easy)
 #endif
 }
 
+static bool set_trust(CURL *easy, const char *ca_file)
+{
+    return !ca_file || (curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file) == CURLE_OK &&
+                        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL) == CURLE_OK);
+}
+
 /* Each connection is for one message: whether its address is allowed is then always a
  * question of this message. */
 static bool set_options(struct post *post, const struct courier_message *message)
@@ -291,8 +297,8 @@ static bool set_options(struct post *post, const struct courier_message *message
            curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, post) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_answer) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEDATA, post) == CURLE_OK &&
-           set_protocols(easy) == CURLE_OK && set_quick_exit(easy) &&
-           set_headers(post, message);
+           set_protocols(easy) == CURLE_OK && set_trust(easy, message->ca_file) &&
+           set_quick_exit(easy) && set_headers(post, message);
 }
 
 enum status courier_send(struct courier *courier, const struct courier_message *message,

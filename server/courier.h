@@ -29,7 +29,9 @@ struct courier_message {
     struct text body;
     char headers[COURIER_HEADERS_MAX]
                 [COURIER_HEADER_LEN]; /* "name: value"; "" at the end */
-    bool any_address;                 /* else only addresses of the public internet */
+    const char *ca_file; /* whom https receivers are trusted by, in PEM; NULL: as the
+                               * system does */
+    bool any_address;    /* else only addresses of the public internet */
     int64_t timeout_ms;
 };
 

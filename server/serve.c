@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/api.h"
+#include "server/ca_file.h"
 #include "server/callback.h"
 #include "server/config.h"
 #include "server/dispatch.h"
@@ -224,6 +225,7 @@ static int open_callbacks(struct server *server)
 {
     const struct config *config = &server->config;
     struct callback_options options = { .allow = config->callback_allow,
+                                        .ca_file = config->callback_ca_file,
                                         .timeout_ms = config->callback_timeout_ms,
                                         .backoff_ms = config->callback_backoff_ms };
     struct error_text err = { "" };
@@ -233,6 +235,8 @@ static int open_callbacks(struct server *server)
         st = secret_file_read(config->callback_secret_file, &options.secret, &err);
     else if (config->callback_allow)
         st = secret_file_make(config->data, &options.secret, &err);
+    if (st == ST_OK && config->callback_ca_file)
+        st = ca_file_check(config->callback_ca_file, &err);
     if (st != ST_OK)
         return fail(st == ST_INVALID ? EXIT_CONFIGURATION : EXIT_CANNOT_WRITE, &err);
     if (callback_new(&server->loop, server->store, &options, &server->callback) == ST_OK)

@@ -131,6 +131,10 @@ const struct setting settings[] = {
       .value = "FILE", .initial_help = "callback.secret in the data directory",
       .help = "Holds the secret that callbacks are signed with, whsec_ and base64. The default "
               "is made when callbacks are allowed and it is missing." },
+    { "callback_ca_file", SETTING_TEXT, AT(callback_ca_file),
+      .value = "FILE", .initial_help = "those of the system",
+      .help = "Certificates, in PEM, of the authorities that receivers are trusted by, in place "
+              "of the system's." },
     { "callback_timeout", SETTING_SECONDS, AT(callback_timeout_ms), .initial = "10",
       .min = 1 * MS_PER_S, .max = 300ull * MS_PER_S,
       .value = "SECONDS",

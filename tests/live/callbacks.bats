@@ -2,8 +2,8 @@
 # The end of a job is told to its callback: at least once, signed, through restarts of both sides.
 load helpers
 
-# start_receiver: on the port of the last one, if there was one. Sets RECEIVER_PID and RECEIVER,
-# its address. A secret is made for the test.
+# start_receiver: on the port of the last one, if there was one; with TLS if there is a CERTIFICATE.
+# Sets RECEIVER_PID and RECEIVER, its address. A secret is made for the test.
 start_receiver() {
     SECRET=$BATS_TEST_TMPDIR/secret RECEIVED=$BATS_TEST_TMPDIR/received
     ANSWERS=$BATS_TEST_TMPDIR/answers
@@ -11,7 +11,7 @@ start_receiver() {
     touch "$RECEIVED" "$ANSWERS"
     rm -f "$BATS_TEST_TMPDIR/port"
     "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/receiver.py" "$BATS_TEST_TMPDIR/port" \
-        "${1:-$SECRET}" "$RECEIVED" "$ANSWERS" "${RECEIVER##*:}" \
+        "${1:-$SECRET}" "$RECEIVED" "$ANSWERS" "${RECEIVER##*:}" ${CERTIFICATE:+"$CERTIFICATE"} \
         </dev/null >/dev/null 2>>"$BATS_TEST_TMPDIR/receiver.err" 3>&- &
     RECEIVER_PID=$!
     ALL_PIDS+=("$RECEIVER_PID")
@@ -325,4 +325,89 @@ delivery_is() { newest_is "$1" ".state == \"$2\""; }
     post /v1/batch '[{"method":"apply_async","task":"square","args":[1],"callback":"https://x.example/"}]'
     expect 422 validation-failed
     body_is '.errors|map(.pointer)' '["#/0/callback"]'
+}
+
+# certificate NAME SUBJECT_ALT_NAME: one that is its own authority, with its key; prints the file.
+certificate() {
+    local file=$BATS_TEST_TMPDIR/$1.pem
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -subj "/CN=$1" -addext "subjectAltName=$2" \
+        -keyout "$file.key" -out "$file" 2>>"$BATS_TEST_TMPDIR/openssl.err"
+    cat "$file.key" >>"$file"
+    echo "$file"
+}
+
+call_back_by_tls() {
+    submit apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"https://$RECEIVER/done\"}"
+}
+
+# refused_by_tls ID: attempts came to nothing, for a reason that is told, and nothing arrived.
+refused_by_tls() {
+    eventually newest_is "$1" '.attempts|length >= 2'
+    body_is '.deliveries[0]|[.state,.attempts[0].status]' '["pending",null]'
+    body_is '.deliveries[0].attempts[0].error|test("certificate|SSL|TLS|CA")' true
+    [ "$(received length)" = 0 ]
+}
+
+@test "a callback goes over TLS to a receiver whose certificate is right" {
+    CERTIFICATE=$(certificate right IP:127.0.0.1)
+    start_receiver
+    start_with_callbacks --callback-ca-file "$CERTIFICATE"
+    job=$(call_back_by_tls)
+    eventually delivery_is "$job" delivered
+    [ "$(received 'map([.path,.right])')" = '[["/done",true]]' ]
+    deliveries "$job"
+    body_is '.deliveries[0]|[.url,(.attempts|map(.status))]' "[\"https://$RECEIVER/done\",[200]]"
+}
+
+@test "a certificate of an authority that is not trusted is refused" {
+    CERTIFICATE=$(certificate own IP:127.0.0.1)
+    other=$(certificate other IP:127.0.0.1)
+    start_receiver
+    start_with_callbacks --callback-ca-file "$other"
+    job=$(call_back_by_tls)
+    refused_by_tls "$job"
+    stop_poold
+    start_with_callbacks # the system does not trust it, either
+    other=$(call_back_by_tls)
+    refused_by_tls "$other"
+    stop_poold
+    start_with_callbacks --callback-ca-file "$CERTIFICATE"
+    eventually delivery_is "$job" delivered
+    eventually delivery_is "$other" delivered
+}
+
+@test "a trusted certificate of another host is refused" {
+    CERTIFICATE=$(certificate elsewhere DNS:hooks.example.org,IP:127.0.0.2)
+    start_receiver
+    start_with_callbacks --callback-ca-file "$CERTIFICATE"
+    refused_by_tls "$(call_back_by_tls)"
+}
+
+@test "a file without certificates is refused at the start" {
+    echo nonsense >"$BATS_TEST_TMPDIR/nonsense"
+    for file in nonsense missing; do
+        try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --callback-ca-file "$BATS_TEST_TMPDIR/$file"
+        [ "$status" = 78 ]
+        [[ $output == *"$BATS_TEST_TMPDIR/$file"* ]]
+    done
+}
+
+# Names below .localhost lead to this machine without any server of names (RFC 6761); only
+# "localhost" itself is one that the operator means to be here.
+@test "an allowed name that leads to an address of this machine is not called" {
+    start_receiver
+    name=hooks.localhost:${RECEIVER##*:}
+    start_poold --callback-allow "http://$name" --callback-secret-file "$SECRET" --callback-backoff 0.001
+    job=$(submit apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://$name/done\"}")
+    eventually newest_is "$job" '.attempts|length >= 2'
+    body_is '.deliveries[0].attempts|map(.error)|unique' '["the host has an address that is not allowed"]'
+    body_is '.deliveries[0].state' '"pending"'
+    [ "$(received length)" = 0 ]
+    # The same by the name that is allowed to.
+    stop_poold
+    name=localhost:${RECEIVER##*:}
+    start_poold --callback-allow "http://$name" --callback-secret-file "$SECRET" --callback-backoff 0.001
+    job=$(submit apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://$name/done\"}")
+    eventually delivery_is "$job" delivered
 }

@@ -3,9 +3,9 @@
 """A receiver of callbacks: the other side of Standard Webhooks, with nothing but the standard
 library, so that what the server signs is checked by somebody else.
 
-    receiver.py PORT_FILE SECRET_FILE LOG ANSWERS [PORT]
+    receiver.py PORT_FILE SECRET_FILE LOG ANSWERS [PORT [CERTIFICATE]]
 
-Writes its port into PORT_FILE when it listens. Each request becomes a line of JSON in LOG,
+With a certificate, a file in PEM with its key, it speaks TLS. Writes its port into PORT_FILE when it listens. Each request becomes a line of JSON in LOG,
 before it is answered. How it is answered is the next line of the file ANSWERS, 200 when there
 is none left:
 
@@ -21,12 +21,14 @@ import hmac
 import http.server
 import json
 import os
+import ssl
 import sys
 import threading
 import time
 
 PORT_FILE, SECRET_FILE, LOG, ANSWERS = sys.argv[1:5]
 PORT = int(sys.argv[5] or 0) if len(sys.argv) > 5 else 0
+CERTIFICATE = sys.argv[6] if len(sys.argv) > 6 else None
 TOLERANCE = 300  # seconds
 LOCK = threading.Lock()
 
@@ -90,6 +92,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 server = Server(("127.0.0.1", PORT), Receiver)
+if CERTIFICATE:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE)
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 with open(PORT_FILE + ".new", "w", encoding="ascii") as port_file:
     port_file.write(str(server.server_port))
 os.rename(PORT_FILE + ".new", PORT_FILE)
