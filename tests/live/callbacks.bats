@@ -315,6 +315,21 @@ delivery_is() { newest_is "$1" ".state == \"$2\""; }
     [ "$(received 'map(.id)')" = "[\"$job-1\",\"$job-2\"]" ]
 }
 
+@test "a job that fails, is retried and then succeeds calls one URL and then the other" {
+    start_receiver
+    start_with_callbacks --processes 1
+    job=$(call_back apply_async '"task":"sleep","args":[3],"crash_retries":0')
+    wait_for_state "$job" running
+    kill -KILL "$(worker_of "$job")"
+    eventually delivery_is "$job" delivered
+    [ "$(field "$job" .state)" = failed ]
+    http POST "/v1/jobs/$job/retry"
+    expect 202
+    eventually newest_is "$job" ".id == \"$job-2\" and .state == \"delivered\""
+    [ "$(received 'map([.path,.message.type,.id])')" = \
+        "[[\"/bad\",\"job.failed\",\"$job-1\"],[\"/done\",\"job.succeeded\",\"$job-2\"]]" ]
+}
+
 @test "jobs of a batch call back" {
     start_receiver
     start_with_callbacks
