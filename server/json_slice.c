@@ -2,76 +2,14 @@
 #include "server/json_slice.h"
 
 #include "common/mem.h"
-#include "server/json_scan.h"
 #include "workers/items.h"
 
 #include <assert.h>
 #include <string.h>
 
-/* An empty text may have no address at all, which must not be calculated with. */
-static struct scan scan_of(struct text doc)
-{
-    const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : "");
-
-    return (struct scan){ .start = at, .end = at + doc.len };
-}
-
 static struct text text_between(const uint8_t *at, const uint8_t *end)
 {
     return (struct text){ (const char *)at, (size_t)(end - at) };
-}
-
-static enum slice_kind value_kind(uint8_t first)
-{
-    switch (first) {
-    case 'n':
-        return SLICE_NULL;
-    case 't':
-    case 'f':
-        return SLICE_BOOL;
-    case '"':
-        return SLICE_STRING;
-    case '[':
-        return SLICE_ARRAY;
-    case '{':
-        return SLICE_OBJECT;
-    default:
-        return SLICE_NUMBER;
-    }
-}
-
-/* --- documents --- */
-
-/* The first byte of the outermost value. */
-static const uint8_t *document_begin(struct scan *s)
-{
-    if (s->end - s->start >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0)
-        return scan_refuse(s, s->start, "a byte order mark is not allowed");
-    return scan_space(s->start, s->end);
-}
-
-/* p is behind the outermost value. */
-static const uint8_t *document_end(struct scan *s, const uint8_t *p)
-{
-    p = scan_space(p, s->end);
-    return p == s->end ? p : scan_refuse(s, p, "expected the end of the document");
-}
-
-enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
-                               struct slice_error *ret_error)
-{
-    struct scan s = scan_of(doc);
-    const uint8_t *first = document_begin(&s);
-    const uint8_t *p = first ? scan_value(&s, first) : NULL;
-
-    if (p)
-        p = document_end(&s, p);
-    if (!p) {
-        *ret_error = s.error;
-        return s.verdict;
-    }
-    *ret_kind = value_kind(*first);
-    return SLICE_OK;
 }
 
 /* --- the index --- */
@@ -244,7 +182,7 @@ static const uint8_t *envelope_value(struct scan *s, const uint8_t *p,
     if (!after)
         return NULL;
     member->value = text_between(p, after);
-    member->kind = value_kind(*p);
+    member->kind = scan_kind(*p);
     envelope->count++;
     return after;
 }
@@ -294,7 +232,7 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
                                        struct slice_error *ret_error)
 {
     struct scan s = scan_of(doc);
-    const uint8_t *p = document_begin(&s);
+    const uint8_t *p = scan_document_begin(&s);
 
     assert(limits || !index_name);
     ret_envelope->count = 0;
@@ -303,7 +241,7 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
         return refuse_other_kinds(doc, p ? (size_t)(p - s.start) : 0, ret_error);
     p = envelope_end(&s, p, index_name, limits, ret_envelope);
     if (p)
-        p = document_end(&s, p);
+        p = scan_document_end(&s, p);
     if (p)
         return SLICE_OK;
     slice_envelope_clear(ret_envelope);

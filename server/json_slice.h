@@ -7,12 +7,10 @@
  * whole document and notes where things are; everybody else uses the bytes as they were
  * sent.
  *
- * Refused, beyond the grammar: bytes that are not UTF-8 (RFC 3629: overlong forms,
- * surrogates, above U+10FFFF), lone surrogates and \u0000 in escapes, a byte order mark,
- * the same member twice in the envelope, numbers of more than SLICE_NUMBER_MAX bytes,
- * more than SLICE_MEMBERS_MAX members of the envelope, and the limits of struct
- * slice_limits. Inside of the envelope's members names may repeat: what that means is the
- * task's business.
+ * Refused, beyond what json_scan.h refuses: the same member twice in the envelope, more
+ * than SLICE_MEMBERS_MAX members of the envelope, and the limits of struct slice_limits.
+ * Inside of the envelope's members names may repeat: what that means is the task's
+ * business.
  *
  * Pure: no I/O, no logging; memory only for the index.
  */
@@ -20,47 +18,15 @@
 #define SERVER_JSON_SLICE_H
 
 #include "common/blob.h"
+#include "common/json_scan.h"
 #include "common/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define SLICE_DEPTH_MAX   64   /* nested arrays and objects, the outermost counts 1 */
-#define SLICE_MEMBERS_MAX 64   /* members of the envelope */
-#define SLICE_NUMBER_MAX  4096 /* bytes of one number */
-#define SLICE_STRIDE      64   /* the index notes every 64th element */
-
-enum slice_kind {
-    SLICE_NULL,
-    SLICE_BOOL,
-    SLICE_NUMBER,
-    SLICE_STRING,
-    SLICE_ARRAY,
-    SLICE_OBJECT
-};
-
-/* Why a text was refused; the text for people is in slice_error. */
-enum slice_verdict {
-    SLICE_OK,
-    SLICE_MALFORMED,      /* not JSON, or refused beyond its grammar (above) */
-    SLICE_TOO_DEEP,       /* over SLICE_DEPTH_MAX */
-    SLICE_NOT_OBJECT,     /* well-formed, but the envelope is no object */
-    SLICE_TOO_MANY,       /* more elements than max_items */
-    SLICE_ITEM_TOO_LARGE, /* an element over max_item_bytes */
-    SLICE_NO_MEMORY
-};
-
-/* The text before the offset could always have been continued to a document that is fine.
- * If it simply ends too early, the offset is its length. Otherwise it is the first byte
- * that cannot stand there; of a character that is not UTF-8, an escape that is not
- * allowed, a name that comes twice or an element over a limit, it is where that begins.
- */
-struct slice_error {
-    size_t offset;      /* from the start of the document */
-    uint64_t item;      /* for SLICE_ITEM_TOO_LARGE: which, from 0 */
-    const char *reason; /* constant, follows "at byte 17: ", such as "expected a value" */
-};
+#define SLICE_MEMBERS_MAX 64 /* members of the envelope */
+#define SLICE_STRIDE      64 /* the index notes every 64th element */
 
 struct slice_limits {
     uint64_t max_items;
@@ -106,9 +72,6 @@ void slice_envelope_clear(struct slice_envelope *envelope);
 const struct slice_member *slice_find(const struct slice_envelope *envelope,
                                       const char *name);
 
-/* Checks one whole document of any kind. Only one of ret_kind and ret_error is set. */
-enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
-                               struct slice_error *ret_error);
 /* Indexes an array that is known to be valid, for example from the store. NULL without
  * memory, and for text that does not begin with a valid array after all. */
 struct slice_index *slice_index_new(struct text array);

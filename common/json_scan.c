@@ -13,7 +13,7 @@
  * steps are taken only where as many bytes are left, so nothing behind the text is ever
  * read.
  */
-#include "server/json_scan.h"
+#include "common/json_scan.h"
 
 #include <string.h>
 #ifdef __SSE2__
@@ -406,4 +406,63 @@ const uint8_t *scan_value(struct scan *s, const uint8_t *p)
     if (p < s->end && (*p == '[' || *p == '{'))
         return container_end(s, p);
     return scalar_end(s, p);
+}
+
+/* --- documents --- */
+
+struct scan scan_of(struct text doc)
+{
+    /* An empty text may have no address at all, which must not be calculated with. */
+    const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : "");
+
+    return (struct scan){ .start = at, .end = at + doc.len };
+}
+
+enum slice_kind scan_kind(uint8_t first)
+{
+    switch (first) {
+    case 'n':
+        return SLICE_NULL;
+    case 't':
+    case 'f':
+        return SLICE_BOOL;
+    case '"':
+        return SLICE_STRING;
+    case '[':
+        return SLICE_ARRAY;
+    case '{':
+        return SLICE_OBJECT;
+    default:
+        return SLICE_NUMBER;
+    }
+}
+
+const uint8_t *scan_document_begin(struct scan *s)
+{
+    if (s->end - s->start >= 3 && memcmp(s->start, "\xEF\xBB\xBF", 3) == 0)
+        return scan_refuse(s, s->start, "a byte order mark is not allowed");
+    return scan_space(s->start, s->end);
+}
+
+const uint8_t *scan_document_end(struct scan *s, const uint8_t *p)
+{
+    p = scan_space(p, s->end);
+    return p == s->end ? p : scan_refuse(s, p, "expected the end of the document");
+}
+
+enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
+                               struct slice_error *ret_error)
+{
+    struct scan s = scan_of(doc);
+    const uint8_t *first = scan_document_begin(&s);
+    const uint8_t *p = first ? scan_value(&s, first) : NULL;
+
+    if (p)
+        p = scan_document_end(&s, p);
+    if (!p) {
+        *ret_error = s.error;
+        return s.verdict;
+    }
+    *ret_kind = scan_kind(*first);
+    return SLICE_OK;
 }

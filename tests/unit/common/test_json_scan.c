@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The grammar, seen through slice_check. */
-#include "server/json_slice.h"
+#include "common/json_scan.h"
 
 #include "common/buf.h"
 

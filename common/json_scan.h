@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * json_scan - validates JSON text (RFC 8259) without making anything of it.
+ *
+ * Refused, beyond the grammar: bytes that are not UTF-8 (RFC 3629: overlong forms,
+ * surrogates, above U+10FFFF), lone surrogates and \u0000 in escapes, a byte order mark,
+ * numbers of more than SLICE_NUMBER_MAX bytes, and what is nested deeper than
+ * SLICE_DEPTH_MAX. Names of members may repeat.
+ *
+ * slice_check is for everybody: the server checks what clients send, workers check what
+ * tasks return. What stands behind it is the grammar for server/json_slice.c, which notes
+ * places on the way: from the first byte of something to the place behind it. Each of
+ * those functions takes a place in the text and gives one, or NULL after it noted in the
+ * struct scan why the text is refused. A place is between start and end, the end included:
+ * what is expected there is checked by whoever is called, so the end of the text needs no
+ * care in between.
+ *
+ * Pure: no I/O, no memory.
+ */
+#ifndef COMMON_JSON_SCAN_H
+#define COMMON_JSON_SCAN_H
+
+#include "common/blob.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLICE_DEPTH_MAX  64   /* nested arrays and objects, the outermost counts 1 */
+#define SLICE_NUMBER_MAX 4096 /* bytes of one number */
+
+enum slice_kind {
+    SLICE_NULL,
+    SLICE_BOOL,
+    SLICE_NUMBER,
+    SLICE_STRING,
+    SLICE_ARRAY,
+    SLICE_OBJECT
+};
+
+/* Why a text was refused; the text for people is in slice_error. */
+enum slice_verdict {
+    SLICE_OK,
+    SLICE_MALFORMED,      /* not JSON, or refused beyond its grammar (above) */
+    SLICE_TOO_DEEP,       /* over SLICE_DEPTH_MAX */
+    SLICE_NOT_OBJECT,     /* well-formed, but the envelope is no object */
+    SLICE_TOO_MANY,       /* more elements than max_items */
+    SLICE_ITEM_TOO_LARGE, /* an element over max_item_bytes */
+    SLICE_NO_MEMORY
+};
+
+/* The text before the offset could always have been continued to a document that is fine.
+ * If it simply ends too early, the offset is its length. Otherwise it is the first byte
+ * that cannot stand there; of a character that is not UTF-8, an escape that is not
+ * allowed, a name that comes twice or an element over a limit, it is where that begins.
+ */
+struct slice_error {
+    size_t offset;      /* from the start of the document */
+    uint64_t item;      /* for SLICE_ITEM_TOO_LARGE: which, from 0 */
+    const char *reason; /* constant, follows "at byte 17: ", such as "expected a value" */
+};
+
+/* Checks one whole document of any kind. Only one of ret_kind and ret_error is set. */
+enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
+                               struct slice_error *ret_error);
+
+/* ---- the grammar, for json_slice.c ------------------------------------------------- */
+
+static_assert(SLICE_DEPTH_MAX <= 64, "the open containers are bits of one word");
+
+struct scan {
+    const uint8_t *start, *end;
+    unsigned depth;   /* containers open */
+    uint64_t objects; /* what they are; bit 0 is the innermost, 1 an object */
+    enum slice_verdict verdict;
+    struct slice_error error;
+};
+
+struct scan scan_of(struct text doc);
+/* What the value is whose first byte this is. */
+enum slice_kind scan_kind(uint8_t first);
+/* The first byte of the outermost value. */
+const uint8_t *scan_document_begin(struct scan *s);
+/* p is behind the outermost value. */
+const uint8_t *scan_document_end(struct scan *s, const uint8_t *p);
+/* Notes why the text is refused, and gives NULL. */
+const uint8_t *scan_fail(struct scan *s, const uint8_t *at, enum slice_verdict verdict,
+                         const char *reason);
+/* The same for malformed text. At the end of the text the place is right and only the
+ * text is too short: the reason then says that instead. */
+const uint8_t *scan_refuse(struct scan *s, const uint8_t *at, const char *reason);
+
+/* Behind a value of any kind, which begins at p. */
+const uint8_t *scan_value(struct scan *s, const uint8_t *p);
+/* Behind a member's name, whose opening quote is expected at p. */
+const uint8_t *scan_name(struct scan *s, const uint8_t *p);
+/* p is behind a name; gives the place of its value. */
+const uint8_t *scan_colon(struct scan *s, const uint8_t *p);
+/* p is behind a value inside of a container that goes on; gives what follows the comma.
+ */
+const uint8_t *scan_comma(struct scan *s, const uint8_t *p);
+
+static inline bool scan_is_space(uint8_t c)
+{
+    return c <= ' ' && (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+}
+
+static inline const uint8_t *scan_space(const uint8_t *p, const uint8_t *end)
+{
+    while (p < end && scan_is_space(*p))
+        p++;
+    return p;
+}
+
+static inline bool scan_in_object(const struct scan *s)
+{
+    return s->objects & 1;
+}
+
+/* p is on '[' or '{'; gives the place of the first element, member or closing bracket. */
+static inline const uint8_t *scan_open(struct scan *s, const uint8_t *p)
+{
+    if (s->depth == SLICE_DEPTH_MAX)
+        return scan_fail(s, p, SLICE_TOO_DEEP, "nested too deep");
+    s->depth++;
+    s->objects = s->objects << 1 | (*p == '{');
+    return scan_space(p + 1, s->end);
+}
+
+static inline bool scan_at_closing(const struct scan *s, const uint8_t *p)
+{
+    return p < s->end && *p == (scan_in_object(s) ? '}' : ']');
+}
+
+/* p is on the closing bracket. */
+static inline const uint8_t *scan_close(struct scan *s, const uint8_t *p)
+{
+    s->depth--;
+    s->objects >>= 1;
+    return p + 1;
+}
+
+#endif
