@@ -637,6 +637,7 @@ void config_clear(struct config *config)
     mem_free(config->listen);
     mem_free(config->listen_host);
     mem_free(config->data);
+    mem_free(config->tasks);
     mem_free(config->callback_allow);
     mem_free(config->callback_secret_file);
     mem_free(config->callback_ca_file);
