@@ -65,7 +65,7 @@ struct slice_error {
 enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
                                struct slice_error *ret_error);
 
-/* ---- the grammar, for json_slice.c ------------------------------------------------- */
+/* ---- the grammar, for json_slice.c and program_line.c ------------------------------ */
 
 static_assert(SLICE_DEPTH_MAX <= 64, "the open containers are bits of one word");
 

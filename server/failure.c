@@ -10,6 +10,8 @@ static const enum problem problem_of_failure[FAILURE_KIND_COUNT] = {
     [FAILURE_RESULT_TOO_LARGE] = PROBLEM_RESULT_TOO_LARGE,
     [FAILURE_INVALID_RESULT] = PROBLEM_INVALID_RESULT,
     [FAILURE_OUT_OF_MEMORY] = PROBLEM_OUT_OF_MEMORY,
+    [FAILURE_PROTOCOL] = PROBLEM_PROTOCOL_ERROR,
+    [FAILURE_TIME_LIMIT] = PROBLEM_TIME_LIMIT,
 };
 
 static void add_place(struct buf *out, const struct failure_place *place)

@@ -160,8 +160,8 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                               "of the job are not affected." },
     [PROBLEM_TIME_LIMIT] = { "time-limit", 422, "The item ran longer than its time limit",
                              "The worker was killed when `time_limit` seconds had "
-                             "passed. Raise the limit or give the "
-                             "item less to do." },
+                             "passed, or the task's program when its own limit had. "
+                             "Raise the limit or give the item less to do." },
     [PROBLEM_OUT_OF_MEMORY] = { "out-of-memory", 422,
                                 "The item needed more memory than it may use",
                                 "The worker could not get memory for the item." },

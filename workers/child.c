@@ -231,15 +231,14 @@ static enum status call_task(struct run *run, struct text positional)
     if (run->gathered > 0)
         buf_add_char(results, ',');
     start = results->len;
+    call.result_max = run->child->result_max;
     task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
              run->chunk.kwargs, results, &run->child->progress);
     progress_end(&run->child->progress);
     if (call.end == CALL_RAISED) {
         results->len = before;
         results->failed = false;
-        st = end_with_failure(run,
-                              call.out_of_memory ? FAILURE_OUT_OF_MEMORY : FAILURE_TASK,
-                              call_exception(&call));
+        st = end_with_failure(run, call.kind, call_exception(&call));
     } else if (results->len - start > run->child->result_max) {
         st = fail_too_large(run, before, results->len - start);
     } else {
@@ -387,6 +386,7 @@ static enum status initialize(struct child *child)
                   "this worker has no task of that name");
         return tell_failure(child, st);
     }
+    call.result_max = child->result_max;
     task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
              &child->results, NULL);
     if (call.end == CALL_RAISED) {

@@ -112,6 +112,8 @@ enum failure_kind {
     FAILURE_RESULT_TOO_LARGE, /* its result is over the limit */
     FAILURE_INVALID_RESULT,   /* its result is not JSON */
     FAILURE_OUT_OF_MEMORY,    /* memory for the item was refused */
+    FAILURE_PROTOCOL,         /* the task's program broke its protocol */
+    FAILURE_TIME_LIMIT,       /* it took longer than the task may */
     FAILURE_KIND_COUNT
 };
 struct frame_failure {

@@ -2,11 +2,14 @@
 #include "workers/runtime.h"
 
 #include "common/log.h"
+#include "workers/program.h"
 #include "workers/registry.h"
 
 #include <string.h>
 
-static const struct runtime runtimes[TASK_RUNTIME_COUNT] = { 0 };
+static const struct runtime runtimes[TASK_RUNTIME_COUNT] = {
+    [TASK_PROGRAM] = { ".json", program_probe, program_load },
+};
 
 static bool ends_with(const char *path, const char *suffix)
 {

@@ -86,7 +86,7 @@ static void raise_text(struct task_call *call, const char *type, struct text mes
     struct buf traceback = BUF_INIT;
 
     call->end = CALL_RAISED;
-    call->out_of_memory = strcmp(type, "MemoryError") == 0;
+    call->kind = strcmp(type, "MemoryError") == 0 ? FAILURE_OUT_OF_MEMORY : FAILURE_TASK;
     add_traceback(&traceback, call, type, message);
     buf_add_str(json, "{\"type\":");
     buf_add_json_string(json, (struct text){ type, strlen(type) });
@@ -96,7 +96,7 @@ static void raise_text(struct task_call *call, const char *type, struct text mes
     buf_add_json_string(json, buf_text(&traceback));
     buf_add_char(json, '}');
     if (traceback.failed || json->failed) {
-        call->out_of_memory = true;
+        call->kind = FAILURE_OUT_OF_MEMORY;
         buf_clear(json);
     }
     buf_clear(&traceback);
@@ -124,6 +124,20 @@ void call_raise(struct task_call *call, const char *type, const char *format, ..
         return;
     }
     raise_text(call, type, (struct text){ message, (size_t)len });
+}
+
+void call_fail(struct task_call *call, enum failure_kind kind, struct text exception)
+{
+    if (call->end == CALL_RAISED)
+        return;
+    assert(call->end == CALL_RUNNING);
+    call->end = CALL_RAISED;
+    call->kind = kind;
+    buf_add_text(&call->exception, exception);
+    if (exception.len == 0 || call->exception.failed) {
+        call->kind = FAILURE_OUT_OF_MEMORY;
+        buf_clear(&call->exception);
+    }
 }
 
 struct text call_exception(const struct task_call *call)
@@ -437,7 +451,7 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
     call->out_start = out->len;
     call->progress = progress;
     call->end = CALL_RUNNING;
-    call->out_of_memory = false;
+    call->kind = FAILURE_TASK;
     call->exception = (struct buf)BUF_INIT;
     if (out->failed) {
         call_raise(call, "MemoryError", "out of memory for results");

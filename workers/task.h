@@ -24,6 +24,7 @@
 #include "common/blob.h"
 #include "common/buf.h"
 #include "common/status.h"
+#include "workers/frame.h"
 #include "workers/number.h"
 #include "workers/progress.h"
 
@@ -93,6 +94,10 @@ void call_progress(struct task_call *call, uint64_t current, uint64_t total,
 #define CALL_MESSAGE_MAX 1024
 void call_raise(struct task_call *call, const char *type, const char *format, ...)
     PRINTF(3, 4);
+/* The same with an exception that is JSON already, {"type","message","traceback"}, and
+ * another kind of failure than that the task raised. An empty one: there was no memory
+ * for it. */
+void call_fail(struct task_call *call, enum failure_kind kind, struct text exception);
 
 /* ---- for child.c ------------------------------------------------------------------- */
 
@@ -104,12 +109,13 @@ struct task_call {
     /* As given: the elements of the array, or one value; and an object, or nothing. */
     struct text positional, kwargs;
     bool single;               /* positional is one value */
+    uint64_t result_max;       /* bytes; set by the caller. More is refused: stop early */
     struct buf *out;           /* where results are gathered */
     size_t out_start;          /* this call's result starts here */
     struct progress *progress; /* or NULL: nobody wants to know */
     enum call_end end;
-    bool out_of_memory;   /* what was raised is MemoryError */
-    struct buf exception; /* owned; empty unless CALL_RAISED: see call_exception */
+    enum failure_kind kind; /* of what was raised; MemoryError is FAILURE_OUT_OF_MEMORY */
+    struct buf exception;   /* owned; empty unless CALL_RAISED: see call_exception */
 };
 
 /* Binds positional arguments (JSON array text without its brackets; or one value without
@@ -118,8 +124,8 @@ struct task_call {
  * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
  * unless it came as one. A task that returns without a result has returned null.
  *
- * The call needs no initialisation, and a task_call_clear after it, which costs nothing
- * after a result. */
+ * The call needs no initialisation but result_max, and a task_call_clear after it, which
+ * costs nothing after a result. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
               bool single, struct text kwargs, struct buf *out,
               struct progress *progress);

@@ -121,6 +121,8 @@ static void every_kind_of_failure_has_its_own_problem(void **state)
         [FAILURE_RESULT_TOO_LARGE] = "/problems/result-too-large",
         [FAILURE_INVALID_RESULT] = "/problems/invalid-result",
         [FAILURE_OUT_OF_MEMORY] = "/problems/out-of-memory",
+        [FAILURE_PROTOCOL] = "/problems/protocol-error",
+        [FAILURE_TIME_LIMIT] = "/problems/time-limit",
     };
 
     (void)state;

@@ -425,7 +425,7 @@ static void a_result_without_memory_raises_memory_error(void **state)
         run(&call, tasks[i], arguments[i], "", &out);
         mem_fail_at(0, 0);
         assert_int_equal(call.end, CALL_RAISED);
-        assert_true(call.out_of_memory);
+        assert_int_equal(call.kind, FAILURE_OUT_OF_MEMORY);
         assert_memory_equal(call_exception(&call).at, "{\"type\":\"MemoryError\"", 21);
         assert_false(out.failed);
         assert_int_equal(out.len, 0);
@@ -450,7 +450,7 @@ static void an_exception_without_memory_is_a_memory_error(void **state)
         failed = mem_calls() >= n;
         mem_fail_at(0, 0);
         assert_int_equal(call.end, CALL_RAISED);
-        assert_int_equal(call.out_of_memory, failed);
+        assert_int_equal(call.kind == FAILURE_OUT_OF_MEMORY, failed);
         assert_true(call_exception(&call).len > 0);
         assert_non_null(
             strstr(call_exception(&call).at, failed ? "MemoryError" : "ValueError"));
@@ -469,7 +469,7 @@ static void a_buffer_that_has_failed_before_stays_failed(void **state)
     (void)state;
     run(&call, &one, "1", "", &out);
     assert_int_equal(call.end, CALL_RAISED);
-    assert_true(call.out_of_memory);
+    assert_int_equal(call.kind, FAILURE_OUT_OF_MEMORY);
     assert_true(out.failed);
     task_call_clear(&call);
 }

@@ -298,7 +298,7 @@ static void tasks_without_memory_raise_memory_error(void **state)
         run(&call, tasks[i], arguments[i], &out);
         mem_fail_at(0, 0);
         assert_int_equal(call.end, CALL_RAISED);
-        assert_true(call.out_of_memory);
+        assert_int_equal(call.kind, FAILURE_OUT_OF_MEMORY);
         assert_int_equal(out.len, 0);
         task_call_clear(&call);
         buf_clear(&out);
