@@ -25,11 +25,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 CONNECTIONS = (1, 16, 64)
 MAP_COUNT = 1_000_000
 APPLY_BODY = '{"task":"square","args":[7]}'
+PROGRAM_BODY = '{"task":"program","args":[49]}'
 
 # A target holds for the ratio, or for the value where there is no reference.
 TARGETS = {
     "apply_16": ("ratio", ">=", 0.3),
     "map": ("ratio", ">=", 1.0),
+    "program": ("value", "<", 150.0),
     "memory": ("value", "<", 30.0),
 }
 
@@ -140,8 +142,8 @@ def syncs_per_second(folder, count=100):
     return count / seconds
 
 
-def check_apply(port):
-    status, data, _ = request(port, "POST", "/v1/apply", APPLY_BODY)
+def check_apply(port, body):
+    status, data, _ = request(port, "POST", "/v1/apply", body)
     if status != 200 or json.loads(data)["result"] != 49:
         raise RuntimeError(f"apply answered {status}: {data[:200]!r}")
 
@@ -172,13 +174,15 @@ def one_round(options, folder, map_body, record):
     build = pathlib.Path(options.build)
     record("syncs", syncs_per_second(folder))
     poold = Process([str(build / "poold"), "serve", "--listen", "127.0.0.1:0", "--data", data,
-                     "--processes", str(options.processes)], os.path.join(folder, "poold.log"))
+                     "--processes", str(options.processes), "--tasks", str(build / "bench_tasks")],
+                    os.path.join(folder, "poold.log"))
     try:
         hello = Process([str(build / "bench_hello")], os.path.join(folder, "hello.log"))
         try:
             wait_workers(poold.port, options.processes)
             record("memory", pss_mib(process_tree(poold.child.pid)))
-            check_apply(poold.port)
+            check_apply(poold.port, APPLY_BODY)
+            check_apply(poold.port, PROGRAM_BODY)
             for connections in CONNECTIONS:
                 for name, port, path in (("hello", hello.port, "/"),
                                          ("apply", poold.port, "/v1/apply")):
@@ -186,6 +190,9 @@ def one_round(options, folder, map_body, record):
                     record(f"{name}_{connections}", load["requests"] / load["seconds"])
                     record(f"{name}_{connections}_p50_us", load["p50_us"])
                     record("errors", load["errors"])
+            load = wrk(poold.port, "/v1/apply", PROGRAM_BODY, 1, options.seconds)
+            record("program_1_p50_us", load["p50_us"])
+            record("errors", load["errors"])
             load = wrk(poold.port, "/v1/apply_async", APPLY_BODY, 64, options.seconds)
             record("async_64", load["requests"] / load["seconds"])
             record("errors", load["errors"])
@@ -208,6 +215,9 @@ def rows(median, processes):
     value, reference = median["apply_1_p50_us"], median["hello_1_p50_us"]
     table.insert(1, ("latency", "its median latency, 1 connection", value, "µs",
                      reference, "hello", reference / value))
+    value, reference = median["program_1_p50_us"], median["apply_1_p50_us"]
+    table.append(("program", "apply of a persistent program, median latency, 1 connection",
+                  value, "µs", reference, "apply of square", reference / value))
     value, reference = median["async_64"], median["hello_64"]
     table.append(("async_64", "durable apply_async, 64 connections", value, "accepted/s",
                   reference, "hello", value / reference))
