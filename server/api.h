@@ -142,6 +142,9 @@ struct lookup {
     bool for_change;    /* rather wait for any change */
     bool with_outcomes; /* needed if it is in the store */
     bool with_attempts; /* the same */
+    bool whole;         /* one that is not over is needed whole in memory */
+    /* Whether it is worth waiting, having seen the job; NULL: it is. */
+    bool (*waits)(struct request *request, const struct job_view *view, void *data);
     /* Called once, with the request that is to be answered. `done` is what the caller
      * passed on. */
     void (*then)(struct api *api, struct request *request, const struct job_view *view,

@@ -59,21 +59,18 @@ static void reply_job(struct api *api, struct request *request,
 }
 
 /* With a known ETag and a wait: waits for a change, but only if the ETag still holds. */
-static bool etag_holds(struct request *request, struct live *live, bool minimal)
+static bool etag_holds(struct request *request, const struct job_view *view, void *data)
 {
     const char *known = request_header(request, "If-None-Match");
+    const struct preferences *preferences = data;
     struct buf body = BUF_INIT;
-    struct job_view view;
     char etag[24];
 
-    if (!known || !live)
-        return false;
-    view = view_of(live);
-    write_job(&body, &view, minimal);
+    write_job(&body, view, preferences->minimal);
     (void)snprintf(etag, sizeof(etag), "\"%016llx\"",
                    (unsigned long long)XXH3_64bits(body.data, body.len));
     buf_clear(&body);
-    return strstr(known, etag) != NULL;
+    return known && strstr(known, etag);
 }
 
 void api_job_get(struct api *api, struct request *request, struct text param)
@@ -84,9 +81,7 @@ void api_job_get(struct api *api, struct request *request, struct text param)
         return;
     if (request_header(request, "If-None-Match") && lookup.wait_ms) {
         lookup.for_change = true;
-        if (!etag_holds(request, dispatch_find(api->dispatch, lookup.id),
-                        ((const struct preferences *)lookup.data)->minimal))
-            lookup.wait_ms = 0;
+        lookup.waits = etag_holds;
     }
     api_lookup(api, request, &lookup);
 }
@@ -171,28 +166,23 @@ static bool read_terminate(struct request *request, bool *ret_terminate)
 void api_job_cancel(struct api *api, struct request *request, struct text param)
 {
     struct lookup lookup = { .then = cancelled };
+    enum job_state state;
     struct live *live;
     bool terminate;
 
     if (!api_job_id(request, param, &lookup.id) || !api_query(request, NULL, 0) ||
         !read_terminate(request, &terminate))
         return;
-    live = dispatch_find(api->dispatch, lookup.id);
-    if (live) {
-        enum status st = dispatch_cancel(live, terminate);
-
-        if (st == ST_STATE) {
-            api_problem(
-                request, PROBLEM_JOB_RUNNING,
-                "the job is running; send {\"terminate\": true} to kill its workers");
-            return;
-        }
-        /* Cancelled before it ran: only its commit is waited for. Its workers are not
-         * waited for. */
-        live = dispatch_find(api->dispatch, lookup.id);
-        if (live && live->ending)
-            lookup.wait_ms = api->config->max_wait_ms;
+    if (dispatch_cancel_job(api->dispatch, lookup.id, terminate) == ST_STATE) {
+        api_problem(request, PROBLEM_JOB_RUNNING,
+                    "the job is running; send {\"terminate\": true} to kill its workers");
+        return;
     }
+    /* Cancelled before it ran: only its commit is waited for. Its workers are not waited
+     * for. */
+    live = dispatch_find(api->dispatch, lookup.id);
+    if ((live && live->ending) || dispatch_is_stub(api->dispatch, lookup.id, &state))
+        lookup.wait_ms = api->config->max_wait_ms;
     api_lookup(api, request, &lookup);
 }
 
@@ -317,9 +307,10 @@ void api_job_delete(struct api *api, struct request *request, struct text param)
 
 /* ---- the list ---------------------------------------------------------------------- */
 
-/* Jobs in memory that match, as they were when the request came, and then those of the
- * store: a job moves only from memory to the store, so none is missed; one that moved
- * meanwhile is in both, and is taken from the first. */
+/* Whole jobs that match, as they were when the request came, and then those of the store.
+ * What is whole has a row, too, or gets one, so none is missed; one that is in both is
+ * taken from the first. A row that is not over tells how the job was submitted: memory
+ * tells how it is. */
 struct listing {
     struct api *api;
     struct request *request; /* NULL: its client has gone */
@@ -406,14 +397,63 @@ static void add_link(struct reply *reply, const struct listing *listing,
     buf_clear(&link);
 }
 
+/* Writes a job of the store as it is now; false, and nothing is written, if it does not
+ * match any more. */
+static bool write_stored(struct buf *out, const struct listing *listing,
+                         struct stored_job *job)
+{
+    struct dispatch *dispatch = listing->api->dispatch;
+    bool over = job_state_final(job->status.state);
+    const struct live *live = over ? NULL : dispatch_find(dispatch, job->spec->id);
+
+    if (!over && !live)
+        (void)dispatch_is_stub(dispatch, job->spec->id, &job->status.state);
+    if (!job_filter_matches(&listing->filter, job->spec,
+                            live ? live->job.status.state : job->status.state))
+        return false;
+    job_json_write(out, job->spec, live ? &live->job.status : &job->status);
+    return true;
+}
+
+/* Writes the jobs of both lists, newest first. Gives the id of the last one that was looked
+ * at, and whether there may be more behind it. */
+static bool write_page(struct buf *out, const struct listing *listing,
+                       struct stored_job *jobs, size_t count, struct uuid *ret_last)
+{
+    bool full = count == listing->filter.limit; /* the store has more */
+    size_t l = 0, s = 0;
+
+    for (unsigned n = 0; n < listing->limit;) {
+        size_t before = out->len;
+        int order;
+
+        if (s == count && (full || l == listing->live_count))
+            break;
+        order = l == listing->live_count ? -1
+                : s == count             ? 1
+                             : memcmp(&listing->lives[l].id, &jobs[s].spec->id,
+                                      sizeof(struct uuid));
+        *ret_last = order >= 0 ? listing->lives[l].id : jobs[s].spec->id;
+        if (n)
+            buf_add_char(out, ',');
+        if (order >= 0)
+            buf_add_text(out, blob_text(listing->lives[l].json));
+        if (order >= 0 || write_stored(out, listing, &jobs[s]))
+            n++;
+        else
+            out->len = before;
+        l += order >= 0;
+        s += order <= 0;
+    }
+    return full || l < listing->live_count || s < count;
+}
+
 static void on_listed(void *data, enum status st, struct stored_job *jobs, size_t count)
 {
     struct listing *listing = data;
     struct reply reply;
     struct uuid last = { { 0 } };
     char cursor[UUID_TEXT_LEN + 1];
-    size_t l = 0, s = 0;
-    unsigned n = 0;
 
     if (!listing->request || st != ST_OK) {
         if (listing->request)
@@ -423,24 +463,8 @@ static void on_listed(void *data, enum status st, struct stored_job *jobs, size_
     }
     reply_init(&reply, 200, TYPE_JSON);
     buf_add_str(&reply.body, "{\"jobs\":[");
-    for (; n < listing->limit && (l < listing->live_count || s < count); n++) {
-        int order = l == listing->live_count ? -1
-                    : s == count             ? 1
-                                 : memcmp(&listing->lives[l].id, &jobs[s].spec->id,
-                                          sizeof(struct uuid));
-
-        if (n)
-            buf_add_char(&reply.body, ',');
-        last = order >= 0 ? listing->lives[l].id : jobs[s].spec->id;
-        if (order >= 0)
-            buf_add_text(&reply.body, blob_text(listing->lives[l].json));
-        else
-            job_json_write(&reply.body, jobs[s].spec, &jobs[s].status);
-        l += order >= 0;
-        s += order <= 0;
-    }
-    uuid_format(last, cursor);
-    if (l < listing->live_count || s < count) {
+    if (write_page(&reply.body, listing, jobs, count, &last)) {
+        uuid_format(last, cursor);
         buf_addf(&reply.body, "],\"next_cursor\":\"%s\"}", cursor);
         add_link(&reply, listing, cursor);
     } else {
@@ -513,6 +537,9 @@ void api_jobs_list(struct api *api, struct request *request, struct text param)
     }
     listing->request = request;
     request_park(request, on_listing_gone, listing);
-    store_list_finished(dispatch_store(api->dispatch), &listing->filter, on_listed,
-                        listing);
+    if (listing->filter.state == JOB_RUNNING) { /* is whole in memory */
+        on_listed(listing, ST_OK, NULL, 0);
+        return;
+    }
+    store_list_jobs(dispatch_store(api->dispatch), &listing->filter, on_listed, listing);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finding a job and waiting for it. A job is looked for in memory first: everything that
- * is not over is there. What is not found there is asked of the store, on its reading
- * thread, while the request is parked.
+ * Finding a job and waiting for it. A job is looked for in memory first. What is not whole
+ * there is asked of the store, on its reading thread, while the request is parked: it is
+ * over, or a stub, whose state memory knows better. A stub is waited for without being made
+ * whole.
  */
 #include "server/api.h"
 
@@ -15,6 +16,7 @@ struct searching {
     struct request *request; /* NULL: its client has gone */
     struct lookup lookup;
     struct waiter *waiter;
+    bool again; /* the store was asked in vain */
 };
 
 struct job_view view_of(struct live *live)
@@ -72,6 +74,87 @@ static void tell(struct searching *search, const struct job_view *view)
     search_free(search);
 }
 
+static struct job_view view_of_stored(struct stored_job *stored)
+{
+    return (struct job_view){ .spec = stored->spec,
+                              .status = &stored->status,
+                              .outcomes = stored->outcomes,
+                              .outcome_count = stored->outcome_count,
+                              .gone = stored->gone,
+                              .attempts = &stored->attempts,
+                              .stored = stored };
+}
+
+static void ask_store(struct searching *search);
+
+static void on_wait_over(void *data, enum wake wake, enum status st)
+{
+    struct searching *search = data;
+    struct live *live = dispatch_find(search->api->dispatch, search->lookup.id);
+    struct job_view view;
+
+    (void)wake;
+    (void)st;
+    search->waiter = NULL;
+    search->lookup.wait_ms = 0;
+    search->lookup.whole = false; /* it is now, or cannot be */
+    if (!live) { /* deleted while it was waited for, a stub, or in the store by now */
+        ask_store(search);
+        return;
+    }
+    view = view_of(live);
+    tell(search, &view);
+}
+
+/* Waits for the job that the view shows, if it is to be waited for. False: not, or too many
+ * wait already. */
+static bool wait_for_it(struct searching *search, const struct job_view *view)
+{
+    struct lookup *lookup = &search->lookup;
+
+    if (lookup->wait_ms <= 0 || job_state_final(view->status->state) ||
+        (lookup->waits && !lookup->waits(search->request, view, lookup->data)))
+        return false;
+    search->waiter = dispatch_wait_for(search->api->dispatch, lookup->id,
+                                       lookup->for_change ? WAIT_CHANGE : WAIT_READY,
+                                       lookup->wait_ms, on_wait_over, search);
+    return search->waiter != NULL;
+}
+
+/* A whole job is there: the answer, or the wait. */
+static void found_live(struct searching *search, struct live *live)
+{
+    struct job_view view = view_of(live);
+
+    if (!wait_for_it(search, &view))
+        tell(search, &view);
+}
+
+/* It was read as one that is not over, and nobody has it in memory any more: it has ended
+ * since. Once more, then. */
+static bool reads_again(struct searching *search, bool is_stub,
+                        const struct stored_job *stored)
+{
+    if (is_stub || job_state_final(stored->status.state) || search->again)
+        return false;
+    search->again = true;
+    ask_store(search);
+    return true;
+}
+
+static void found_stored(struct searching *search, struct stored_job *stored)
+{
+    struct dispatch *dispatch = search->api->dispatch;
+    struct live *live = dispatch_find(dispatch, search->lookup.id);
+    bool is_stub = dispatch_is_stub(dispatch, search->lookup.id, &stored->status.state);
+    struct job_view view = view_of_stored(stored);
+
+    if (live && !job_state_final(stored->status.state))
+        found_live(search, live);
+    else if (!reads_again(search, is_stub, stored) && !wait_for_it(search, &view))
+        tell(search, &view);
+}
+
 static void on_stored_job(void *data, enum status st, struct stored_job *stored)
 {
     struct searching *search = data;
@@ -82,15 +165,7 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
         api_problem_status(search->request, st);
         search_free(search);
     } else {
-        struct job_view view = { .spec = stored->spec,
-                                 .status = &stored->status,
-                                 .outcomes = stored->outcomes,
-                                 .outcome_count = stored->outcome_count,
-                                 .gone = stored->gone,
-                                 .attempts = &stored->attempts,
-                                 .stored = stored };
-
-        tell(search, &view);
+        found_stored(search, stored);
     }
     stored_job_clear(stored);
 }
@@ -102,23 +177,6 @@ static void ask_store(struct searching *search)
 
     store_get_job(dispatch_store(search->api->dispatch), search->lookup.id, with,
                   on_stored_job, search);
-}
-
-static void on_wait_over(void *data, enum wake wake, enum status st)
-{
-    struct searching *search = data;
-    struct live *live = dispatch_find(search->api->dispatch, search->lookup.id);
-    struct job_view view;
-
-    (void)wake;
-    (void)st;
-    search->waiter = NULL;
-    if (!live) { /* deleted while it was waited for, or in the store by now */
-        ask_store(search);
-        return;
-    }
-    view = view_of(live);
-    tell(search, &view);
 }
 
 /* The client of a parked request has gone. A search in the store still comes back. */
@@ -133,31 +191,37 @@ static void on_gone(void *data)
     }
 }
 
+/* Has a stub read, to go on with the whole job; false if it is none, or too many wait. */
+static bool fetch(struct searching *search)
+{
+    struct dispatch *dispatch = search->api->dispatch;
+    enum job_state state;
+
+    if (!search->lookup.whole || !dispatch_is_stub(dispatch, search->lookup.id, &state))
+        return false;
+    search->waiter = dispatch_wait_for(dispatch, search->lookup.id, WAIT_WHOLE, -1,
+                                       on_wait_over, search);
+    if (search->waiter)
+        dispatch_fetch(dispatch, search->lookup.id);
+    return search->waiter != NULL;
+}
+
 void api_lookup(struct api *api, struct request *request, const struct lookup *lookup)
 {
     struct searching *search = mem_zalloc(sizeof(*search));
     struct live *live = dispatch_find(api->dispatch, lookup->id);
-    int64_t max_ms = api->config->max_wait_ms;
-    int64_t wait_ms = lookup->wait_ms < max_ms ? lookup->wait_ms : max_ms;
-    struct job_view view;
 
     if (!search) {
         mem_free(lookup->data);
         api_problem_status(request, ST_NO_MEMORY);
         return;
     }
-    *search = (struct searching){ api, request, *lookup, NULL };
+    *search = (struct searching){ .api = api, .request = request, .lookup = *lookup };
+    if (search->lookup.wait_ms > api->config->max_wait_ms)
+        search->lookup.wait_ms = api->config->max_wait_ms;
     request_park(request, on_gone, search);
-    if (!live) {
+    if (live)
+        found_live(search, live);
+    else if (!fetch(search))
         ask_store(search);
-        return;
-    }
-    if (wait_ms > 0 && !job_state_final(live->job.status.state))
-        search->waiter =
-            dispatch_wait(live, lookup->for_change ? WAIT_CHANGE : WAIT_READY, wait_ms,
-                          on_wait_over, search);
-    if (search->waiter)
-        return;
-    view = view_of(live); /* ready, or not to be waited for, or too many wait already */
-    tell(search, &view);
 }

@@ -525,5 +525,6 @@ void api_job_results(struct api *api, struct request *request, struct text param
         mem_free(wanted);
         return;
     }
+    lookup.whole = wanted->follow;
     api_lookup(api, request, &lookup);
 }

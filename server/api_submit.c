@@ -29,7 +29,7 @@
 struct submission {
     struct api *api;
     struct request *request;
-    struct live *live; /* while it is waited for */
+    struct live *live; /* while it is waited for: pinned */
     struct waiter *waiter;
     struct job_spec *spec; /* until it is submitted; owned */
     struct preferences applied;
@@ -44,6 +44,8 @@ static void on_wake_submission(void *data, enum wake wake, enum status st);
 
 static void submission_free(struct submission *submission)
 {
+    if (submission->live)
+        live_unpin(submission->live);
     job_spec_unref(submission->spec);
     mem_free(submission);
 }
@@ -124,6 +126,8 @@ static void answer_result(struct submission *submission, struct live *live)
 static void wait_for(struct submission *submission, struct live *live, enum wait_for what,
                      int64_t timeout_ms)
 {
+    if (!submission->live)
+        live_pin(live);
     submission->live = live;
     submission->waiter =
         dispatch_wait(live, what, timeout_ms, on_wake_submission, submission);
@@ -150,6 +154,7 @@ static void wait_for(struct submission *submission, struct live *live, enum wait
 
 struct replay {
     struct preferences applied;
+    enum reuse reuse;
     bool wants_result, streams;
 };
 
@@ -160,35 +165,44 @@ static void answer_replay(struct api *api, struct request *request,
 
     (void)api;
     if (replay->streams)
-        api_reply_stream(request, view, &replay->applied, REUSE_REPLAYED);
+        api_reply_stream(request, view, &replay->applied, replay->reuse);
     else if (replay->wants_result && job_state_final(view->status->state))
-        api_reply_result(request, view, &replay->applied, REUSE_REPLAYED);
+        api_reply_result(request, view, &replay->applied, replay->reuse);
     else
-        api_reply_job(request, 202, view, &replay->applied, REUSE_REPLAYED);
+        api_reply_job(request, 202, view, &replay->applied, replay->reuse);
+}
+
+/* The answer is another job, wherever it is. */
+static void answer_with(struct submission *submission, struct uuid id, enum reuse reuse)
+{
+    struct request *request = submission->request;
+    struct replay *replay = mem_zalloc(sizeof(*replay));
+    struct lookup lookup = { .id = id,
+                             .wait_ms = submission->wait_ms,
+                             .with_outcomes = submission->wait_ms || submission->streams,
+                             .whole = submission->streams,
+                             .then = answer_replay,
+                             .data = replay };
+
+    if (replay) {
+        *replay = (struct replay){ submission->applied, reuse, submission->wait_ms > 0,
+                                   submission->streams };
+        api_lookup(submission->api, request, &lookup);
+    } else {
+        api_problem_status(request, ST_NO_MEMORY);
+    }
+    submission_free(submission);
 }
 
 static void answer_existing(struct submission *submission,
                             const struct store_existing *existing)
 {
-    struct api *api = submission->api;
-    struct request *request = submission->request;
-    struct replay *replay = NULL;
-    struct lookup lookup = { .id = existing->id,
-                             .wait_ms = submission->wait_ms,
-                             .with_outcomes = submission->wait_ms || submission->streams,
-                             .then = answer_replay };
-
-    if (existing->request_hash != submission->request_hash)
-        api_problem(request, PROBLEM_IDEMPOTENCY_MISMATCH,
-                    "this Idempotency-Key came with another method or body before");
-    else if (!(replay = mem_zalloc(sizeof(*replay))))
-        api_problem_status(request, ST_NO_MEMORY);
-    if (replay) {
-        *replay = (struct replay){ submission->applied, submission->wait_ms > 0,
-                                   submission->streams };
-        lookup.data = replay;
-        api_lookup(api, request, &lookup);
+    if (existing->request_hash == submission->request_hash) {
+        answer_with(submission, existing->id, REUSE_REPLAYED);
+        return;
     }
+    api_problem(submission->request, PROBLEM_IDEMPOTENCY_MISMATCH,
+                "this Idempotency-Key came with another method or body before");
     submission_free(submission);
 }
 
@@ -328,12 +342,12 @@ static struct submission *submission_new(struct api *api, struct request *reques
     return submission;
 }
 
-static void answer_conflict(struct submission *submission, const struct live *rival)
+static void answer_conflict(struct submission *submission, const struct rival *rival)
 {
     char detail[80];
 
     (void)snprintf(detail, sizeof(detail), "the job that has this unique_key is %s",
-                   job_state_names[rival->job.status.state]);
+                   job_state_names[rival->state]);
     api_problem_job(submission->request, PROBLEM_UNIQUE_CONFLICT, detail, rival->id);
     submission_free(submission);
 }
@@ -349,12 +363,17 @@ static void start(struct submission *submission)
     submission->spec = NULL;
     st = dispatch_submit(submission->api->dispatch, spec, &live);
     if (st == ST_CONFLICT) {
-        answer_conflict(submission, live);
+        answer_conflict(submission, dispatch_last_rival(submission->api->dispatch));
         return;
     }
     if (st == ST_NOT_RUNNING) {
         api_pool_not_running(submission->request, lane);
         submission_free(submission);
+        return;
+    }
+    if (st == ST_EXISTS && !live) { /* a stub */
+        answer_with(submission, dispatch_last_rival(submission->api->dispatch)->id,
+                    REUSE_EXISTING);
         return;
     }
     if (st == ST_EXISTS) {

@@ -92,7 +92,7 @@ void live_pin(struct live *live)
 
 void live_free(struct live *live)
 {
-    assert(TAILQ_EMPTY(&live->chunks) && !live->job.queued);
+    assert(TAILQ_EMPTY(&live->chunks) && !live->job.place.queued);
     dispatch_timer_free(live->timer);
     mem_free(live->arrivals);
     attempt_log_clear(&live->attempts);
@@ -101,11 +101,21 @@ void live_free(struct live *live)
     mem_free(live);
 }
 
-void live_unpin(struct live *live)
+void live_unpin_whole(struct live *live)
 {
     assert(live->pins);
     if (!--live->pins && !live->findable)
         live_free(live);
+}
+
+void live_unpin(struct live *live)
+{
+    if (live->pins > 1 || !live->findable) {
+        live_unpin_whole(live);
+        return;
+    }
+    live->pins = 0;
+    stub_make_room(live);
 }
 
 bool live_arrived(struct live *live, uint64_t first)
@@ -140,20 +150,23 @@ static void job_over(struct live *live)
     lane_job_over(live->lane);
 }
 
+void live_leave(struct live *live)
+{
+    HASH_DEL(live->dispatch->by_id, live);
+    TAILQ_REMOVE(&live->dispatch->lives, live, link);
+    live->findable = false;
+    if (!live->pins)
+        live_free(live);
+}
+
 void live_forget(struct live *live)
 {
-    struct dispatch *dispatch = live->dispatch;
-
     aside_leave(live);
     unique_leave(live);
     live_hush(live);
-    HASH_DEL(dispatch->by_id, live);
-    TAILQ_REMOVE(&dispatch->lives, live, link);
-    live->findable = false;
     if (!job_state_final(live->job.status.state))
         job_over(live);
-    if (!live->pins)
-        live_free(live);
+    live_leave(live);
 }
 
 void dispatch_forget(struct live *live)
@@ -185,39 +198,39 @@ struct live *live_new(struct dispatch *dispatch, struct lane *lane, struct job_s
     return live;
 }
 
-/* A new job is the newest one; only one that is run again may be older. */
+/* A new job is the newest one. One that is run again, or was a stub, may be older: mostly it
+ * is among the oldest, so its place is looked for from both ends. */
 static void insert_by_age(struct live_list *lives, struct live *live)
 {
-    uint64_t key = uuid_key(live->job.spec->id);
-    struct live *older = TAILQ_LAST(lives, live_list);
+    uint64_t key = uuid_key(live->id);
+    struct live *older = TAILQ_LAST(lives, live_list), *newer = TAILQ_FIRST(lives);
 
-    while (older && uuid_key(older->job.spec->id) > key)
+    while (older && uuid_key(older->id) > key && uuid_key(newer->id) < key) {
         older = TAILQ_PREV(older, live_list, link);
-    if (older)
+        newer = TAILQ_NEXT(newer, link);
+    }
+    if (older && uuid_key(older->id) <= key)
         TAILQ_INSERT_AFTER(lives, older, live, link);
+    else if (newer)
+        TAILQ_INSERT_BEFORE(newer, live, link);
     else
         TAILQ_INSERT_HEAD(lives, live, link);
 }
 
-void live_add(struct live *live)
+void live_enter(struct live *live)
 {
-    struct dispatch *dispatch = live->dispatch;
-
-    HASH_ADD(hh, dispatch->by_id, id, sizeof(live->id), live);
-    insert_by_age(&dispatch->lives, live);
-    unique_enter(live);
+    HASH_ADD(hh, live->dispatch->by_id, id, sizeof(live->id), live);
+    insert_by_age(&live->dispatch->lives, live);
     live->findable = true;
-    live->lane->jobs_total++;
-    live->lane->jobs++;
-    dispatch->jobs++;
 }
 
-struct live *dispatch_find(struct dispatch *dispatch, struct uuid id)
+void live_add(struct live *live)
 {
-    struct live *live;
-
-    HASH_FIND(hh, dispatch->by_id, id.bytes, sizeof(id.bytes), live);
-    return live && live->accepted ? live : NULL;
+    live_enter(live);
+    unique_enter(live);
+    live->lane->jobs_total++;
+    live->lane->jobs++;
+    live->dispatch->jobs++;
 }
 
 /* ---- timers of a job --------------------------------------------------------------- */
@@ -248,7 +261,7 @@ static void live_due(struct live *live)
         waiter_wake_all(&live->waiters, WAKE_CHANGE, ST_OK);
     }
     if (live->job.status.state <= JOB_QUEUED)
-        live_arm(live, next_due_ns(live));
+        live_arm_due(live);
     if (live->job.status.state != JOB_SCHEDULED)
         lane_offer(live->lane, live);
     live_settle(live);
@@ -257,6 +270,11 @@ static void live_due(struct live *live)
 static void on_live_timer(uv_timer_t *timer)
 {
     live_due(timer->data);
+}
+
+void live_arm_due(struct live *live)
+{
+    live_arm(live, next_due_ns(live));
 }
 
 void live_arm(struct live *live, uint64_t at_ns)
@@ -282,9 +300,7 @@ void live_arm(struct live *live, uint64_t at_ns)
         at_ns > now_ns ? (at_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0, 0);
 }
 
-/* A wall time on the monotonic clock, so that later jumps of the wall clock do not
- * matter. */
-static uint64_t mono_of(int64_t wall_ms)
+uint64_t mono_of(int64_t wall_ms)
 {
     int64_t delta_ms = wall_ms - clock_wall_ms();
 
@@ -302,7 +318,7 @@ void live_begin(struct live *live)
         live->expires_ns = mono_of(spec->expires_at_ms);
     if (live->job.status.state == JOB_SCHEDULED)
         live->start_ns = mono_of(spec->start_at_ms);
-    live_arm(live, next_due_ns(live));
+    live_arm_due(live);
     if (live->job.status.state != JOB_SCHEDULED)
         lane_offer(live->lane, live);
     live_settle(live);
@@ -340,6 +356,11 @@ static void on_end_stored(void *data, enum status st)
     if (st != ST_OK)
         log_error("the end of a job could not be stored", "status=\"%s\"",
                   status_text(st));
+    if (live->doomed) {
+        live->doomed = false;
+        live->dispatch->dooming--;
+        load_doomed(live->dispatch);
+    }
     live->ends--;
     if (st == ST_UNKNOWN && live->ending) { /* only a restart can tell how it ended */
         waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
@@ -352,6 +373,12 @@ static void on_end_stored(void *data, enum status st)
     if (st == ST_OK)
         tell_end(live);
     live_unpin(live);
+}
+
+static void live_leave_queue(struct live *live)
+{
+    if (live->job.place.queued)
+        queue_remove(&live->lane->queue, &live->job.place);
 }
 
 static void end(struct live *live, enum job_state state)
@@ -369,8 +396,7 @@ static void end(struct live *live, enum job_state state)
     live->end = state;
     live->end_at_ms = clock_wall_ms();
     live_arm(live, 0);
-    if (job->queued)
-        queue_remove(&live->lane->queue, job);
+    live_leave_queue(live);
     if (job->spec->durability == DURABILITY_MEMORY) {
         show_end(live);
         tell_end(live);
@@ -416,8 +442,7 @@ void live_out_of_memory(struct live *live)
     if (live->job.status.state == JOB_SCHEDULED) /* only what may run can fail */
         job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
     job_stop(&live->job, JOB_FAILED);
-    if (live->job.queued)
-        queue_remove(&live->lane->queue, &live->job);
+    live_leave_queue(live);
 }
 
 void live_fail(struct live *live, struct blob *problem)
@@ -425,8 +450,7 @@ void live_fail(struct live *live, struct blob *problem)
     job_fail(&live->job, problem);
     if (live->job.status.state == JOB_SCHEDULED) /* there is nothing to wait for */
         job_set_state(&live->job, JOB_QUEUED, clock_wall_ms());
-    if (live->job.queued)
-        queue_remove(&live->lane->queue, &live->job);
+    live_leave_queue(live);
     lane_recall(live->lane, live, true);
     live_settle(live);
 }
@@ -441,7 +465,7 @@ static void on_job_stored(void *data, enum status st,
 
     live_told(live, EVENT_CREATED, st == ST_OK);
     if (st == ST_OK) {
-        live->accepted = true;
+        live->accepted = live->stored = true;
         waiter_wake_all(&live->waiters, WAKE_ACCEPTED, ST_OK);
         live_begin(live);
     } else {
@@ -520,8 +544,7 @@ enum status dispatch_cancel(struct live *live, bool terminate)
     if (state == JOB_RUNNING && !terminate && !take_back_all(live))
         return ST_STATE;
     job_stop(&live->job, JOB_CANCELLED);
-    if (live->job.queued)
-        queue_remove(&live->lane->queue, &live->job);
+    live_leave_queue(live);
     lane_recall(live->lane, live, true);
     live_settle(live);
     return ST_OK;
@@ -538,63 +561,15 @@ void dispatch_read(struct live *live, uint64_t items)
         lane_offer(live->lane, live);
 }
 
-struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
-                             int64_t timeout_ms, waiter_woken *on_wake, void *data)
+enum status dispatch_cancel_job(struct dispatch *dispatch, struct uuid id, bool terminate)
 {
-    struct dispatch *dispatch = live->dispatch;
+    struct live *live = dispatch_find(dispatch, id);
+    struct stub *stub = live ? NULL : stubs_find(&dispatch->stubs, id);
 
-    /* Who waits to be accepted does so for one commit only, and could not be told
-     * otherwise whether the job exists. */
-    if (wait_for != WAIT_ACCEPTED && dispatch->waiters >= dispatch->options.max_waiters)
-        return NULL;
-    return waiter_new(dispatch->loop, &live->waiters, wait_for, timeout_ms,
-                      &dispatch->waiters, on_wake, data);
-}
-
-struct waiter *dispatch_wait_many(struct dispatch *dispatch, int64_t timeout_ms,
-                                  waiter_woken *on_wake, void *data)
-{
-    if (dispatch->waiters >= dispatch->options.max_waiters)
-        return NULL;
-    return waiter_new(dispatch->loop, &dispatch->for_many, WAIT_READY, timeout_ms,
-                      &dispatch->waiters, on_wake, data);
-}
-
-struct waiter *dispatch_wait_one_of(struct live *live, size_t *count,
-                                    waiter_woken *on_wake, void *data)
-{
-    return waiter_new(live->dispatch->loop, &live->waiters, WAIT_READY, -1, count,
-                      on_wake, data);
-}
-
-/* ---- inspection -------------------------------------------------------------------- */
-
-struct live *dispatch_newest(struct dispatch *dispatch)
-{
-    struct live *live = TAILQ_LAST(&dispatch->lives, live_list);
-
-    return live && !live->accepted ? dispatch_older(live) : live;
-}
-
-struct live *dispatch_older(struct live *live)
-{
-    do {
-        live = TAILQ_PREV(live, live_list, link);
-    } while (live && !live->accepted);
-    return live;
-}
-
-size_t dispatch_jobs(const struct dispatch *dispatch)
-{
-    return dispatch->jobs;
-}
-
-size_t dispatch_waiters(const struct dispatch *dispatch)
-{
-    return dispatch->waiters;
-}
-
-struct store *dispatch_store(struct dispatch *dispatch)
-{
-    return dispatch->store;
+    if (live)
+        return dispatch_cancel(live, terminate);
+    if (!stub)
+        return ST_NOT_FOUND;
+    stub_end(stub, JOB_CANCELLED);
+    return ST_OK;
 }

@@ -6,17 +6,21 @@
  *     dispatch_submit ─> [durable: commit] ─> queue ─> chunk to a worker ─> outcomes ─>
  * [commit] ─> end
  *
- * It owns every job that is not over (struct live), and those that are over until the
- * store has them. All of it runs on the loop's thread and takes no lock. The only caller
- * of job_set_state().
+ * It knows every job that is not over, whole (struct live) or as a stub, and owns those
+ * that are over until the store has them. All of it runs on the loop's thread and takes no
+ * lock. The only caller of job_set_state().
  *
  * Commit, then tell: a durable job is accepted when its row is committed, and shown as
  * ended when its end is. A relaxed job is shown at once; its row follows when it ends, or
  * after RELAXED_STORE_MS if it is not over by then. A job of durability `memory` stays
  * here: with its outcomes until its result_ttl is over, without them until job_ttl is.
  *
- * A job with a unique_key has it, in its pool, until its end is decided; all that have
- * one are in memory, so no commit is needed to know.
+ * Of the jobs that have not begun, each pool holds those in front whole (queue_window).
+ * The others are stubs (server/stub.h): they have their place in the queue, their times and
+ * those who wait for them, but are read from the store before their turn comes.
+ *
+ * A job with a unique_key has it, in its pool, until its end is decided; the keys of all
+ * are in memory, so no commit is needed to know.
  */
 #ifndef SERVER_DISPATCH_H
 #define SERVER_DISPATCH_H
@@ -46,17 +50,16 @@
 
 struct dispatch;
 
-/* A job in memory. The fields are for reading; pins as below. */
+/* A job that is whole in memory. The fields are for reading; pins as below. */
 struct live {
     struct job job;
     struct uuid id; /* of the spec, which changes when the job is stripped */
     struct dispatch *dispatch;
     struct lane *lane;
     struct task_cost *cost;
-    UT_hash_handle hh;        /* by id, while it can be found */
-    UT_hash_handle unique_hh; /* by unique_key, in its lane, while `unique` */
-    TAILQ_ENTRY(live) link;   /* all that can be found, oldest first */
-    TAILQ_ENTRY(live) aside;  /* relaxed: not stored yet; memory: finished */
+    UT_hash_handle hh;       /* by id, while it can be found */
+    TAILQ_ENTRY(live) link;  /* all that can be found, oldest first */
+    TAILQ_ENTRY(live) aside; /* relaxed: not stored yet; memory: finished */
     enum { ASIDE_NOWHERE, ASIDE_UNSTORED, ASIDE_KEPT } aside_in;
     TAILQ_HEAD(, chunk) chunks; /* at workers */
     struct waiter_list waiters;
@@ -78,16 +81,21 @@ struct live {
     struct attempt_log attempts; /* that have failed */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
     size_t arrival_count, arrival_cap;
-    bool findable; /* is in the hash and the list */
-    bool in_store; /* its row is in the store, or on the way there */
-    bool accepted; /* its submitter may know of it */
-    bool ending;   /* its end is on the way to the store */
-    bool unique;   /* it has its unique_key */
-    bool gone;     /* stripped: there is no input and there are no outcomes any more */
+    bool findable;         /* is in the hash and the list */
+    bool in_store;         /* its row is in the store, or on the way there */
+    bool stored;           /* it is there */
+    bool accepted;         /* its submitter may know of it */
+    bool ending;           /* its end is on the way to the store */
+    bool doomed;           /* it has come from the store to be ended */
+    struct unique *unique; /* its unique_key, while it has it; or NULL */
+    bool gone; /* stripped: there is no input and there are no outcomes any more */
 };
 
 struct dispatch_options {
     uint64_t max_queued_jobs; /* jobs that are not over */
+    /* Jobs of a pool that have not begun and are whole in memory all the same, and bytes
+     * of their inputs; the others are stubs. */
+    uint64_t queue_window, queue_window_bytes;
     uint64_t max_waiters;
     /* Of finished jobs of durability `memory`; the store's are retention's business. */
     int64_t job_ttl_ms;
@@ -144,8 +152,9 @@ struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
  * be over when this returns. It is accepted at once if it is not durable; otherwise wait
  * for WAIT_ACCEPTED.
  *
- * With a unique_key that a job in *ret_live has: ST_EXISTS (`return`): that job is the
- * answer, and may not be accepted yet; ST_CONFLICT (`reject`, or `replace` and it runs).
+ * With a unique_key that another job has: ST_EXISTS (`return`): that job is the answer,
+ * and may not be accepted yet; ST_CONFLICT (`reject`, or `replace` and it runs).
+ * dispatch_last_rival tells of it, and *ret_live is set if it is whole, else NULL.
  * With `replace`, and the other one not started, it is cancelled before the new one is
  * stored: when the store then refuses that, none is left. A request that may be one that
  * was sent again has to be looked for by its idempotency key first. */
@@ -176,12 +185,28 @@ typedef void dispatch_retried(void *data, enum status st, struct live *live,
 void dispatch_retry(struct dispatch *dispatch, struct uuid id, dispatch_retried *done,
                     void *data);
 
-/* A job in memory that its submitter may know of; NULL if there is none: ask the store
- * then. */
+/* A whole job in memory that its submitter may know of; NULL if there is none: ask the
+ * store then. */
 struct live *dispatch_find(struct dispatch *dispatch, struct uuid id);
+/* Whether the job is in the store but for a stub, and its state: the store's is of the
+ * time when it was submitted. */
+bool dispatch_is_stub(const struct dispatch *dispatch, struct uuid id,
+                      enum job_state *ret_state);
+/* Has a stub made whole: WAKE_WHOLE, or as dispatch_wait_for says when it cannot be. */
+void dispatch_fetch(struct dispatch *dispatch, struct uuid id);
+
+/* A job that has a unique_key. */
+struct rival {
+    struct uuid id;
+    enum job_state state;
+    struct live *live; /* NULL: a stub */
+};
 /* The job that has the unique_key of this spec, under another idempotency key; NULL if
- * there is none. */
-const struct live *dispatch_rival(struct dispatch *dispatch, const struct job_spec *spec);
+ * there is none. Valid until the next call, and that of dispatch_submit. */
+const struct rival *dispatch_rival(struct dispatch *dispatch,
+                                   const struct job_spec *spec);
+/* The same for a submit that gave ST_EXISTS or ST_CONFLICT. */
+const struct rival *dispatch_last_rival(const struct dispatch *dispatch);
 /* The idempotency key of a refused submit (WAKE_REFUSED with ST_EXISTS) belongs to this
  * job. */
 const struct store_existing *dispatch_existing(const struct dispatch *dispatch);
@@ -190,13 +215,19 @@ const struct store_existing *dispatch_existing(const struct dispatch *dispatch);
 struct waiter *dispatch_wait(struct live *live, enum wait_for wait_for,
                              int64_t timeout_ms, waiter_woken *on_wake, void *data);
 
+/* The same for a job that is whole or a stub, by its id: NULL also if it is neither. When
+ * the row of a stub turns out to be damaged, or cannot be read: WAKE_REFUSED. */
+struct waiter *dispatch_wait_for(struct dispatch *dispatch, struct uuid id,
+                                 enum wait_for wait_for, int64_t timeout_ms,
+                                 waiter_woken *on_wake, void *data);
+
 /* For a request that waits for many jobs and counts as one: its own waiter, which hears of
- * the time-out and of the shutdown only (NULL as above); and one for each job, which adds
- * itself to *count instead (NULL without memory). */
+ * the time-out and of the shutdown only (NULL as above); and one for each job, whole or a
+ * stub, which adds itself to *count instead (NULL without memory). */
 struct waiter *dispatch_wait_many(struct dispatch *dispatch, int64_t timeout_ms,
                                   waiter_woken *on_wake, void *data);
-struct waiter *dispatch_wait_one_of(struct live *live, size_t *count,
-                                    waiter_woken *on_wake, void *data);
+struct waiter *dispatch_wait_one_of(struct dispatch *dispatch, struct uuid id,
+                                    size_t *count, waiter_woken *on_wake, void *data);
 /* Follows events; see events.h. NULL when there are too many waiters, or no memory. */
 struct event_reader *dispatch_follow(struct dispatch *dispatch,
                                      const struct event_from *from,
@@ -207,6 +238,10 @@ uint64_t dispatch_newest_event(const struct dispatch *dispatch); /* its id */
  * end comes by WAIT_READY. ST_STATE: it is running and terminate is false; ST_EXISTS: it
  * is over already. */
 NODISCARD enum status dispatch_cancel(struct live *live, bool terminate);
+/* The same for a job that is whole or a stub. A stub is not begun any more, but it has to be
+ * read for its end to be stored: that comes by WAIT_READY, too. ST_NOT_FOUND: neither. */
+NODISCARD enum status dispatch_cancel_job(struct dispatch *dispatch, struct uuid id,
+                                          bool terminate);
 
 /* The submitter of a job with a window has read this many items in all: as many more may
  * begin. NOBODY_READS takes the window away, and the job goes on without one. The job may
@@ -221,13 +256,14 @@ void dispatch_record(struct live *live);
 /* Forgets a job that is over and is not in the store. */
 void dispatch_forget(struct live *live);
 
-/* Keeps the struct alive, although the job may no longer be found. */
+/* Keeps the job whole, and the struct alive although the job may no longer be found. The
+ * last unpin may make it a stub: do not look at it afterwards. */
 void live_pin(struct live *live);
 void live_unpin(struct live *live);
 
 /* ---- inspection -------------------------------------------------------------------- */
 
-/* Newest first; for the listing. */
+/* The whole ones, newest first; for the listing. */
 struct live *dispatch_newest(struct dispatch *dispatch);
 struct live *dispatch_older(struct live *live);
 
@@ -246,7 +282,11 @@ struct lane {
     enum pool_state state; /* running, or why no longer */
     struct pool *pool;
     struct queue queue;
-    struct live *uniques;             /* hash by unique_key */
+    struct queue_place_list scheduled; /* stubs that wait for their time */
+    enum job_state doom;    /* how all its stubs end; JOB_STATE_COUNT: they go on */
+    size_t loading;         /* stubs that are being read, to be whole in the queue */
+    uint64_t loading_bytes; /* of their inputs */
+    struct unique *uniques; /* hash by unique_key */
     uint64_t jobs_total, items_total; /* since the start: submitted; with an outcome */
     unsigned in_flight;               /* chunks at workers */
     size_t jobs;                      /* not over */

@@ -47,6 +47,15 @@ void aside_add_unstored(struct live *live)
     sweep_later(live->dispatch);
 }
 
+static void on_recorded(void *data, enum status st, const struct store_existing *existing)
+{
+    struct live *live = data;
+
+    (void)existing; /* only those without an idempotency key are kept aside */
+    live->stored = st == ST_OK;
+    live_unpin(live);
+}
+
 void dispatch_record(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
@@ -57,7 +66,8 @@ void dispatch_record(struct live *live)
         return;
     aside_leave(live);
     live->in_store = true;
-    store_put_job(dispatch->store, job->spec, &job->status, NULL, NULL, NULL);
+    live_pin(live);
+    store_put_job(dispatch->store, job->spec, &job->status, NULL, on_recorded, live);
     for (size_t i = 0; i < job->outcome_count; i++)
         store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
     for (size_t i = 0; i < attempts->count; i++)

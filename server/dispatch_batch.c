@@ -47,6 +47,7 @@ static void on_batch_stored(void *data, enum status st)
 
     for (size_t i = 0; i < batch->count; i++) {
         batch->lives[i]->accepted = st == ST_OK;
+        batch->lives[i]->stored = st == ST_OK && batch->lives[i]->in_store;
         live_told(batch->lives[i], EVENT_CREATED, st == ST_OK);
     }
     batch->done(batch->data, st, batch->lives, batch->count);
@@ -185,7 +186,8 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
     if (st == ST_OK)
         st = job_spec_make_index(stored->spec);
     if (st == ST_OK)
-        st = live_restore(retry->dispatch, stored, &live);
+        st = live_restore(lane_or_default(retry->dispatch, stored->spec->pool), stored,
+                          &live);
     if (st != ST_OK)
         return st;
     st = live->lane->state == POOL_RUNNING ? job_retry(&live->job) : ST_NOT_RUNNING;
@@ -278,8 +280,13 @@ void dispatch_retry(struct dispatch *dispatch, struct uuid id, dispatch_retried 
                     void *data)
 {
     struct live *live;
+    enum job_state state;
     enum status st = ST_EXISTS;
 
+    if (dispatch_is_stub(dispatch, id, &state)) {
+        done(data, ST_EXISTS, NULL, state);
+        return;
+    }
     HASH_FIND(hh, dispatch->by_id, id.bytes, sizeof(id.bytes), live);
     if (!live && !being_read(dispatch, id)) {
         retry_stored(dispatch, id, done, data);

@@ -107,7 +107,7 @@ static bool hand_out(struct lane *lane, struct live *live, struct worker *worker
     struct chunk *chunk;
 
     if (!job_take(job, chunk_want(lane, live), clock_mono_ns(), &range, &retry_at_ns)) {
-        queue_remove(&lane->queue, job);
+        queue_remove(&lane->queue, &job->place);
         live_arm(live, retry_at_ns);
         return false;
     }
@@ -123,19 +123,20 @@ static bool hand_out(struct lane *lane, struct live *live, struct worker *worker
     chunk->time_limit_ms = job->spec->time_limit_ms;
     chunk->expected_ns = (uint64_t)(live->cost->item_ns * (double)range.count);
     if (job_todo(job))
-        queue_rotate(&lane->queue, job);
+        queue_rotate(&lane->queue, &job->place);
     else
-        queue_remove(&lane->queue, job);
+        queue_remove(&lane->queue, &job->place);
     send_chunk(lane, live, worker, chunk);
     return true;
 }
 
 void lane_pump(struct lane *lane)
 {
-    struct job *job;
+    struct queue_place *place;
 
-    while (!lane->dispatch->draining && (job = queue_front(&lane->queue))) {
-        struct live *live = job->owner;
+    while (!lane->dispatch->draining && (place = queue_front(&lane->queue)) &&
+           place->whole) {
+        struct live *live = queue_job(place)->owner;
         double expected_ns = live->cost->item_ns * (double)chunk_want(lane, live);
         struct worker *worker = pool_free_slot(lane->pool, (uint64_t)expected_ns);
 
@@ -144,12 +145,14 @@ void lane_pump(struct lane *lane)
         if (!hand_out(lane, live, worker))
             live_settle(live); /* it may have failed for lack of memory */
     }
+    lane_fill(lane);
 }
 
 void lane_offer(struct lane *lane, struct live *live)
 {
-    if (!live->job.queued && job_todo(&live->job) && live->job.end == JOB_STATE_COUNT)
-        queue_push(&lane->queue, &live->job);
+    if (!live->job.place.queued && job_todo(&live->job) &&
+        live->job.end == JOB_STATE_COUNT)
+        queue_push(&lane->queue, &live->job.place);
     lane_pump(lane);
 }
 
@@ -170,8 +173,9 @@ static struct live *chunk_end(struct lane *lane, struct chunk *chunk)
  */
 static void requeue(struct lane *lane, struct live *live)
 {
-    if (!live->job.queued && job_todo(&live->job) && live->job.end == JOB_STATE_COUNT)
-        queue_push_front(&lane->queue, &live->job);
+    if (!live->job.place.queued && job_todo(&live->job) &&
+        live->job.end == JOB_STATE_COUNT)
+        queue_push_front(&lane->queue, &live->job.place);
 }
 
 /* All of the chunk, without blame. */
@@ -314,8 +318,8 @@ static void add_error(struct lane *lane, struct live *live, uint64_t item,
     publish(live, item);
     if (live->job.end == JOB_STATE_COUNT)
         return;
-    if (live->job.queued) /* on_error: stop */
-        queue_remove(&lane->queue, &live->job);
+    if (live->job.place.queued) /* on_error: stop */
+        queue_remove(&lane->queue, &live->job.place);
     lane_recall(lane, live, false);
 }
 

@@ -8,6 +8,14 @@
 
 #include <string.h>
 
+static void free_timers(struct dispatch *dispatch)
+{
+    dispatch_timer_free(dispatch->sweep);
+    dispatch_timer_free(dispatch->stopped);
+    dispatch_timer_free(dispatch->stub_timer);
+    dispatch_timer_free(dispatch->load_pause);
+}
+
 enum status dispatch_new(uv_loop_t *loop, struct store *store,
                          const struct dispatch_options *options,
                          const struct dispatch_events *events, void *data,
@@ -24,9 +32,11 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     }
     dispatch->sweep = dispatch_timer_new(dispatch);
     dispatch->stopped = dispatch_timer_new(dispatch);
-    if (!dispatch->sweep || !dispatch->stopped) {
-        dispatch_timer_free(dispatch->sweep);
-        dispatch_timer_free(dispatch->stopped);
+    dispatch->stub_timer = dispatch_timer_new(dispatch);
+    dispatch->load_pause = dispatch_timer_new(dispatch);
+    if (!dispatch->sweep || !dispatch->stopped || !dispatch->stub_timer ||
+        !dispatch->load_pause) {
+        free_timers(dispatch);
         live_events_free(dispatch);
         mem_free(dispatch);
         return ST_NO_MEMORY;
@@ -43,6 +53,8 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     TAILQ_INIT(&dispatch->retries);
     TAILQ_INIT(&dispatch->for_many);
     TAILQ_INIT(&dispatch->leaving);
+    TAILQ_INIT(&dispatch->audiences);
+    TAILQ_INIT(&dispatch->doomed);
     *ret_dispatch = dispatch;
     return ST_OK;
 }
@@ -53,8 +65,8 @@ static void drop_all(struct dispatch *dispatch)
 
     while ((live = TAILQ_FIRST(&dispatch->lives))) {
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
-        if (live->job.queued)
-            queue_remove(&live->lane->queue, &live->job);
+        if (live->job.place.queued)
+            queue_remove(&live->lane->queue, &live->job.place);
         live_forget(live);
     }
 }
@@ -67,26 +79,30 @@ void dispatch_free(struct dispatch *dispatch)
         return;
     dispatch->closed = true;
     drop_all(dispatch);
+    stubs_free(dispatch);
     dispatch_free_pools(dispatch);
     HASH_ITER (hh, dispatch->costs, cost, next) {
         HASH_DEL(dispatch->costs, cost);
         mem_free(cost);
     }
-    dispatch_timer_free(dispatch->sweep);
-    dispatch_timer_free(dispatch->stopped);
+    free_timers(dispatch);
     live_events_free(dispatch);
     mem_free(dispatch);
 }
 
-enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
+struct lane *lane_or_default(struct dispatch *dispatch, const char *name)
+{
+    struct lane *lane = dispatch_lane(dispatch, name);
+
+    return lane ? lane : dispatch_first_lane(dispatch);
+}
+
+enum status live_restore(struct lane *lane, struct stored_job *stored,
                          struct live **ret_live)
 {
-    struct lane *lane = dispatch_lane(dispatch, stored->spec->pool);
-    struct live *live;
+    struct live *live = live_new(lane->dispatch, lane, job_spec_ref(stored->spec));
     enum status st;
 
-    live = live_new(dispatch, lane ? lane : dispatch_first_lane(dispatch),
-                    job_spec_ref(stored->spec));
     if (!live) {
         stored_job_clear(stored);
         return ST_NO_MEMORY;
@@ -112,14 +128,9 @@ enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
     return ST_OK;
 }
 
-static enum status take_up(void *data, struct stored_job *stored)
+static enum status take_up(void *data, const struct stored_stub *stored)
 {
-    struct live *live;
-    enum status st = live_restore(data, stored, &live);
-
-    if (st == ST_OK)
-        live_add(live);
-    return st;
+    return stub_take_up(data, stored);
 }
 
 static void take_up_event(void *data, const struct event *event)
@@ -130,7 +141,6 @@ static void take_up_event(void *data, const struct event *event)
 enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
 {
     struct uuid newest = { { 0 } };
-    struct live *live, *next;
     enum status st = dispatch_load_pools(dispatch, err);
 
     if (st == ST_OK)
@@ -142,10 +152,7 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
     uuid_generator_after(&dispatch->ids, newest);
     if (dispatch->jobs)
         log_info("unfinished jobs go on", "jobs=%zu", dispatch->jobs);
-    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
-        next = TAILQ_NEXT(live, link);
-        live_begin(live);
-    }
+    stubs_load_begun(dispatch);
     dispatch_start_pools(dispatch);
     return ST_OK;
 }
@@ -176,12 +183,15 @@ void dispatch_wake_all(struct dispatch *dispatch)
 
     dispatch->closed = true;
     (void)uv_timer_stop(dispatch->sweep);
+    (void)uv_timer_stop(dispatch->stub_timer);
+    (void)uv_timer_stop(dispatch->load_pause);
     TAILQ_FOREACH (live, &dispatch->lives, link)
         live_arm(live, 0);
     for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
         next = TAILQ_NEXT(live, link);
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
     }
+    stubs_wake(dispatch, WAKE_SHUTDOWN);
     waiter_wake_all(&dispatch->for_many, WAKE_SHUTDOWN, ST_OK);
     events_end(dispatch->events_log);
 }

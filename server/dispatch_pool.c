@@ -119,6 +119,8 @@ static enum status add_lane(struct dispatch *dispatch, struct forkserver *forkse
     lane->dispatch = dispatch;
     lane->spec = spec;
     queue_init(&lane->queue);
+    TAILQ_INIT(&lane->scheduled);
+    lane->doom = JOB_STATE_COUNT;
     TAILQ_INIT(&lane->waiters);
     TAILQ_INSERT_TAIL(&dispatch->lanes, lane, link);
     *ret_lane = lane;
@@ -278,7 +280,7 @@ static void end_cancelled(struct live *live)
         log_debug("a job of a pool that ends was over", "");
 }
 
-static void end_broken(struct live *live)
+void lane_fail_job(struct live *live)
 {
     const struct lane *lane = live->lane;
 
@@ -287,10 +289,27 @@ static void end_broken(struct live *live)
                                 : NULL);
 }
 
-/* Nobody works for it any more; its jobs are ended first, so that none runs again. */
-static void end_lane(struct lane *lane, void (*end)(struct live *live))
+struct stub *lanes_doomed_stub(struct dispatch *dispatch)
 {
+    for (struct lane *lane = any_lane(dispatch); lane; lane = any_next(lane)) {
+        struct queue_place *place = queue_first_stub(&lane->queue);
+
+        if (!place)
+            place = TAILQ_FIRST(&lane->scheduled);
+        if (place && lane->doom != JOB_STATE_COUNT)
+            return stub_of(place);
+    }
+    return NULL;
+}
+
+/* Nobody works for it any more; its jobs are ended first, so that none runs again. Those
+ * that are stubs follow as they are read. */
+static void end_lane(struct lane *lane, enum job_state doom,
+                     void (*end)(struct live *live))
+{
+    lane->doom = doom;
     end_jobs(lane, end);
+    load_doomed(lane->dispatch);
     stop(lane);
     pool_kill(lane->pool);
 }
@@ -300,7 +319,7 @@ void lane_break(struct lane *lane, struct text exception)
     lane->fault = failure_exception(exception);
     if (lane->state != POOL_TERMINATED)
         lane->state = POOL_BROKEN;
-    end_lane(lane, end_broken);
+    end_lane(lane, JOB_FAILED, lane_fail_job);
 }
 
 /* ---- what clients ask for ---------------------------------------------------------- */
@@ -384,7 +403,7 @@ static void terminate(struct lane *lane)
     if (lane->state != POOL_BROKEN)
         lane->state = POOL_TERMINATED;
     log_info("pool terminated", "pool=%s jobs=%zu", lane->spec->name, lane->jobs);
-    end_lane(lane, end_cancelled);
+    end_lane(lane, JOB_CANCELLED, end_cancelled);
 }
 
 enum status dispatch_terminate_pool(struct lane *lane)

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What dispatch.c (jobs from submission to end), dispatch_lane.c (chunks to workers and
- * outcomes back), dispatch_aside.c (jobs that are kept aside), dispatch_unique.c (one job
- * at a time) and dispatch_pool.c (pools made, changed and ended) share. Nobody else
- * includes this.
+ * What dispatch.c (jobs from submission to end), dispatch_find.c (jobs by their ids, and
+ * waiting), dispatch_lane.c (chunks to workers and outcomes back), dispatch_stub.c and
+ * dispatch_load.c (jobs that are only in the store), dispatch_aside.c (jobs that are kept
+ * aside), dispatch_unique.c (one job at a time) and dispatch_pool.c (pools made, changed
+ * and ended) share. Nobody else includes this.
  */
 #ifndef SERVER_DISPATCH_PRIVATE_H
 #define SERVER_DISPATCH_PRIVATE_H
 
 #include "server/dispatch.h"
+#include "server/stub.h"
 
 #include <uthash.h>
 
@@ -19,6 +21,23 @@ struct task_cost {
     char task[];
 };
 
+/* A unique_key that is taken: by a whole job or a stub. */
+struct unique {
+    UT_hash_handle hh; /* in its lane */
+    struct live *live;
+    struct stub *stub;
+    const char *idempotency_key; /* of that job, or NULL; behind the key */
+    char key[];
+};
+
+/* Who waits for a stub. */
+struct audience {
+    TAILQ_ENTRY(audience) link;
+    struct stub *stub;
+    struct waiter_list waiters;
+};
+
+TAILQ_HEAD(audience_list, audience);
 TAILQ_HEAD(live_list, live);
 TAILQ_HEAD(lane_list, lane);
 TAILQ_HEAD(retry_list, retry);
@@ -40,6 +59,14 @@ struct dispatch {
     struct lane_list leaving;    /* deleted */
     struct waiter_list for_many; /* of requests that wait for many jobs */
     struct retry_list retries;   /* failed jobs that are on their way from the store */
+    struct stubs stubs;
+    struct audience_list audiences;
+    struct queue_place_list
+        doomed;             /* stubs that are to be read and ended, the first one next */
+    size_t dooming;         /* of these, those that are being read, or their end stored */
+    uv_timer_t *stub_timer; /* starts and expires stubs */
+    uv_timer_t *load_pause; /* while the store cannot be read */
+    struct rival rival;     /* the last one that was looked for */
     struct task_cost *costs;
     size_t jobs; /* not over */
     size_t waiters;
@@ -60,14 +87,19 @@ struct dispatch {
 /* A job that cannot be found yet. Takes spec, also on failure. NULL without memory. */
 struct live *live_new(struct dispatch *dispatch, struct lane *lane,
                       struct job_spec *spec);
-/* The same from the store, as it was there. Its pool may not exist any more: then the
- * default one takes it. Takes the content of stored, also on failure. */
-NODISCARD enum status live_restore(struct dispatch *dispatch, struct stored_job *stored,
+/* The same from the store, as it was there. Takes the content of stored, also on failure.
+ */
+NODISCARD enum status live_restore(struct lane *lane, struct stored_job *stored,
                                    struct live **ret_live);
+/* The pool of this name; the default one if it does not exist any more. */
+struct lane *lane_or_default(struct dispatch *dispatch, const char *name);
 /* Only for one that was never added; live_forget is for the others. */
 void live_free(struct live *live);
-/* From here on it has its place among all jobs, and is found once it is accepted. */
+/* A new job: from here on it has its place among all, and is found once it is accepted. */
 void live_add(struct live *live);
+/* The same for one that was there as a stub, and back. */
+void live_enter(struct live *live);
+void live_leave(struct live *live);
 /* The job is accepted: it may run. It may be over, and live gone, afterwards. */
 void live_begin(struct live *live);
 /* From here on the job is found in the store, or nowhere. */
@@ -81,10 +113,17 @@ void live_settle(struct live *live);
 bool live_arrived(struct live *live, uint64_t first);
 /* Has live_due called at this time; a time of 0 is never. */
 void live_arm(struct live *live, uint64_t at_ns);
+/* The same for when something happens to a job that has not started. */
+void live_arm_due(struct live *live);
+/* A wall time on the monotonic clock, so that later jumps of the wall clock do not
+ * matter. */
+uint64_t mono_of(int64_t wall_ms);
 /* The server cannot keep the job's promise for lack of memory: ends it as failed. */
 void live_out_of_memory(struct live *live);
 /* Ends the job as failed with this problem (one reference; NULL without memory). */
 void live_fail(struct live *live, struct blob *problem);
+/* The other end of live_pin for a job that is to stay whole. */
+void live_unpin_whole(struct live *live);
 double dispatch_random(struct dispatch *dispatch); /* 0..1 */
 uv_timer_t *dispatch_timer_new(struct dispatch *dispatch);
 void dispatch_timer_free(uv_timer_t *timer); /* NULL is fine */
@@ -103,9 +142,43 @@ void lane_job_over(struct lane *lane);
 void lane_job_leaves(struct lane *lane);
 /* The initializer has failed for good: the jobs fail. */
 void lane_break(struct lane *lane, struct text exception);
+/* Fails a job for it. */
+void lane_fail_job(struct live *live);
+/* A stub of a pool whose stubs are all to end; NULL if there is none. */
+struct stub *lanes_doomed_stub(struct dispatch *dispatch);
 
-/* From here on the job is found in the store, or nowhere. live may be gone afterwards. */
-void live_forget(struct live *live);
+/* dispatch_stub.c */
+/* Makes room: the job, or one behind it, becomes a stub if too much of the queue is whole.
+ * live may be gone afterwards. */
+void stub_make_room(struct live *live);
+/* A job of the store at the start. */
+NODISCARD enum status stub_take_up(struct dispatch *dispatch,
+                                   const struct stored_stub *stored);
+/* Then, when all are there: has those read that had begun. */
+void stubs_load_begun(struct dispatch *dispatch);
+/* It is not begun any more, and ends so when it has been read. */
+void stub_end(struct stub *stub, enum job_state end);
+/* The same, but nothing is read yet. */
+void stub_doom(struct stub *stub, enum job_state end);
+/* It has been read: the whole job goes on, or ends. Takes the content of stored. Not
+ * ST_OK: it is a stub as before. */
+NODISCARD enum status stub_made_whole(struct stub *stub, struct stored_job *stored);
+/* It cannot be read for good: it is left alone where it is. */
+void stub_drop(struct stub *stub, enum status why);
+/* Those who wait for it; NULL without memory. */
+struct waiter_list *stub_waiters(struct stub *stub);
+void stub_on_timer(uv_timer_t *timer);                      /* of dispatch->stub_timer */
+void stubs_wake(struct dispatch *dispatch, enum wake wake); /* those who wait for any */
+void stubs_free(struct dispatch *dispatch);
+
+/* dispatch_load.c */
+/* Has the stubs read that come next, as far as there is room for them. */
+void lane_fill(struct lane *lane);
+/* Has stubs read that are to end. */
+void load_doomed(struct dispatch *dispatch);
+/* Has this one read now. */
+void load_stub(struct stub *stub);
+void load_on_pause_over(uv_timer_t *timer); /* of dispatch->load_pause */
 
 /* dispatch_aside.c */
 void aside_sweep(uv_timer_t *timer); /* of dispatch->sweep */
@@ -123,9 +196,17 @@ NODISCARD enum status unique_check(struct lane *lane, const struct job_spec *spe
                                    struct live **ret_live);
 /* Cancels the job that has this spec's unique_key, after unique_check. */
 void unique_replace(struct lane *lane, const struct job_spec *spec);
-/* The job has its unique_key from here on, unless another one has it. */
+/* The job has its unique_key from here on, unless another one has it. Without memory it
+ * has not. */
 void unique_enter(struct live *live);
+/* The same for a stub; both keys may be NULL. */
+void unique_enter_stub(struct stub *stub, const char *unique_key,
+                       const char *idempotency_key);
 void unique_leave(struct live *live);
+void unique_leave_stub(struct stub *stub);
+/* The key goes with the job when it becomes a stub, or whole. */
+void unique_to_stub(struct live *live, struct stub *stub);
+void unique_to_live(struct stub *stub, struct live *live);
 
 /* dispatch_events.c */
 NODISCARD enum status live_events_new(struct dispatch *dispatch);

@@ -1,52 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /* One job at a time with the same unique_key in a pool. */
+#include "common/log.h"
+#include "common/mem.h"
 #include "server/dispatch_private.h"
 
 #include <assert.h>
 #include <string.h>
 
-static struct live *holder_of(struct lane *lane, const char *unique_key)
+static struct unique *holder_of(struct lane *lane, const char *unique_key)
 {
-    struct live *live;
+    struct unique *unique;
 
-    HASH_FIND(unique_hh, lane->uniques, unique_key, strlen(unique_key), live);
-    return live;
+    HASH_FIND(hh, lane->uniques, unique_key, strlen(unique_key), unique);
+    return unique;
 }
 
 /* The same request once more: the store will tell. */
-static bool same_request(const struct job_spec *a, const struct job_spec *b)
+static bool same_request(const struct unique *unique, const struct job_spec *spec)
 {
-    return a->idempotency_key && b->idempotency_key &&
-           strcmp(a->idempotency_key, b->idempotency_key) == 0;
+    return unique->idempotency_key && spec->idempotency_key &&
+           strcmp(unique->idempotency_key, spec->idempotency_key) == 0;
 }
 
-static struct live *rival_in(struct lane *lane, const struct job_spec *spec)
+static struct unique *rival_in(struct lane *lane, const struct job_spec *spec)
 {
-    struct live *live = spec->unique_key ? holder_of(lane, spec->unique_key) : NULL;
+    struct unique *unique = spec->unique_key ? holder_of(lane, spec->unique_key) : NULL;
 
-    return live && same_request(live->job.spec, spec) ? NULL : live;
+    return unique && same_request(unique, spec) ? NULL : unique;
 }
 
-const struct live *dispatch_rival(struct dispatch *dispatch, const struct job_spec *spec)
+static const struct rival *look_at(struct dispatch *dispatch, const struct unique *unique)
+{
+    if (!unique)
+        return NULL;
+    dispatch->rival = unique->live
+                          ? (struct rival){ unique->live->id,
+                                            unique->live->job.status.state, unique->live }
+                          : (struct rival){ unique->stub->id, unique->stub->state, NULL };
+    return &dispatch->rival;
+}
+
+const struct rival *dispatch_rival(struct dispatch *dispatch, const struct job_spec *spec)
 {
     struct lane *lane = dispatch_lane(dispatch, spec->pool);
 
-    return lane ? rival_in(lane, spec) : NULL;
+    return lane ? look_at(dispatch, rival_in(lane, spec)) : NULL;
+}
+
+const struct rival *dispatch_last_rival(const struct dispatch *dispatch)
+{
+    return &dispatch->rival;
 }
 
 enum status unique_check(struct lane *lane, const struct job_spec *spec,
                          struct live **ret_live)
 {
-    struct live *rival = rival_in(lane, spec);
+    const struct rival *rival = look_at(lane->dispatch, rival_in(lane, spec));
 
     if (!rival)
         return ST_OK;
-    *ret_live = rival;
+    *ret_live = rival->live;
     switch (spec->on_conflict) {
     case CONFLICT_REJECT:
         return ST_CONFLICT;
     case CONFLICT_REPLACE:
-        return rival->job.status.state == JOB_RUNNING ? ST_CONFLICT : ST_OK;
+        return rival->state == JOB_RUNNING ? ST_CONFLICT : ST_OK;
     default:
         return ST_EXISTS;
     }
@@ -54,31 +72,100 @@ enum status unique_check(struct lane *lane, const struct job_spec *spec,
 
 void unique_replace(struct lane *lane, const struct job_spec *spec)
 {
-    struct live *rival = rival_in(lane, spec);
+    struct unique *unique = rival_in(lane, spec);
+    struct live *live = unique ? unique->live : NULL;
     enum status st;
 
-    if (!rival)
+    if (unique && !live) {
+        stub_end(unique->stub, JOB_CANCELLED);
+    } else if (live) {
+        unique_leave(live);
+        st = dispatch_cancel(live, false);
+        assert(st == ST_OK); /* it has not started, and not ended */
+    }
+}
+
+/* ---- who has it -------------------------------------------------------------------- */
+
+/* NULL if another job has the key, or without memory. */
+static struct unique *take(struct lane *lane, const char *unique_key,
+                           const char *idempotency_key)
+{
+    size_t len = strlen(unique_key);
+    size_t more = idempotency_key ? strlen(idempotency_key) + 1 : 0;
+    struct unique *unique;
+
+    if (holder_of(lane, unique_key))
+        return NULL;
+    unique = mem_zalloc(sizeof(*unique) + len + 1 + more);
+    if (!unique) {
+        log_warn("no memory to keep a unique_key", "");
+        return NULL;
+    }
+    memcpy(unique->key, unique_key, len + 1);
+    if (idempotency_key)
+        unique->idempotency_key = memcpy(unique->key + len + 1, idempotency_key, more);
+    HASH_ADD_KEYPTR(hh, lane->uniques, unique->key, len, unique);
+    return unique;
+}
+
+static void let_go(struct lane *lane, struct unique *unique)
+{
+    if (!unique)
         return;
-    unique_leave(rival);
-    st = dispatch_cancel(rival, false);
-    assert(st == ST_OK); /* it has not started, and not ended */
+    HASH_DEL(lane->uniques, unique);
+    mem_free(unique);
 }
 
 void unique_enter(struct live *live)
 {
     const struct job_spec *spec = live->job.spec;
-    struct lane *lane = live->lane;
 
-    if (!spec->unique_key || holder_of(lane, spec->unique_key))
+    if (!spec->unique_key)
         return;
-    HASH_ADD_KEYPTR(unique_hh, lane->uniques, spec->unique_key, strlen(spec->unique_key),
-                    live);
-    live->unique = true;
+    live->unique = take(live->lane, spec->unique_key, spec->idempotency_key);
+    if (live->unique)
+        live->unique->live = live;
+}
+
+void unique_enter_stub(struct stub *stub, const char *unique_key,
+                       const char *idempotency_key)
+{
+    if (!unique_key)
+        return;
+    stub->unique = take(stub->lane, unique_key, idempotency_key);
+    if (stub->unique)
+        stub->unique->stub = stub;
 }
 
 void unique_leave(struct live *live)
 {
-    if (live->unique)
-        HASH_DELETE(unique_hh, live->lane->uniques, live);
-    live->unique = false;
+    let_go(live->lane, live->unique);
+    live->unique = NULL;
+}
+
+void unique_leave_stub(struct stub *stub)
+{
+    let_go(stub->lane, stub->unique);
+    stub->unique = NULL;
+}
+
+void unique_to_stub(struct live *live, struct stub *stub)
+{
+    stub->unique = live->unique;
+    live->unique = NULL;
+    if (stub->unique) {
+        stub->unique->live = NULL;
+        stub->unique->stub = stub;
+    }
+}
+
+void unique_to_live(struct stub *stub, struct live *live)
+{
+    live->unique = stub->unique;
+    stub->unique = NULL;
+    if (live->unique) {
+        live->unique->live = live;
+        live->unique->stub = NULL;
+    }
 }

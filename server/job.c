@@ -41,6 +41,9 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
     job->lowest_failed = UINT64_MAX;
     job->end = JOB_STATE_COUNT;
     TAILQ_INIT(&job->waiting);
+    job->place.bytes = (uint32_t)(spec->input.len + spec->kwargs.len);
+    job->place.priority = (int8_t)spec->priority;
+    job->place.whole = true;
 }
 
 /* Counts the outcomes that there are, and puts what lies between them back among what is
@@ -119,7 +122,7 @@ enum status job_retry(struct job *job)
     struct job before = *job;
     struct outcome *kept = mem_alloc((job->outcome_count + 1) * sizeof(*kept));
 
-    assert(job->status.state == JOB_FAILED && !job->in_flight && !job->queued);
+    assert(job->status.state == JOB_FAILED && !job->in_flight && !job->place.queued);
     if (!kept)
         return ST_NO_MEMORY;
     job->outcomes = kept;

@@ -169,6 +169,18 @@ struct outcome {
 
 /* ---- the live job ------------------------------------------------------------------ */
 
+/* The place of a job in a queue (server/queue.h). It is in a struct job, and the job is
+ * whole; or in what stands for a job that is only in the store (server/stub.h). */
+struct queue_place {
+    TAILQ_ENTRY(queue_place) link;
+    uint32_t bytes; /* of input and kwargs */
+    int8_t priority;
+    bool whole;
+    bool queued; /* is in a queue */
+    bool ahead;  /* no stub of its priority is before it; the queue's own */
+};
+TAILQ_HEAD(queue_place_list, queue_place);
+
 /* Items [first, first + count). */
 struct job_range {
     uint64_t first, count;
@@ -209,8 +221,7 @@ struct job {
     enum job_state
         end; /* what it will be when nothing is in flight; JOB_STATE_COUNT: open */
 
-    TAILQ_ENTRY(job) queue_link; /* server/queue */
-    bool queued;                 /* is in a queue */
+    struct queue_place place;
     void *owner; /* server/dispatch keeps its own record of the job here */
 };
 

@@ -258,6 +258,8 @@ static int open_dispatch(struct server *server)
     static const struct dispatch_events events = { on_drained, on_ended };
     const struct config *config = &server->config;
     struct dispatch_options options = {
+        .queue_window = config->queue_window,
+        .queue_window_bytes = config->queue_window_bytes,
         .max_queued_jobs = config->max_queued_jobs,
         .max_waiters = config->max_waiters,
         .job_ttl_ms = config->job_ttl_ms,

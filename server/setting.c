@@ -79,6 +79,16 @@ const struct setting settings[] = {
       .min = 1, .max = 10000000,
       .value = "N",
       .help = "Jobs that are not over yet, in all. More: 503 queue-full." },
+    { "queue_window", SETTING_NUMBER, AT(queue_window), .initial = "1000",
+      .min = 1, .max = 10000000,
+      .value = "N",
+      .help = "Jobs of each pool that wait and are held whole in memory: those that are next. "
+              "Of the others memory holds a record; they are read from the database before "
+              "their turn. Jobs of equal priority take turns within the window." },
+    { "queue_window_bytes", SETTING_NUMBER, AT(queue_window_bytes), .initial = "268435456",
+      .min = 1, .max = 1ull << 50,
+      .value = "BYTES",
+      .help = "Inputs of these jobs; one job is held whole whatever its size." },
     { "max_processes", SETTING_NUMBER, AT(max_processes), .initial = "1024",
       .min = 1, .max = 65536,
       .value = "N",

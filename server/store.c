@@ -431,10 +431,10 @@ void store_find_key(struct store *store, const char *idempotency_key,
     command_submit(store, command);
 }
 
-void store_list_finished(struct store *store, const struct job_filter *filter,
-                         store_got_jobs *got, void *data)
+void store_list_jobs(struct store *store, const struct job_filter *filter,
+                     store_got_jobs *got, void *data)
 {
-    struct store_command *command = command_new(store, STORE_LIST_FINISHED);
+    struct store_command *command = command_new(store, STORE_LIST_JOBS);
 
     assert(filter->limit >= 1 && filter->limit <= STORE_LIST_MAX);
     if (!command)
@@ -460,10 +460,11 @@ void store_list_deliveries(struct store *store, const struct delivery_query *que
 }
 
 enum status store_load_unfinished(
-    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
-    void *data, struct uuid *ret_newest, struct error_text *err)
+    struct store *store,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest, struct error_text *err)
 {
-    return store->backend->load_unfinished(store, on_job, data, ret_newest, err);
+    return store->backend->load_unfinished(store, on_stub, data, ret_newest, err);
 }
 
 enum status store_load_events(struct store *store,
@@ -563,7 +564,7 @@ static void deliver(struct store *store, struct store_command *command)
         command->on.job(command->data, command->st, &job);
         break;
     }
-    case STORE_LIST_FINISHED:
+    case STORE_LIST_JOBS:
         command->on.jobs(command->data, command->st, command->jobs,
                          command->st == ST_OK ? command->job_count : 0);
         break;

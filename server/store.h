@@ -217,14 +217,15 @@ void job_filter_clear(struct job_filter *filter);
 bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
                         enum job_state state);
 
-/* Finished jobs that match, newest first, without outcomes (and the specs without input).
- * jobs is freed after the call, the receiver may steal contents by zeroing the element.
- * The filter is copied. A job whose row is damaged is left out, with a line in the log.
- */
+/* Jobs that match, newest first, without outcomes (and the specs without input). Of those
+ * that are not over the store knows the state at their submission only: with the filter
+ * JOB_QUEUED, those that were JOB_SCHEDULED then come, too. jobs is freed after the call,
+ * the receiver may steal contents by zeroing the element. The filter is copied. A job whose
+ * row is damaged is left out, with a line in the log. */
 typedef void store_got_jobs(void *data, enum status st, struct stored_job *jobs,
                             size_t count);
-void store_list_finished(struct store *store, const struct job_filter *filter,
-                         store_got_jobs *got, void *data);
+void store_list_jobs(struct store *store, const struct job_filter *filter,
+                     store_got_jobs *got, void *data);
 
 #define STORE_DELIVERIES_MAX 100
 
@@ -234,14 +235,26 @@ typedef void store_got_deliveries(void *data, enum status st, const struct deliv
 void store_list_deliveries(struct store *store, const struct delivery_query *query,
                            store_got_deliveries *got, void *data);
 
-/* At start-up, before any command: every job that is not over, oldest first, with input,
- * outcomes and attempts. Blocks. The receiver owns the content of stored; when on_job does not
- * return ST_OK, that ends the load and is what it returns. *ret_newest is the newest id
- * in the store, finished or not, all zero for none. A damaged job is left out and left
- * alone, with a line in the log. */
+/* What has to be known of a job that is not over before it is read. */
+struct stored_stub {
+    struct uuid id;
+    enum job_state state;
+    bool begun; /* it had started, or has outcomes */
+    int priority;
+    int64_t start_at_ms, expires_at_ms;
+    uint64_t bytes;   /* of the input */
+    const char *pool; /* this and the next two are valid during the call */
+    const char *unique_key, *idempotency_key; /* or NULL */
+};
+
+/* At start-up, before any command: every job that is not over, oldest first. Blocks. When
+ * on_stub does not return ST_OK, that ends the load and is what it returns. *ret_newest is
+ * the newest id in the store, finished or not, all zero for none. A row that is damaged is
+ * left out and left alone, with a line in the log. */
 NODISCARD enum status store_load_unfinished(
-    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
-    void *data, struct uuid *ret_newest, struct error_text *err);
+    struct store *store,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest, struct error_text *err);
 
 /* At start-up, before any command: the newest events, at most EVENTS_STORED_MAX, oldest
  * first. Blocks. */

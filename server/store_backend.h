@@ -38,7 +38,7 @@ enum store_command_kind {
     STORE_PURGE, /* the last one that changes something */
     STORE_GET_JOB,
     STORE_FIND_KEY,
-    STORE_LIST_FINISHED,
+    STORE_LIST_JOBS,
     STORE_LIST_DELIVERIES,
     STORE_FATAL /* only among the answers: on_fatal is due */
 };
@@ -98,8 +98,9 @@ struct store_backend {
     /* Takes the command. Loop's thread. */
     void (*submit)(struct store *store, struct store_command *command);
     enum status (*load_unfinished)(
-        struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
-        void *data, struct uuid *ret_newest, struct error_text *err);
+        struct store *store,
+        enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+        struct uuid *ret_newest, struct error_text *err);
     enum status (*load_events)(struct store *store,
                                void (*on_event)(void *data, const struct event *event),
                                void *data, struct error_text *err);

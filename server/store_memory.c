@@ -371,8 +371,17 @@ static enum status get_job(struct memory_store *memory, struct store_command *co
     return copy_job(&slot->kept->job, command->with, &command->job);
 }
 
-static enum status list_finished(struct memory_store *memory,
-                                 struct store_command *command)
+/* As it was submitted: one that was scheduled then may be queued now. */
+static bool is_listed(const struct job_filter *filter, const struct stored_job *job)
+{
+    enum job_state state = job->status.state;
+
+    if (filter->state == JOB_QUEUED && state == JOB_SCHEDULED)
+        state = JOB_QUEUED;
+    return job_filter_matches(filter, job->spec, state);
+}
+
+static enum status list_jobs(struct memory_store *memory, struct store_command *command)
 {
     const struct job_filter *filter = &command->filter;
 
@@ -383,8 +392,7 @@ static enum status list_finished(struct memory_store *memory,
         const struct kept *kept = memory->slots[i].kept;
         const struct stored_job *job = kept ? &kept->job : NULL;
 
-        if (!job || !job_state_final(job->status.state) ||
-            !job_filter_matches(filter, job->spec, job->status.state))
+        if (!job || !is_listed(filter, job))
             continue;
         if (copy_job(job, 0, &command->jobs[command->job_count]) != ST_OK)
             return ST_NO_MEMORY;
@@ -498,22 +506,14 @@ static void memory_submit(struct store *store, struct store_command *command)
 {
     static enum status (*const handlers[])(struct memory_store *,
                                            struct store_command *) = {
-        [STORE_PUT_JOB] = put_job,
-        [STORE_PUT_JOBS] = put_jobs,
-        [STORE_PUT_OUTCOME] = put_outcome,
-        [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_EVENT] = put_event,
-        [STORE_PUT_STATUS] = put_status,
-        [STORE_PUT_DELIVERY] = put_delivery,
-        [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_FINISHED] = put_finished,
-        [STORE_PURGE] = purge,
-        [STORE_PUT_POOL] = forget_pool,
-        [STORE_DELETE_POOL] = forget_pool,
-        [STORE_GET_JOB] = get_job,
-        [STORE_FIND_KEY] = find_key,
-        [STORE_LIST_FINISHED] = list_finished,
-        [STORE_LIST_DELIVERIES] = list_deliveries,
+        [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
+        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
+        [STORE_PUT_EVENT] = put_event,       [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_FINISHED] = put_finished, [STORE_PURGE] = purge,
+        [STORE_PUT_POOL] = forget_pool,      [STORE_DELETE_POOL] = forget_pool,
+        [STORE_GET_JOB] = get_job,           [STORE_FIND_KEY] = find_key,
+        [STORE_LIST_JOBS] = list_jobs,       [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
     command->st = handlers[command->kind](memory_of(store), command);
@@ -528,11 +528,12 @@ static void memory_submit(struct store *store, struct store_command *command)
 
 /* A new store is empty, and this is for new stores only. */
 static enum status memory_load_unfinished(
-    struct store *store, enum status (*on_job)(void *data, struct stored_job *stored),
-    void *data, struct uuid *ret_newest, struct error_text *err)
+    struct store *store,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest, struct error_text *err)
 {
     (void)store;
-    (void)on_job;
+    (void)on_stub;
     (void)data;
     (void)err;
     memset(ret_newest, 0, sizeof(*ret_newest));

@@ -328,11 +328,12 @@ static void sqlite_submit(struct store *base, struct store_command *command)
 }
 
 static enum status sqlite_load_unfinished(
-    struct store *base, enum status (*on_job)(void *data, struct stored_job *stored),
-    void *data, struct uuid *ret_newest, struct error_text *err)
+    struct store *base,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest, struct error_text *err)
 {
     struct sqlite_store *store = sqlite_of(base);
-    enum status st = sqlite_reader_unfinished(&store->reader, on_job, data, ret_newest);
+    enum status st = sqlite_reader_unfinished(&store->reader, on_stub, data, ret_newest);
 
     if (st != ST_OK)
         error_set(err, st, "%s: the jobs that are not over cannot be read: %s",

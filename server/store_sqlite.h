@@ -156,7 +156,7 @@ enum sqlite_read_statement {
     SQLITE_READ_OUTCOMES,
     SQLITE_READ_ATTEMPTS,
     SQLITE_READ_EVENTS,
-    SQLITE_READ_FINISHED,
+    SQLITE_READ_JOBS,
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,
     SQLITE_READ_KEY,
@@ -176,10 +176,10 @@ void sqlite_reader_close(struct sqlite_reader *reader);
 /* Carries out one query and sets its st. */
 void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command);
 /* As store_load_unfinished. */
-NODISCARD enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
-                                               enum status (*on_job)(void *data,
-                                                                     struct stored_job *),
-                                               void *data, struct uuid *ret_newest);
+NODISCARD enum status sqlite_reader_unfinished(
+    struct sqlite_reader *reader,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest);
 /* As store_load_events. */
 NODISCARD enum status sqlite_reader_events(struct sqlite_reader *reader,
                                            void (*on_event)(void *data,

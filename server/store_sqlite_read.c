@@ -20,16 +20,18 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_EVENTS] = "SELECT id, kind, job, state, total, completed, failed FROM "
                            "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
     /* json_valid: a damaged row must not end the whole listing. */
-    [SQLITE_READ_FINISHED] =
+    [SQLITE_READ_JOBS] =
         "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 "
-        "AND state NOT IN ('scheduled', 'queued', 'running') "
-        "AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR task = ?3) "
+        "AND (?2 IS NULL OR state = ?2 OR (?2 = 'queued' AND state = 'scheduled')) "
+        "AND (?3 IS NULL OR task = ?3) "
         "AND (?4 IS NULL OR pool = ?4) AND (?5 IS NULL OR (json_valid(tags) AND "
         "EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?5))) "
         "ORDER BY key DESC LIMIT ?6",
     [SQLITE_READ_UNFINISHED] =
-        "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) "
-        "FROM job INDEXED BY job_unfinished LEFT JOIN body ON body.job = key "
+        "SELECT key, id, pool, priority, start_at_ms, expires_at_ms, idempotency_key, "
+        "input_len, state, unique_key, "
+        "started_at_ms > 0 OR EXISTS (SELECT 1 FROM outcome WHERE outcome.job = key) "
+        "FROM job INDEXED BY job_unfinished "
         "WHERE state IN ('scheduled', 'queued', 'running') ORDER BY key",
     [SQLITE_READ_DELIVERIES] = "SELECT " DELIVERY_COLUMNS " FROM delivery CROSS JOIN job "
                                "ON key = delivery.job WHERE delivery.job = ? "
@@ -396,10 +398,9 @@ static int bind_filter(sqlite3_stmt *statement, const struct job_filter *filter)
     return rc;
 }
 
-static enum status list_finished(struct sqlite_reader *reader,
-                                 struct store_command *command)
+static enum status list_jobs(struct sqlite_reader *reader, struct store_command *command)
 {
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_FINISHED];
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_JOBS];
     enum status st = ST_OK;
     int rc = SQLITE_OK;
 
@@ -485,7 +486,7 @@ void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *co
                                            struct store_command *) = {
         [STORE_GET_JOB] = get_job,
         [STORE_FIND_KEY] = find_key,
-        [STORE_LIST_FINISHED] = list_finished,
+        [STORE_LIST_JOBS] = list_jobs,
         [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
@@ -512,29 +513,45 @@ static enum status read_newest(struct sqlite_reader *reader, struct uuid *ret_ne
     return status_of(rc);
 }
 
-enum status sqlite_reader_unfinished(struct sqlite_reader *reader,
-                                     enum status (*on_job)(void *data,
-                                                           struct stored_job *stored),
-                                     void *data, struct uuid *ret_newest)
+/* The row that the statement is at; the texts stay in it. */
+static enum status read_stub(sqlite3_stmt *statement, struct stored_stub *ret_stub)
+{
+    struct row row = { statement, 1, false };
+
+    ret_stub->id = row_id(&row);
+    ret_stub->pool = row_string(&row);
+    ret_stub->priority = (int)row_int(&row);
+    ret_stub->start_at_ms = row_int(&row);
+    ret_stub->expires_at_ms = row_int(&row);
+    ret_stub->idempotency_key = row_string(&row);
+    ret_stub->bytes = (uint64_t)row_int(&row);
+    ret_stub->state = row_name(&row, job_state_names, JOB_STATE_COUNT);
+    ret_stub->unique_key = row_string(&row);
+    ret_stub->begun = row_bool(&row);
+    if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
+        return ST_NO_MEMORY; /* a text could not be fetched */
+    row.bad |= !ret_stub->pool || ret_stub->priority < JOB_PRIORITY_MIN ||
+               ret_stub->priority > JOB_PRIORITY_MAX ||
+               uuid_key(ret_stub->id) != (uint64_t)sqlite3_column_int64(statement, 0);
+    return row.bad ? ST_CORRUPT : ST_OK;
+}
+
+enum status sqlite_reader_unfinished(
+    struct sqlite_reader *reader,
+    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
+    struct uuid *ret_newest)
 {
     sqlite3_stmt *statement = reader->statements[SQLITE_READ_UNFINISHED];
     enum status st = read_newest(reader, ret_newest);
     int rc = SQLITE_DONE;
 
     while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct stored_job job = { 0 };
+        struct stored_stub stub;
 
-        st = read_job(statement, true, &job);
-        if (st == ST_OK)
-            st = read_outcomes(reader, &job);
-        if (st == ST_OK)
-            st = read_attempts(reader, &job);
+        st = read_stub(statement, &stub);
         if (st == ST_OK) {
-            st = on_job(data, &job);
-            continue;
-        }
-        stored_job_clear(&job);
-        if (st == ST_CORRUPT) {
+            st = on_stub(data, &stub);
+        } else if (st == ST_CORRUPT) {
             log_damaged(statement);
             st = ST_OK;
         }

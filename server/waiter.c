@@ -63,6 +63,15 @@ struct waiter *waiter_new(uv_loop_t *loop, struct waiter_list *list,
     return waiter;
 }
 
+void waiter_move_all(struct waiter_list *from, struct waiter_list *to)
+{
+    struct waiter *waiter;
+
+    TAILQ_FOREACH (waiter, from, link)
+        waiter->list = to;
+    TAILQ_CONCAT(to, from, link);
+}
+
 void waiter_wake_all(struct waiter_list *list, enum wake why, enum status st)
 {
     struct waiter_list woken = TAILQ_HEAD_INITIALIZER(woken);
@@ -72,6 +81,7 @@ void waiter_wake_all(struct waiter_list *list, enum wake why, enum status st)
     for (waiter = TAILQ_FIRST(list); waiter; waiter = next) {
         next = TAILQ_NEXT(waiter, link);
         if ((why == WAKE_ACCEPTED && waiter->wait_for != WAIT_ACCEPTED) ||
+            (why == WAKE_WHOLE && waiter->wait_for != WAIT_WHOLE) ||
             (why == WAKE_CHANGE && waiter->wait_for != WAIT_CHANGE))
             continue;
         TAILQ_REMOVE(list, waiter, link);

@@ -19,12 +19,14 @@
 enum wait_for {
     WAIT_ACCEPTED, /* until the job is stored (or refused) */
     WAIT_READY,    /* until it has ended */
+    WAIT_WHOLE,    /* until it is whole in memory (server/stub.h), or has ended */
     WAIT_CHANGE /* until anything about it changes: its state, or more outcomes to read */
 };
 
 enum wake {
     WAKE_ACCEPTED,
     WAKE_READY,
+    WAKE_WHOLE,
     WAKE_CHANGE,
     WAKE_TIMEOUT,
     WAKE_REFUSED,  /* the job was not stored, st says why, and it does not exist */
@@ -44,8 +46,10 @@ struct waiter *waiter_new(uv_loop_t *loop, struct waiter_list *list,
 /* Ends it without a call. NULL is fine. */
 void waiter_end(struct waiter *waiter);
 
-/* Wakes those of the list that wait for this: ACCEPTED wakes WAIT_ACCEPTED, OUTCOMES
- * wakes WAIT_CHANGE, all others wake all. */
+/* Moves all of them to another list, where they go on waiting. */
+void waiter_move_all(struct waiter_list *from, struct waiter_list *to);
+/* Wakes those of the list that wait for this: ACCEPTED wakes WAIT_ACCEPTED, WHOLE wakes
+ * WAIT_WHOLE, CHANGE wakes WAIT_CHANGE, all others wake all. */
 void waiter_wake_all(struct waiter_list *list, enum wake wake, enum status st);
 
 #endif

@@ -17,7 +17,6 @@ static void remember(struct watched *job, const struct job_spec *spec,
 {
     struct watch *watch = job->watch;
 
-    job->live = NULL;
     blob_unref(job->json);
     job->json = job_blob(spec, status);
     if (!job->json)
@@ -31,15 +30,18 @@ static void remember(struct watched *job, const struct job_spec *spec,
         watch->ended[watch->ended_count++] = (size_t)(job - watch->jobs);
 }
 
-/* ---- jobs in memory ---------------------------------------------------------------- */
+/* ---- jobs that are not over -------------------------------------------------------- */
 
 static void on_job_woken(void *data, enum wake wake, enum status st)
 {
     struct watched *job = data;
     struct watch *watch = job->watch;
 
+    struct live *live = dispatch_find(watch->dispatch, job->id);
+
     job->waiter = NULL;
-    remember(job, job->live->job.spec, &job->live->job.status);
+    if (live) /* else a stub, and nothing has happened to it but the shutdown */
+        remember(job, live->job.spec, &live->job.status);
     if (wake == WAKE_SHUTDOWN)
         watch->stopping = true;
     else if (wake != WAKE_READY) /* how it has ended only a restart can tell */
@@ -48,19 +50,22 @@ static void on_job_woken(void *data, enum wake wake, enum status st)
         watch->on_change(watch->data);
 }
 
-static void attach(struct watched *job, struct live *live)
+static void attach(struct watched *job)
 {
     struct watch *watch = job->watch;
 
-    if (job_state_final(live->job.status.state)) {
-        remember(job, live->job.spec, &live->job.status);
-        return;
-    }
-    job->waiter = dispatch_wait_one_of(live, &watch->waiting, on_job_woken, job);
-    if (job->waiter)
-        job->live = live;
-    else
+    job->waiter = dispatch_wait_one_of(watch->dispatch, job->id, &watch->waiting,
+                                       on_job_woken, job);
+    if (!job->waiter)
         watch->st = ST_NO_MEMORY;
+}
+
+static void attach_live(struct watched *job, const struct live *live)
+{
+    if (job_state_final(live->job.status.state))
+        remember(job, live->job.spec, &live->job.status);
+    else
+        attach(job);
 }
 
 /* ---- jobs in the store ------------------------------------------------------------- */
@@ -78,24 +83,36 @@ static void found_all(struct watch *watch)
 
 static void ask_next(struct watch *watch);
 
+/* Not over: it is a stub, or has become whole meanwhile; or it has ended since it was read,
+ * then the store is asked once more. */
+static void found_stored(struct watched *job, struct stored_job *stored)
+{
+    struct dispatch *dispatch = job->watch->dispatch;
+    bool over = job_state_final(stored->status.state);
+    const struct live *live = over ? NULL : dispatch_find(dispatch, job->id);
+    bool is_stub = !over && dispatch_is_stub(dispatch, job->id, &stored->status.state);
+
+    if (live) {
+        attach_live(job, live);
+    } else if (is_stub) {
+        remember(job, stored->spec, &stored->status);
+        attach(job);
+    } else if (over || job->asked) {
+        remember(job, stored->spec, &stored->status);
+    }
+    job->asked = true;
+}
+
 static void on_stored_job(void *data, enum status st, struct stored_job *stored)
 {
     struct watched *job = data;
     struct watch *watch = job->watch;
-    struct live *live;
 
     watch->asking = false;
     if (watch->freed) {
         watch_free(watch);
     } else if (st == ST_OK) {
-        live = dispatch_find(watch->dispatch, job->id);
-        /* Not over: it has come back to memory meanwhile; or it has ended since it was
-         * read, then the store is asked once more. */
-        if (live && !job_state_final(stored->status.state))
-            attach(job, live);
-        else if (job_state_final(stored->status.state) || job->asked)
-            remember(job, stored->spec, &stored->status);
-        job->asked = true;
+        found_stored(job, stored);
         ask_next(watch);
     } else {
         job->unknown = st == ST_NOT_FOUND;
@@ -169,10 +186,10 @@ enum status watch_new(struct dispatch *dispatch, const struct uuid *ids, size_t 
 void watch_start(struct watch *watch)
 {
     for (size_t i = 0; i < watch->count; i++) {
-        struct live *live = dispatch_find(watch->dispatch, watch->jobs[i].id);
+        const struct live *live = dispatch_find(watch->dispatch, watch->jobs[i].id);
 
         if (live)
-            attach(&watch->jobs[i], live);
+            attach_live(&watch->jobs[i], live);
     }
     ask_next(watch);
 }
@@ -200,10 +217,11 @@ void watch_free(struct watch *watch)
 bool watch_write(const struct watch *watch, size_t index, struct buf *out)
 {
     const struct watched *job = &watch->jobs[index];
+    const struct live *live = job->over ? NULL : dispatch_find(watch->dispatch, job->id);
 
-    if (job->live)
-        job_json_write(out, job->live->job.spec, &job->live->job.status);
+    if (live)
+        job_json_write(out, live->job.spec, &live->job.status);
     else if (job->json)
         buf_add_text(out, blob_text(job->json));
-    return (job->live || job->json) && !out->failed;
+    return (live || job->json) && !out->failed;
 }

@@ -19,9 +19,8 @@ struct watched {
     bool over;    /* it has ended */
     bool raised;  /* as failed */
     struct blob
-        *json; /* the job as an object: as it ended; or not over, and as it was when
-                          it was last seen, if live is NULL */
-    struct live *live; /* while it is waited for */
+        *json; /* the job as an object: as it ended; or as it was when it was last seen,
+                  if it is not whole in memory now */
     struct watch *watch;
     struct waiter *waiter;
     bool asked; /* the store, in vain: it is not over, but nobody has it in memory */

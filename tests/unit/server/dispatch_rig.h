@@ -42,9 +42,10 @@ struct rig {
     uint64_t deadline_ns;
     struct store *store;
     struct dispatch *dispatch;
-    char dir[64]; /* of the database, "" for the store in memory */
-    bool holding; /* the store's answers wait */
-    bool drained; /* on_drained has been called */
+    char dir[64];                  /* of the database, "" for the store in memory */
+    uint64_t window, window_bytes; /* of the queue; 0: large */
+    bool holding;                  /* the store's answers wait */
+    bool drained;                  /* on_drained has been called */
     bool stopped;
 };
 
@@ -108,13 +109,17 @@ static inline void open_all(struct rig *rig)
 {
     static const struct store_events store_events = { on_wake, on_fatal };
     static const struct dispatch_events events = { .on_drained = on_drained };
-    struct dispatch_options options = { .max_queued_jobs = MAX_JOBS,
-                                        .max_waiters = MAX_WAITERS,
-                                        .job_ttl_ms = JOB_TTL_MS,
-                                        .max_finished_jobs = MAX_JOBS,
-                                        .max_finished_bytes = MAX_FINISHED_BYTES,
-                                        .max_processes = MAX_PROCESSES,
-                                        .max_result_bytes = 100000 };
+    struct dispatch_options options = {
+        .max_queued_jobs = MAX_JOBS,
+        .queue_window = rig->window ? rig->window : MAX_JOBS,
+        .queue_window_bytes = rig->window_bytes ? rig->window_bytes : 1 << 20,
+        .max_waiters = MAX_WAITERS,
+        .job_ttl_ms = JOB_TTL_MS,
+        .max_finished_jobs = MAX_JOBS,
+        .max_finished_bytes = MAX_FINISHED_BYTES,
+        .max_processes = MAX_PROCESSES,
+        .max_result_bytes = 100000
+    };
     const struct pool_spec pool = { .name = POOL_DEFAULT,
                                     .processes = PROCESSES,
                                     .initargs = "[]" };

@@ -353,8 +353,8 @@ static void retried_job_goes_on_after_a_restart_and_expires_no_more(void **state
     live_unpin(heard.lives[0]);
     close_all(rig);
     open_all(rig);
+    WAIT(rig, dispatch_find(rig->dispatch, id));
     live = dispatch_find(rig->dispatch, id);
-    assert_non_null(live);
     assert_int_equal(live->job.status.completed, 1);
     assert_ends(rig, live, JOB_FAILED); /* not expired */
     assert_error(live, "Negative input");

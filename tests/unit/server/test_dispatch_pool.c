@@ -294,8 +294,8 @@ static void stored_pools_go_on_with_their_jobs_after_a_restart(void **state)
     open_all(rig);
     lane = dispatch_lane(rig->dispatch, "p");
     assert_non_null(lane);
+    WAIT(rig, dispatch_find(rig->dispatch, id));
     live = dispatch_find(rig->dispatch, id);
-    assert_non_null(live);
     assert_ptr_equal(live->lane, lane);
     WAIT(rig, pool_busy(lane->pool) == 1);
     lane = dispatch_lane(rig->dispatch, "over");

@@ -101,28 +101,28 @@ static void check_job(const struct sim *sim, const struct sim_job *sj)
     CHECK(sim, job->in_flight + job_todo(job) + with_outcome == job->spec->item_count);
     CHECK(sim, job->status.completed + job->status.failed == with_outcome);
     CHECK(sim, !sj->in_play || !job_is_over(job, &state));
-    CHECK(sim, !job->queued || (sj->in_play && job->end == JOB_STATE_COUNT));
+    CHECK(sim, !job->place.queued || (sj->in_play && job->end == JOB_STATE_COUNT));
     /* Whatever is left to do is looked after: by the queue, a worker or a timer. */
-    CHECK(sim, !sj->in_play || job->queued || job->in_flight || sj->retry_at_ns);
+    CHECK(sim, !sj->in_play || job->place.queued || job->in_flight || sj->retry_at_ns);
 }
 
 static void check_all(const struct sim *sim)
 {
     size_t queued = 0;
     int largest = JOB_PRIORITY_MIN - 1;
-    const struct job *front = queue_front(&sim->queue);
+    const struct queue_place *front = queue_front(&sim->queue);
 
     for (unsigned i = 0; i < sim->job_count; i++) {
         const struct job *job = &sim->jobs[i].job;
 
         check_job(sim, &sim->jobs[i]);
-        queued += job->queued;
-        if (job->queued && job->spec->priority > largest)
+        queued += job->place.queued;
+        if (job->place.queued && job->spec->priority > largest)
             largest = job->spec->priority;
     }
     CHECK(sim, queued == sim->queue.count);
     CHECK(sim, !front == !queued);
-    CHECK(sim, !front || front->spec->priority == largest);
+    CHECK(sim, !front || front->priority == largest);
 }
 
 static void check_end(const struct sim *sim, const struct sim_job *sj,
@@ -155,8 +155,8 @@ static void settle(struct sim *sim, struct sim_job *sj)
         return;
     check_end(sim, sj, state);
     job_set_state(&sj->job, state, 1);
-    if (sj->job.queued)
-        queue_remove(&sim->queue, &sj->job);
+    if (sj->job.place.queued)
+        queue_remove(&sim->queue, &sj->job.place);
     sj->in_play = false;
     sj->over = true;
 }
@@ -165,13 +165,13 @@ static void offer(struct sim *sim, struct sim_job *sj, bool in_front)
 {
     struct job *job = &sj->job;
 
-    if (job->queued || !job_todo(job) || job->end != JOB_STATE_COUNT)
+    if (job->place.queued || !job_todo(job) || job->end != JOB_STATE_COUNT)
         return;
     sj->retry_at_ns = 0;
     if (in_front)
-        queue_push_front(&sim->queue, job);
+        queue_push_front(&sim->queue, &job->place);
     else
-        queue_push(&sim->queue, job);
+        queue_push(&sim->queue, &job->place);
 }
 
 static void set_places(struct sim *sim, struct sim_job *sj, struct job_range range,
@@ -186,7 +186,7 @@ static void set_places(struct sim *sim, struct sim_job *sj, struct job_range ran
 /* What hand_out does. */
 static void hand_out(struct sim *sim, struct sim_worker *worker)
 {
-    struct job *job = queue_front(&sim->queue);
+    struct job *job = queue_job(queue_front(&sim->queue));
     struct sim_job *sj = job->owner;
     struct job_range range;
     uint64_t retry_at_ns;
@@ -194,16 +194,16 @@ static void hand_out(struct sim *sim, struct sim_worker *worker)
     if (!job_take(job, 1 + roll(sim, job->spec->chunksize), sim->now_ns, &range,
                   &retry_at_ns)) {
         CHECK(sim, retry_at_ns > sim->now_ns);
-        queue_remove(&sim->queue, job);
+        queue_remove(&sim->queue, &job->place);
         sj->retry_at_ns = retry_at_ns;
         return;
     }
     CHECK(sim, range.count >= 1 && range.count <= job->spec->chunksize);
     set_places(sim, sj, range, LEFT, AT_WORKER);
     if (job_todo(job))
-        queue_rotate(&sim->queue, job);
+        queue_rotate(&sim->queue, &job->place);
     else
-        queue_remove(&sim->queue, job);
+        queue_remove(&sim->queue, &job->place);
     if (job->status.state == JOB_QUEUED)
         job_set_state(job, JOB_RUNNING, 1);
     *worker = (struct sim_worker){ sj, range };
@@ -263,8 +263,8 @@ static void give_trouble(struct sim *sim, struct sim_job *sj, uint64_t item,
     if (verdict == JOB_ITEM_RETRIES)
         return;
     CHECK(sim, job_add_error(job, item, text("{}")) == ST_OK);
-    if (job->end != JOB_STATE_COUNT && job->queued)
-        queue_remove(&sim->queue, job);
+    if (job->end != JOB_STATE_COUNT && job->place.queued)
+        queue_remove(&sim->queue, &job->place);
 }
 
 static void give_back(struct sim *sim, struct sim_job *sj, struct job_range range)
@@ -308,8 +308,8 @@ static void cancel(struct sim *sim, struct sim_job *sj)
         return;
     sj->cancelled = true;
     job_stop(&sj->job, JOB_CANCELLED);
-    if (sj->job.queued)
-        queue_remove(&sim->queue, &sj->job);
+    if (sj->job.place.queued)
+        queue_remove(&sim->queue, &sj->job.place);
     for (unsigned i = 0; i < sim->worker_count; i++)
         if (sim->workers[i].job == sj && roll(sim, 2))
             give_back(sim, sj, take_off(&sim->workers[i], sim->workers[i].range.count));

@@ -14,7 +14,7 @@ static void put_some(struct fixture *fx, struct uuid ret_ids[6])
         { "square", "gpu", "[\"r\\u0065d\", \"blue\"]", JOB_SUCCEEDED },
         { "cube", "gpu", "[\"redder\"]", JOB_CANCELLED },
         { "square", "default", "[]", JOB_EXPIRED },
-        { "square", "default", "[\"red\"]", JOB_RUNNING },
+        { "square", "default", "[\"red\"]", JOB_SCHEDULED },
     };
 
     for (int i = 0; i < 6; i++) {
@@ -37,7 +37,7 @@ static void assert_listed(struct fixture *fx, const struct job_filter *filter,
 {
     struct answer got = { 0 };
 
-    store_list_finished(fx->store, filter, note_jobs, &got);
+    store_list_jobs(fx->store, filter, note_jobs, &got);
     wait_for(fx, &got, 1);
     assert_int_equal(got.st, ST_OK);
     assert_int_equal(got.job_count, strlen(expected));
@@ -48,15 +48,15 @@ static void assert_listed(struct fixture *fx, const struct job_filter *filter,
     answer_clear(&got);
 }
 
-static void finished_jobs_are_listed_newest_first(void **state)
+static void jobs_are_listed_newest_first(void **state)
 {
     struct job_filter filter = { .state = JOB_STATE_COUNT, .limit = 16 };
     struct uuid ids[6];
 
     put_some(*state, ids);
-    assert_listed(*state, &filter, ids, "43210");
+    assert_listed(*state, &filter, ids, "543210");
     filter.limit = 2;
-    assert_listed(*state, &filter, ids, "43");
+    assert_listed(*state, &filter, ids, "54");
 }
 
 static void a_listing_goes_on_before_the_last_one_seen(void **state)
@@ -90,12 +90,16 @@ static void listings_are_filtered_by_each_member(void **state)
     assert_listed(*state, &filter, ids, "3");
     filter = any;
     filter.tag = red;
-    assert_listed(*state, &filter, ids, "20");
+    assert_listed(*state, &filter, ids, "520");
     filter.tag = none;
     assert_listed(*state, &filter, ids, "");
     filter = any;
-    filter.state = JOB_RUNNING; /* not over, so not here */
+    filter.state = JOB_RUNNING;
     assert_listed(*state, &filter, ids, "");
+    filter.state = JOB_SCHEDULED;
+    assert_listed(*state, &filter, ids, "5");
+    filter.state = JOB_QUEUED; /* which it may be by now */
+    assert_listed(*state, &filter, ids, "5");
 }
 
 static void a_filter_matches_only_what_it_names(void **state)
@@ -123,7 +127,7 @@ static void a_filter_matches_only_what_it_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(finished_jobs_are_listed_newest_first),
+        BOTH(jobs_are_listed_newest_first),
         BOTH(a_listing_goes_on_before_the_last_one_seen),
         BOTH(listings_are_filtered_by_each_member),
         BOTH(a_filter_matches_only_what_it_names),

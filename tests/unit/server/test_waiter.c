@@ -79,10 +79,11 @@ static void only_those_who_wait_for_it_are_woken(void **state)
     static const bool woken[WAKE_SHUTDOWN + 1][WAIT_CHANGE + 1] = {
         [WAKE_ACCEPTED] = { [WAIT_ACCEPTED] = true },
         [WAKE_CHANGE] = { [WAIT_CHANGE] = true },
-        [WAKE_READY] = { true, true, true },
-        [WAKE_TIMEOUT] = { true, true, true },
-        [WAKE_REFUSED] = { true, true, true },
-        [WAKE_SHUTDOWN] = { true, true, true },
+        [WAKE_WHOLE] = { [WAIT_WHOLE] = true },
+        [WAKE_READY] = { true, true, true, true },
+        [WAKE_TIMEOUT] = { true, true, true, true },
+        [WAKE_REFUSED] = { true, true, true, true },
+        [WAKE_SHUTDOWN] = { true, true, true, true },
     };
     struct rig *rig = *state;
 
@@ -101,6 +102,26 @@ static void only_those_who_wait_for_it_are_woken(void **state)
             }
             assert_int_equal(rig->count, 0);
         }
+}
+
+static void waiters_that_move_go_on_waiting(void **state)
+{
+    struct waiter_list other = TAILQ_HEAD_INITIALIZER(other);
+    struct rig *rig = *state;
+    struct told a = { 0 }, b = { 0 }, c = { 0 };
+    struct waiter *waiter = wait_for(rig, WAIT_READY, &a);
+
+    wait_for(rig, WAIT_CHANGE, &b);
+    waiter_move_all(&rig->list, &other);
+    wait_for(rig, WAIT_READY, &c);
+    waiter_end(waiter);
+    waiter_wake_all(&rig->list, WAKE_READY, ST_OK);
+    assert_int_equal(c.times, 1);
+    assert_int_equal(b.times, 0);
+    waiter_wake_all(&other, WAKE_READY, ST_OK);
+    assert_int_equal(b.times, 1);
+    assert_int_equal(a.times, 0);
+    assert_int_equal(rig->count, 0);
 }
 
 static void waiter_is_woken_once(void **state)
@@ -224,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         CASE(only_those_who_wait_for_it_are_woken),
+        CASE(waiters_that_move_go_on_waiting),
         CASE(waiter_is_woken_once),
         CASE(ended_waiter_is_not_called),
         CASE(time_out_wakes_by_itself),
