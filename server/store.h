@@ -195,6 +195,7 @@ typedef void store_got_job(void *data, enum status st, struct stored_job *stored
 /* What is wanted beyond spec and status; to be combined. */
 #define STORE_WITH_OUTCOMES 1u
 #define STORE_WITH_ATTEMPTS 2u
+#define STORE_WITH_INPUT    4u /* input, kwargs, and their index if it is not over */
 void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
                    void *data);
 

@@ -9,6 +9,8 @@
  *     store_sqlite_write.c   commands -> rows
  *     store_sqlite_purge.c   rows that are no longer kept
  *     store_sqlite_read.c    rows -> jobs
+ *     store_sqlite_load.c    what is read at the start
+ *     store_sqlite_row.c     columns and checksums
  *
  * Functions that return int return an SQLite result code.
  */
@@ -107,6 +109,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_ROLLBACK,
     SQLITE_WRITE_JOB,
     SQLITE_WRITE_BODY,
+    SQLITE_WRITE_PART,
     SQLITE_WRITE_EXISTING,
     SQLITE_WRITE_OUTCOME,
     SQLITE_WRITE_ATTEMPT,
@@ -120,6 +123,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_DELETE,
     SQLITE_WRITE_STRIP,
     SQLITE_WRITE_DROP_BODY,
+    SQLITE_WRITE_DROP_PARTS,
     SQLITE_WRITE_DROP_OUTCOMES,
     SQLITE_WRITE_DROP_ATTEMPTS,
     SQLITE_WRITE_TALLY,
@@ -152,7 +156,9 @@ int sqlite_writer_purge(struct sqlite_writer *writer, struct store_command *comm
 int sqlite_writer_shrink(struct sqlite_writer *writer);
 
 enum sqlite_read_statement {
-    SQLITE_READ_JOB,
+    SQLITE_READ_JOB,   /* without its body */
+    SQLITE_READ_WHOLE, /* with it, but for what is in parts */
+    SQLITE_READ_PARTS,
     SQLITE_READ_OUTCOMES,
     SQLITE_READ_ATTEMPTS,
     SQLITE_READ_EVENTS,

@@ -45,6 +45,8 @@ static int strip(struct sqlite_writer *writer, int64_t key)
     if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_BODY, key);
     if (rc == SQLITE_OK)
+        rc = run_with_key(writer, SQLITE_WRITE_DROP_PARTS, key);
+    if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_OUTCOMES, key);
     if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_ATTEMPTS, key);

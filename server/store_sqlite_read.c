@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/store_sqlite.h"
+#include "server/store_sqlite_row.h"
 
 #include "common/log.h"
 #include "common/mem.h"
@@ -11,9 +11,12 @@
     "delivery.body, attempts"
 
 static const char *const read_sql[SQLITE_READ_COUNT] = {
-    [SQLITE_READ_JOB] =
-        "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes) FROM job "
+    [SQLITE_READ_JOB] = "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key = ?",
+    [SQLITE_READ_WHOLE] =
+        "SELECT " SQLITE_JOB_COLUMNS ", gone, coalesce(job.body, body.bytes), "
+        "(SELECT sum(length(bytes)) FROM body_part WHERE body_part.job = key) FROM job "
         "LEFT JOIN body ON body.job = key WHERE key = ?",
+    [SQLITE_READ_PARTS] = "SELECT bytes FROM body_part WHERE job = ? ORDER BY part",
     [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
                              "WHERE job = ? ORDER BY first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
@@ -43,64 +46,6 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_KEY] = "SELECT id, request_hash FROM job WHERE idempotency_key = ?1",
     [SQLITE_READ_POOLS] = "SELECT " SQLITE_POOL_COLUMNS " FROM pool ORDER BY rowid",
 };
-
-/* ---- columns ---------------------------------------------------------------------- */
-
-/* Reads one column after the other; what cannot be is noted in bad. */
-struct row {
-    sqlite3_stmt *statement;
-    int at;
-    bool bad;
-};
-
-static int64_t row_int(struct row *row)
-{
-    return sqlite3_column_int64(row->statement, row->at++);
-}
-
-static bool row_bool(struct row *row)
-{
-    return row_int(row) != 0;
-}
-
-/* Valid until the statement moves on. */
-static const char *row_string(struct row *row)
-{
-    return (const char *)sqlite3_column_text(row->statement, row->at++);
-}
-
-static struct text row_blob(struct row *row)
-{
-    const void *at = sqlite3_column_blob(row->statement, row->at);
-    int len = sqlite3_column_bytes(row->statement, row->at++);
-
-    return (struct text){ at, (size_t)len };
-}
-
-/* The position of the text in the table of names. */
-static unsigned row_name(struct row *row, const char *const names[], unsigned count)
-{
-    const char *name = row_string(row);
-
-    for (unsigned i = 0; name && i < count; i++) {
-        if (strcmp(name, names[i]) == 0)
-            return i;
-    }
-    row->bad = true;
-    return 0;
-}
-
-static struct uuid row_id(struct row *row)
-{
-    struct text bytes = row_blob(row);
-    struct uuid id = { { 0 } };
-
-    if (bytes.len == sizeof(id.bytes))
-        memcpy(id.bytes, bytes.at, sizeof(id.bytes));
-    else
-        row->bad = true;
-    return id;
-}
 
 /* ---- rows ------------------------------------------------------------------------- */
 
@@ -162,21 +107,54 @@ static enum status read_status(struct row *row, struct job_status *ret_status)
     return ret_status->error ? ST_OK : ST_NO_MEMORY;
 }
 
-/* spec->input.len is what the row says; sets body, input and kwargs. */
-static enum status read_body(struct row *row, struct job_spec *spec, uint64_t checksum)
+/* Reads the parts of a body into its last bytes, from `at` on. */
+static enum status read_parts(struct sqlite_reader *reader, struct uuid id,
+                              struct blob *body, size_t at)
 {
-    struct text body = row_blob(row);
-    size_t input_len = spec->input.len;
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_PARTS];
+    int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(id));
 
-    if (!body.at || input_len > body.len ||
-        sqlite_body_checksum(spec->id, input_len, body) != checksum)
+    if (rc != SQLITE_OK)
+        return row_status(rc);
+    while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+        struct row row = { statement, 0, false };
+        struct text part = row_blob(&row);
+
+        if (!part.at || part.len > body->len - at)
+            break;
+        memcpy(body->data + at, part.at, part.len);
+        at += part.len;
+    }
+    sqlite3_reset(statement);
+    if (rc == SQLITE_ROW)
         return ST_CORRUPT;
-    spec->body = blob_new(body.at, body.len);
+    return rc == SQLITE_DONE ? ST_OK : row_status(rc);
+}
+
+/* spec->input.len is what the row says; sets body, input and kwargs. */
+static enum status read_body(struct sqlite_reader *reader, struct row *row,
+                             struct job_spec *spec, uint64_t checksum)
+{
+    struct text first = row_blob(row);
+    size_t rest = (size_t)row_int(row);
+    size_t input_len = spec->input.len;
+    enum status st = ST_OK;
+
+    if (!first.at || rest > STORE_BYTES_MAX || input_len > first.len + rest)
+        return ST_CORRUPT;
+    spec->body = blob_new_uninit(first.len + rest);
     if (!spec->body)
         return ST_NO_MEMORY;
+    memcpy(spec->body->data, first.at, first.len);
+    if (rest)
+        st = read_parts(reader, spec->id, spec->body, first.len);
+    if (st == ST_OK &&
+        sqlite_body_checksum(spec->id, input_len, blob_text(spec->body)) != checksum)
+        st = ST_CORRUPT;
     spec->input = (struct text){ spec->body->data, input_len };
-    spec->kwargs = (struct text){ spec->body->data + input_len, body.len - input_len };
-    return ST_OK;
+    spec->kwargs =
+        (struct text){ spec->body->data + input_len, spec->body->len - input_len };
+    return st;
 }
 
 static bool wants_index(const struct job_spec *spec, const struct job_status *status)
@@ -184,8 +162,9 @@ static bool wants_index(const struct job_spec *spec, const struct job_status *st
     return spec->body && spec->method != JOB_APPLY && !job_state_final(status->state);
 }
 
-/* The row that the statement is at. On failure ret_job is left empty. */
-static enum status read_job(sqlite3_stmt *statement, bool with_body,
+/* The row that the statement is at; with its body, if a reader is given. On failure ret_job
+ * is left empty. */
+static enum status read_job(sqlite3_stmt *statement, struct sqlite_reader *for_body,
                             struct stored_job *ret_job)
 {
     struct row row = { statement, 0, false };
@@ -200,8 +179,8 @@ static enum status read_job(sqlite3_stmt *statement, bool with_body,
         st = ST_NO_MEMORY; /* a text could not be fetched */
     if (st == ST_OK && row.bad)
         st = ST_CORRUPT;
-    if (st == ST_OK && with_body && !ret_job->gone)
-        st = read_body(&row, &spec, checksum);
+    if (st == ST_OK && for_body && !ret_job->gone)
+        st = read_body(for_body, &row, &spec, checksum);
     else
         spec.input.len = 0;
     if (st == ST_OK && wants_index(&spec, &ret_job->status)) {
@@ -244,21 +223,6 @@ static enum status read_outcome(sqlite3_stmt *statement, struct uuid id,
     return ret_outcome->text ? ST_OK : ST_NO_MEMORY;
 }
 
-static enum status status_of(int rc)
-{
-    switch (rc & 0xff) {
-    case SQLITE_OK:
-        return ST_OK;
-    case SQLITE_NOMEM:
-        return ST_NO_MEMORY;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ST_CORRUPT;
-    default:
-        return ST_IO;
-    }
-}
-
 /* ---- queries ---------------------------------------------------------------------- */
 
 static enum status add_outcome(struct stored_job *job, size_t *cap,
@@ -290,12 +254,12 @@ static enum status read_outcomes(struct sqlite_reader *reader, struct stored_job
 
     rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(job->spec->id));
     if (rc != SQLITE_OK)
-        return status_of(rc);
+        return row_status(rc);
     while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW)
         st = add_outcome(job, &cap, statement);
     sqlite3_reset(statement);
     if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
+        st = row_status(rc);
     return st;
 }
 
@@ -321,12 +285,12 @@ static enum status read_attempts(struct sqlite_reader *reader, struct stored_job
     int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(job->spec->id));
 
     if (rc != SQLITE_OK)
-        return status_of(rc);
+        return row_status(rc);
     while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW)
         st = add_attempt(&job->attempts, statement);
     sqlite3_reset(statement);
     if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
+        st = row_status(rc);
     return st;
 }
 
@@ -334,7 +298,9 @@ static enum status read_attempts(struct sqlite_reader *reader, struct stored_job
  * the same commit. */
 static enum status get_job(struct sqlite_reader *reader, struct store_command *command)
 {
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_JOB];
+    bool whole = command->with & STORE_WITH_INPUT;
+    sqlite3_stmt *statement =
+        reader->statements[whole ? SQLITE_READ_WHOLE : SQLITE_READ_JOB];
     struct stored_job *job = &command->job;
     enum status st;
     int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(command->id));
@@ -342,9 +308,9 @@ static enum status get_job(struct sqlite_reader *reader, struct store_command *c
     if (rc == SQLITE_OK)
         rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW)
-        st = read_job(statement, true, job);
+        st = read_job(statement, whole ? reader : NULL, job);
     else
-        st = rc == SQLITE_DONE ? ST_NOT_FOUND : status_of(rc);
+        st = rc == SQLITE_DONE ? ST_NOT_FOUND : row_status(rc);
     if (st == ST_OK && !uuid_equal(job->spec->id, command->id))
         st = ST_NOT_FOUND; /* shares the time, but not the random part */
     if (st == ST_OK && (command->with & STORE_WITH_OUTCOMES))
@@ -371,16 +337,10 @@ static enum status find_key(struct sqlite_reader *reader, struct store_command *
         command->existing.request_hash = (uint64_t)row_int(&row);
         st = row.bad ? ST_CORRUPT : ST_EXISTS;
     } else {
-        st = rc == SQLITE_DONE ? ST_NOT_FOUND : status_of(rc);
+        st = rc == SQLITE_DONE ? ST_NOT_FOUND : row_status(rc);
     }
     sqlite3_reset(statement);
     return st;
-}
-
-static void log_damaged(sqlite3_stmt *statement)
-{
-    log_error("a stored job is damaged, leaving it out and alone", "key=%lld",
-              (long long)sqlite3_column_int64(statement, 0));
 }
 
 static int bind_filter(sqlite3_stmt *statement, const struct job_filter *filter)
@@ -409,19 +369,19 @@ static enum status list_jobs(struct sqlite_reader *reader, struct store_command 
         return ST_NO_MEMORY;
     rc = bind_filter(statement, &command->filter);
     if (rc != SQLITE_OK)
-        return status_of(rc);
+        return row_status(rc);
     while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        st = read_job(statement, false, &command->jobs[command->job_count]);
+        st = read_job(statement, NULL, &command->jobs[command->job_count]);
         if (st == ST_OK) {
             command->job_count++;
         } else if (st == ST_CORRUPT) {
-            log_damaged(statement);
+            row_log_damaged(statement);
             st = ST_OK;
         }
     }
     sqlite3_reset(statement);
     if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
+        st = row_status(rc);
     return st;
 }
 
@@ -464,19 +424,19 @@ static enum status list_deliveries(struct sqlite_reader *reader,
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(statement, query->of_job ? 2 : 1, query->limit);
     if (rc != SQLITE_OK)
-        return status_of(rc);
+        return row_status(rc);
     while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
         st = read_delivery(statement, &command->deliveries[command->delivery_count]);
         if (st == ST_OK) {
             command->delivery_count++;
         } else if (st == ST_CORRUPT) {
-            log_damaged(statement);
+            row_log_damaged(statement);
             st = ST_OK;
         }
     }
     sqlite3_reset(statement);
     if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
+        st = row_status(rc);
     return st;
 }
 
@@ -491,155 +451,6 @@ void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *co
     };
 
     command->st = handlers[command->kind](reader, command);
-}
-
-/* ---- the restart ------------------------------------------------------------------ */
-
-static enum status read_newest(struct sqlite_reader *reader, struct uuid *ret_newest)
-{
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_NEWEST];
-    int rc = sqlite3_step(statement);
-
-    memset(ret_newest, 0, sizeof(*ret_newest));
-    if (rc == SQLITE_ROW) {
-        struct row row = { statement, 0, false };
-
-        *ret_newest = row_id(&row);
-        rc = row.bad ? SQLITE_CORRUPT : SQLITE_OK;
-    } else if (rc == SQLITE_DONE) {
-        rc = SQLITE_OK;
-    }
-    sqlite3_reset(statement);
-    return status_of(rc);
-}
-
-/* The row that the statement is at; the texts stay in it. */
-static enum status read_stub(sqlite3_stmt *statement, struct stored_stub *ret_stub)
-{
-    struct row row = { statement, 1, false };
-
-    ret_stub->id = row_id(&row);
-    ret_stub->pool = row_string(&row);
-    ret_stub->priority = (int)row_int(&row);
-    ret_stub->start_at_ms = row_int(&row);
-    ret_stub->expires_at_ms = row_int(&row);
-    ret_stub->idempotency_key = row_string(&row);
-    ret_stub->bytes = (uint64_t)row_int(&row);
-    ret_stub->state = row_name(&row, job_state_names, JOB_STATE_COUNT);
-    ret_stub->unique_key = row_string(&row);
-    ret_stub->begun = row_bool(&row);
-    if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
-        return ST_NO_MEMORY; /* a text could not be fetched */
-    row.bad |= !ret_stub->pool || ret_stub->priority < JOB_PRIORITY_MIN ||
-               ret_stub->priority > JOB_PRIORITY_MAX ||
-               uuid_key(ret_stub->id) != (uint64_t)sqlite3_column_int64(statement, 0);
-    return row.bad ? ST_CORRUPT : ST_OK;
-}
-
-enum status sqlite_reader_unfinished(
-    struct sqlite_reader *reader,
-    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
-    struct uuid *ret_newest)
-{
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_UNFINISHED];
-    enum status st = read_newest(reader, ret_newest);
-    int rc = SQLITE_DONE;
-
-    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct stored_stub stub;
-
-        st = read_stub(statement, &stub);
-        if (st == ST_OK) {
-            st = on_stub(data, &stub);
-        } else if (st == ST_CORRUPT) {
-            log_damaged(statement);
-            st = ST_OK;
-        }
-    }
-    sqlite3_reset(statement);
-    if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
-    return st;
-}
-
-/* An event that is damaged is left out: nothing depends on it. */
-enum status sqlite_reader_events(struct sqlite_reader *reader,
-                                 void (*on_event)(void *data, const struct event *event),
-                                 void *data)
-{
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_EVENTS];
-    int rc = sqlite3_bind_int(statement, 1, EVENTS_STORED_MAX);
-
-    if (rc != SQLITE_OK)
-        return status_of(rc);
-    while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct row row = { statement, 0, false };
-        struct event event = { .id = (uint64_t)row_int(&row) };
-
-        event.kind = row_name(&row, event_kind_names, EVENT_KIND_COUNT);
-        event.job = row_id(&row);
-        event.state = row_name(&row, job_state_names, JOB_STATE_COUNT);
-        event.total = (uint64_t)row_int(&row);
-        event.completed = (uint64_t)row_int(&row);
-        event.failed = (uint64_t)row_int(&row);
-        if (!row.bad)
-            on_event(data, &event);
-    }
-    sqlite3_reset(statement);
-    return rc == SQLITE_DONE ? ST_OK : status_of(rc);
-}
-
-/* The row that the statement is at. */
-static enum status read_pool(sqlite3_stmt *statement, struct pool_spec **ret_spec,
-                             enum pool_state *ret_state)
-{
-    struct row row = { statement, 0, false };
-    struct pool_spec spec = { .name = row_string(&row) };
-
-    spec.processes = (unsigned)row_int(&row);
-    spec.maxtasksperchild = (uint64_t)row_int(&row);
-    spec.start_method = row_name(&row, start_method_names, START_METHOD_COUNT);
-    spec.initializer = row_string(&row);
-    spec.initargs = row_string(&row);
-    spec.time_limit_ms = row_int(&row);
-    spec.memory_limit = (uint64_t)row_int(&row);
-    *ret_state = row_name(&row, pool_state_names, POOL_STATE_COUNT);
-    spec.idempotency_key = row_string(&row);
-    spec.request_hash = (uint64_t)row_int(&row);
-    if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
-        return ST_NO_MEMORY; /* a text could not be fetched */
-    if (row.bad || !spec.name || !spec.initargs || spec.processes == 0)
-        return ST_CORRUPT;
-    *ret_spec = pool_spec_new(&spec);
-    return *ret_spec ? ST_OK : ST_NO_MEMORY;
-}
-
-enum status sqlite_reader_pools(struct sqlite_reader *reader,
-                                enum status (*on_pool)(void *data, struct pool_spec *spec,
-                                                       enum pool_state state),
-                                void *data)
-{
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_POOLS];
-    enum status st = ST_OK;
-    int rc = SQLITE_DONE;
-
-    while (st == ST_OK && (rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct pool_spec *spec;
-        enum pool_state state;
-
-        st = read_pool(statement, &spec, &state);
-        if (st == ST_OK) {
-            st = on_pool(data, spec, state);
-        } else if (st == ST_CORRUPT) {
-            log_error("a stored pool is damaged, leaving it out and alone", "pool=%s",
-                      (const char *)sqlite3_column_text(statement, 0));
-            st = ST_OK;
-        }
-    }
-    sqlite3_reset(statement);
-    if (st == ST_OK && rc != SQLITE_DONE)
-        st = status_of(rc);
-    return st;
 }
 
 /* ---- life cycle ------------------------------------------------------------------- */

@@ -5,13 +5,14 @@
 
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 /* A status is changed by writing the job's row anew. A longer body lies in a table of its
  * own, so that it is not written anew with it; for a short one a second row would cost
  * more. */
 #define INLINE_BODY_MAX 512
+
+/* SQLite makes a copy of what becomes one row, and once more when it is read. So a very long
+ * body becomes several. */
+#define PART_BYTES (4u << 20)
 
 /* Less is left alone: new jobs will use it. At once so much that commands do not wait. */
 #define SHRINK_MIN_PAGES 1024
@@ -30,6 +31,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
         "ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
+    [SQLITE_WRITE_PART] = "INSERT INTO body_part (job, part, bytes) VALUES (?, ?, ?)",
     [SQLITE_WRITE_EXISTING] =
         "SELECT id, request_hash FROM job WHERE idempotency_key = ?",
     [SQLITE_WRITE_OUTCOME] =
@@ -61,6 +63,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_STRIP] =
         "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
     [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
+    [SQLITE_WRITE_DROP_PARTS] = "DELETE FROM body_part WHERE job = ?",
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
     [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
     [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
@@ -95,26 +98,6 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "state = excluded.state",
     [SQLITE_WRITE_DELETE_POOL] = "DELETE FROM pool WHERE name = ?",
 };
-
-/* ---- checksums -------------------------------------------------------------------- */
-
-static uint64_t checksum(struct uuid id, const uint64_t place[3], struct text text)
-{
-    uint64_t seed = XXH3_64bits_withSeed(place, 3 * sizeof(*place), uuid_key(id));
-
-    return XXH3_64bits_withSeed(text.at, text.len, seed);
-}
-
-uint64_t sqlite_body_checksum(struct uuid id, size_t input_len, struct text body)
-{
-    return checksum(id, (const uint64_t[]){ UINT64_MAX, input_len, 0 }, body);
-}
-
-uint64_t sqlite_outcome_checksum(struct uuid id, uint64_t first, uint64_t count,
-                                 bool is_error, struct text text)
-{
-    return checksum(id, (const uint64_t[]){ first, count, is_error }, text);
-}
 
 /* ---- parameters ------------------------------------------------------------------- */
 
@@ -263,13 +246,32 @@ static int find_existing(struct sqlite_writer *writer, struct store_command *com
     return b.rc;
 }
 
+/* Takes a part off the front of the body. */
+static struct text next_part(struct text *body)
+{
+    struct text part = { body->at, body->len < PART_BYTES ? body->len : PART_BYTES };
+
+    *body = (struct text){ body->at + part.len, body->len - part.len };
+    return part;
+}
+
+/* The first part is in table body, the others in body_part. */
 static int put_body(struct sqlite_writer *writer, struct uuid id, struct text body)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_BODY], 0, SQLITE_OK };
+    int rc;
 
     bind_int(&b, key_of(id));
-    bind_blob(&b, body);
-    return run(&b);
+    bind_blob(&b, next_part(&body));
+    rc = run(&b);
+    for (int64_t number = 1; body.len && rc == SQLITE_OK; number++) {
+        b = (struct binder){ writer->statements[SQLITE_WRITE_PART], 0, SQLITE_OK };
+        bind_int(&b, key_of(id));
+        bind_int(&b, number);
+        bind_blob(&b, next_part(&body));
+        rc = run(&b);
+    }
+    return rc;
 }
 
 /* Of the end of the job, if this is one, and it has a callback for it. */

@@ -122,7 +122,7 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
     stored_job_clear(stored);
 }
 
-/* One at a time: each comes with its input. */
+/* One at a time: others want to read, too. */
 static void ask_next(struct watch *watch)
 {
     for (size_t i = 0; i < watch->count && watch->st == ST_OK; i++) {
@@ -131,8 +131,7 @@ static void ask_next(struct watch *watch)
         if (job->waiter || job->json || job->unknown)
             continue;
         watch->asking = true;
-        store_get_job(dispatch_store(watch->dispatch), job->id, false, on_stored_job,
-                      job);
+        store_get_job(dispatch_store(watch->dispatch), job->id, 0, on_stored_job, job);
         return;
     }
     found_all(watch);

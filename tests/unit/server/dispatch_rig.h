@@ -353,7 +353,8 @@ static inline struct found in_store(struct rig *rig, struct uuid id)
 {
     struct found found = { 0 };
 
-    store_get_job(rig->store, id, true, on_found, &found);
+    store_get_job(rig->store, id, STORE_WITH_INPUT | STORE_WITH_OUTCOMES, on_found,
+                  &found);
     WAIT(rig, found.times);
     return found;
 }

@@ -313,7 +313,9 @@ static inline enum status get_job(struct fixture *fx, struct uuid id, bool with_
                                   struct answer *ret_answer)
 {
     memset(ret_answer, 0, sizeof(*ret_answer));
-    store_get_job(fx->store, id, with_outcomes, note_job, ret_answer);
+    store_get_job(fx->store, id,
+                  STORE_WITH_INPUT | (with_outcomes ? STORE_WITH_OUTCOMES : 0), note_job,
+                  ret_answer);
     wait_for(fx, ret_answer, 1);
     return ret_answer->st;
 }

@@ -349,6 +349,71 @@ static void a_changed_byte_of_the_input_is_found(void **state)
     assert_first_is_corrupt(*state, specs);
 }
 
+/* An array of one string, of so many bytes in all. The caller frees it. */
+static char *long_input(size_t len)
+{
+    char *input = malloc(len + 1);
+
+    assert_non_null(input);
+    memset(input, 'x', len);
+    memcpy(input, "[\"", 2);
+    memcpy(input + len - 2, "\"]", 3);
+    for (size_t i = 2; i < len - 2; i += 1000) /* no two parts are alike */
+        input[i] = (char)('a' + i / 1000 % 26);
+    return input;
+}
+
+static void a_very_long_body_is_in_parts(void **state)
+{
+    static const size_t lens[] = { 4u << 20, (4u << 20) + 1, 9u << 20 };
+    static const int64_t parts[] = { 0, 1, 2 };
+    struct fixture *fx = *state;
+    struct answer got;
+
+    for (size_t i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
+        char *input = long_input(lens[i]);
+        struct job_spec *spec = spec_make(spec_plan(fx), input, "");
+
+        assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+        assert_int_equal(ask(fx, "SELECT count(*) FROM body_part"), parts[i]);
+        assert_int_equal(get_job(fx, spec->id, false, &got), ST_OK);
+        assert_int_equal(got.job.spec->input.len, lens[i]);
+        assert_memory_equal(got.job.spec->input.at, input, lens[i]);
+        answer_clear(&got);
+        store_get_job(fx->store, spec->id, 0, note_job, &got);
+        wait_for(fx, &got, 1);
+        assert_int_equal(got.st, ST_OK);
+        assert_null(got.job.spec->body); /* not asked for */
+        answer_clear(&got);
+        store_delete_job(fx->store, spec->id, note_done, &got);
+        wait_for(fx, &got, 1);
+        assert_int_equal(ask(fx, "SELECT count(*) FROM body_part"), 0);
+        job_spec_unref(spec);
+        free(input);
+    }
+}
+
+static void assert_part_is_missed(struct fixture *fx, const char *sql)
+{
+    char *input = long_input(9u << 20);
+    struct job_spec *spec = spec_make(spec_plan(fx), input, "");
+    struct answer got;
+
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    close_store(fx);
+    change(fx, sql);
+    fixture_open(fx);
+    assert_int_equal(get_job(fx, spec->id, false, &got), ST_CORRUPT);
+    job_spec_unref(spec);
+    free(input);
+}
+
+static void a_lost_or_exchanged_part_is_found(void **state)
+{
+    assert_part_is_missed(*state, "DELETE FROM body_part WHERE part = 2");
+    assert_part_is_missed(*state, "UPDATE body_part SET part = 3 WHERE part = 1");
+}
+
 static void a_moved_border_between_input_and_kwargs_is_found(void **state)
 {
     struct job_spec *specs[2];
@@ -663,6 +728,8 @@ int main(void)
         TEST(a_load_ends_with_the_first_refusal),
         TEST(what_was_acknowledged_outlives_a_killed_server),
         TEST(an_idempotency_key_outlives_a_restart),
+        TEST(a_very_long_body_is_in_parts),
+        TEST(a_lost_or_exchanged_part_is_found),
         TEST(a_changed_byte_of_the_input_is_found),
         TEST(a_moved_border_between_input_and_kwargs_is_found),
         TEST(a_changed_byte_of_an_outcome_is_found),

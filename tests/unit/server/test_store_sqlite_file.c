@@ -322,7 +322,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
 #define BACK_TO_VERSION_2                                                                \
     "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "                        \
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
-    "DROP TABLE event; DROP TABLE pool; PRAGMA user_version = 2"
+    "DROP TABLE event; DROP TABLE pool; DROP TABLE body_part; PRAGMA user_version = 2"
 
 static void jobs_of_the_schema_without_an_outbox_stay(void **state)
 {
