@@ -3,8 +3,9 @@
 """Runs the measurements of bench/run and prints the table. Only the standard library.
 
 The rounds are interleaved: each one starts a fresh server on an empty data directory and takes
-every measurement once, next to its reference. So a machine that slows down for a while slows
-both sides of a ratio. The numbers printed are medians over the rounds.
+every measurement of the part "load" once, next to its reference. So a machine that slows down for
+a while slows both sides of a ratio. The numbers printed are medians over the rounds. The parts
+"queue" and "body" are about memory, which does not waver: they are taken once.
 """
 import argparse
 import datetime
@@ -24,6 +25,11 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CONNECTIONS = (1, 16, 64)
 MAP_COUNT = 1_000_000
+QUEUE_JOBS = 1_000_000
+QUEUE_JOBS_QUICK = 100_000
+BATCH_JOBS = 1000
+BODY_MIB = 64
+PARTS = ("load", "queue", "body")
 APPLY_BODY = '{"task":"square","args":[7]}'
 PROGRAM_BODY = '{"task":"program","args":[49]}'
 
@@ -33,6 +39,10 @@ TARGETS = {
     "map": ("ratio", ">=", 1.0),
     "program": ("value", "<", 150.0),
     "memory": ("value", "<", 30.0),
+    "queue_bytes": ("value", "<", 200.0),
+    "queue_memory": ("value", "<", 250.0),
+    "queue_restart": ("value", "<", 5.0),
+    "body": ("value", "<", 3.0),
 }
 
 
@@ -118,6 +128,11 @@ def pss_mib(pids):
     return total / 1024
 
 
+def peak_mib(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.M).group(1)) / 1024
+
+
 def wait_workers(port, count):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -170,7 +185,6 @@ def measure_cpython(processes):
 
 def one_round(options, folder, map_body, record):
     data = os.path.join(folder, "data")
-    os.mkdir(data)
     build = pathlib.Path(options.build)
     record("syncs", syncs_per_second(folder))
     poold = Process([str(build / "poold"), "serve", "--listen", "127.0.0.1:0", "--data", data,
@@ -204,9 +218,99 @@ def one_round(options, folder, map_body, record):
         poold.stop()
 
 
+def serve(options, folder, *flags):
+    """Starts poold on the data directory of the folder; gives it, and the seconds until ready."""
+    start = time.perf_counter()
+    poold = Process([str(pathlib.Path(options.build) / "poold"), "serve", "--listen", "127.0.0.1:0",
+                     "--data", os.path.join(folder, "data"), *flags],
+                    os.path.join(folder, "poold.log"))
+    while request(poold.port, "GET", "/readyz")[0] != 200:
+        time.sleep(0.005)
+    return poold, time.perf_counter() - start
+
+
+def expect(wanted, status, data):
+    if status != wanted:
+        raise RuntimeError(f"answered {status} instead of {wanted}: {data[:200]!r}")
+    return json.loads(data)
+
+
+def measure_queue(options, folder, record):
+    """Jobs that wait behind one that sleeps, and a restart with them."""
+    count = QUEUE_JOBS_QUICK if options.quick else QUEUE_JOBS
+    flags = ("--processes", "1", "--max-queued-jobs", str(count + 1), "--drain-timeout", "0")
+    batch = json.dumps([{"method": "apply_async", "task": "square", "args": [number]}
+                        for number in range(BATCH_JOBS)])
+    poold, _ = serve(options, folder, *flags)
+    try:
+        expect(202, *request(poold.port, "POST", "/v1/apply_async",
+                             '{"task":"sleep","args":[86400],"priority":100}')[:2])
+        before = pss_mib([poold.child.pid])
+        for _ in range(count // BATCH_JOBS):
+            expect(202, *request(poold.port, "POST", "/v1/batch", batch)[:2])
+        memory = pss_mib([poold.child.pid])
+    finally:
+        poold.stop()
+    os.rename(os.path.join(folder, "poold.log"), os.path.join(folder, "poold.log.1"))
+    poold, seconds = serve(options, folder, *flags)
+    try:
+        pool = expect(200, *request(poold.port, "GET", "/v1/pools/default")[:2])
+        if pool["queue_length"] < count:
+            raise RuntimeError(f"only {pool['queue_length']} jobs are queued after the restart")
+        memory = max(memory, pss_mib([poold.child.pid]))
+    finally:
+        poold.stop()
+    record("queue_jobs", count)
+    record("queue_bytes", (memory - before) * 2**20 / count)
+    record("queue_memory", memory)
+    record("queue_restart", seconds)
+
+
+def measure_body(options, folder, record):
+    """One map whose results are as large as its inputs: texts of 1,000 bytes."""
+    item = json.dumps("x" * 998)
+    count = (BODY_MIB << 20) // (len(item) + 1) - 1
+    body = '{"task":"echo","items":[' + ",".join([item] * count) + "]}"
+    poold, _ = serve(options, folder, "--processes", str(options.processes))
+    try:
+        status, data, _ = request(poold.port, "POST", "/v1/map", body, timeout=120)
+        if len(expect(200, status, data)["result"]) != count:
+            raise RuntimeError("map gave a wrong result")
+        record("body", peak_mib(poold.child.pid) / (len(body) / 2**20))
+    finally:
+        poold.stop()
+
+
+def in_folder(base, name, measure, *arguments):
+    """In a folder of its own with an empty data directory, which is removed."""
+    print(f"{name} ...", file=sys.stderr)
+    folder = os.path.join(base, name.replace(" ", "-"))
+    os.makedirs(os.path.join(folder, "data"))
+    measure(arguments[0], folder, *arguments[1:])
+    shutil.rmtree(folder)
+
+
+def memory_rows(median):
+    table = []
+    if "queue_jobs" in median:
+        jobs = f"{median['queue_jobs']:,.0f} queued jobs"
+        table += [("queue_bytes", "a queued job: memory of the server (PSS)",
+                   median["queue_bytes"], "bytes", None, "", None),
+                  ("queue_memory", jobs + ": memory of the server (PSS)",
+                   median["queue_memory"], "MiB", None, "", None),
+                  ("queue_restart", jobs + ": from the start until ready",
+                   median["queue_restart"], "s", None, "", None)]
+    if "body" in median:
+        table.append(("body", f"map over {BODY_MIB} MiB: peak memory of the server, of the body",
+                      median["body"], "times", None, "", None))
+    return table
+
+
 def rows(median, processes):
     """(key, what, value, unit, reference or None, its name, ratio or None)."""
     table = []
+    if "map" not in median:
+        return memory_rows(median)
     for connections in CONNECTIONS:
         value, reference = median[f"apply_{connections}"], median[f"hello_{connections}"]
         table.append((f"apply_{connections}", f"apply of square, {connections} connection"
@@ -227,7 +331,7 @@ def rows(median, processes):
                   reference / value))
     table.append(("memory", f"idle memory: server, forkserver, {processes} workers (PSS)",
                   median["memory"], "MiB", None, "", None))
-    return table
+    return table + memory_rows(median)
 
 
 def verdict(key, value, ratio):
@@ -276,7 +380,7 @@ def print_markdown(table, about, median, rounds):
     print()
     print("Medians of {} rounds. {cpu}, {cores} cores, Linux {kernel}, {file_system}, "
           "CPython {python}; commit {commit}, {date}. ".format(rounds, **about)
-          + f"The disk does {median['syncs']:,.0f} fdatasync/s.")
+          + (f"The disk does {median['syncs']:,.0f} fdatasync/s." if "syncs" in median else ""))
     if median["errors_total"]:
         print(f"\n{median['errors_total']} requests failed: the numbers above are not to be trusted.")
 
@@ -287,8 +391,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one round, one second per point")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", choices=PARTS, action="append", metavar="PART",
+                        help="only this part, repeatable: " + ", ".join(PARTS))
     parser.add_argument("--build", default="build/release", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    parts = options.only or PARTS
     options.seconds = 1 if options.quick else 3
     if options.quick:
         options.rounds = 1
@@ -296,29 +403,33 @@ def main():
         parser.error("--rounds and --processes start at 1")
 
     values = {}
+
+    def record(key, value):
+        values.setdefault(key, []).append(value)
+
     map_body = json.dumps({"task": "square", "items": list(range(MAP_COUNT))},
                           separators=(",", ":"))
     # /var/tmp rather than /tmp: a memory file system would make every commit free.
     base = tempfile.mkdtemp(prefix="poold-bench.", dir=os.environ.get("TMPDIR", "/var/tmp"))
     try:
         about = machine(base)
-        for number in range(options.rounds):
-            print(f"round {number + 1} of {options.rounds} ...", file=sys.stderr)
-            folder = os.path.join(base, str(number))
-            os.mkdir(folder)
-            one_round(options, folder, map_body,
-                      lambda key, value: values.setdefault(key, []).append(value))
-            shutil.rmtree(folder)
+        for number in range(options.rounds if "load" in parts else 0):
+            in_folder(base, f"round {number + 1} of {options.rounds}", one_round, options,
+                      map_body, record)
+        if "queue" in parts:
+            in_folder(base, "queue", measure_queue, options, record)
+        if "body" in parts:
+            in_folder(base, "body", measure_body, options, record)
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
     median = {key: statistics.median(numbers) for key, numbers in values.items()}
-    median["errors_total"] = sum(values["errors"])
+    median["errors_total"] = sum(values.get("errors", []))
     table = rows(median, options.processes)
     if options.json:
         print(json.dumps({
             "machine": about, "rounds": options.rounds, "errors": median["errors_total"],
-            "syncs_per_second": median["syncs"],
+            "syncs_per_second": median.get("syncs"),
             "rows": [{"key": key, "what": what, "value": value, "unit": unit,
                       "reference": reference, "reference_name": name or None, "ratio": ratio,
                       "target": verdict(key, value, ratio)[0] or None,
