@@ -115,6 +115,9 @@ struct job_spec {
 struct job_spec *job_spec_new(const struct job_spec *from);
 /* A copy without input, kwargs and index. NULL without memory. */
 struct job_spec *job_spec_strip(const struct job_spec *from);
+/* Copies input and kwargs out of a body that holds more; the spec must not be shared yet.
+ * ST_NO_MEMORY: nothing has changed. */
+NODISCARD enum status job_spec_own_body(struct job_spec *spec);
 struct job_spec *job_spec_ref(struct job_spec *spec);
 /* Makes the index that the spec of a finished job from the store lacks, if it lacks one;
  * the spec must not be shared yet then. ST_CORRUPT: the input is not what it was. */

@@ -30,6 +30,24 @@ static bool check_array(struct text body, struct refusal *refusal)
     return !refusal->error_count;
 }
 
+/* Each job has a body of its own: if they shared the batch's, one that waits for long would
+ * keep the inputs of all. */
+static enum status parse_one(struct blob *body, struct text element,
+                             const struct job_intake *intake,
+                             const struct job_rules *rules, struct job_spec **ret_spec,
+                             struct refusal *ret_refusal)
+{
+    struct slice_error error = { 0 };
+    enum status st =
+        job_json_parse_in(body, element, intake, rules, ret_spec, ret_refusal);
+
+    if (st != ST_OK || job_spec_own_body(*ret_spec) == ST_OK)
+        return st;
+    job_spec_unref(*ret_spec);
+    refusal_of_text(ret_refusal, SLICE_NO_MEMORY, &error, NULL);
+    return ST_NO_MEMORY;
+}
+
 enum status job_batch_parse(struct blob *body, const struct batch_intake *intake,
                             const struct job_rules *rules,
                             struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count,
@@ -55,8 +73,7 @@ enum status job_batch_parse(struct blob *body, const struct batch_intake *intake
 
         ret_refusal->element++;
         each.id = intake->new_id(intake->data, intake->now_ms);
-        one = job_json_parse_in(body, element, &each, rules, &ret_specs[count],
-                                ret_refusal);
+        one = parse_one(body, element, &each, rules, &ret_specs[count], ret_refusal);
         if (one == ST_OK)
             count++;
         else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * job_batch - several submissions in one request: an array of what the _async calls take,
- * each with the member `method`. All of them are fine, or none is taken. The jobs share
- * the bytes of the request, which stay as long as one of them does.
+ * each with the member `method`. All of them are fine, or none is taken. Each has a copy of
+ * its own of its input, since the others may be over long before it.
  */
 #ifndef SERVER_JOB_BATCH_H
 #define SERVER_JOB_BATCH_H

@@ -106,6 +106,25 @@ struct job_spec *job_spec_strip(const struct job_spec *from)
     return job_spec_new(&bare);
 }
 
+enum status job_spec_own_body(struct job_spec *spec)
+{
+    size_t input_len = spec->input.len, kwargs_len = spec->kwargs.len;
+    struct blob *body = blob_new_uninit(input_len + kwargs_len);
+
+    assert(atomic_load(&spec->refs) == 1);
+    if (!body)
+        return ST_NO_MEMORY;
+    if (input_len)
+        memcpy(body->data, spec->input.at, input_len);
+    if (kwargs_len)
+        memcpy(body->data + input_len, spec->kwargs.at, kwargs_len);
+    blob_unref(spec->body);
+    spec->body = body;
+    spec->input = (struct text){ body->data, input_len };
+    spec->kwargs = (struct text){ body->data + input_len, kwargs_len };
+    return ST_OK;
+}
+
 struct job_spec *job_spec_ref(struct job_spec *spec)
 {
     if (spec)
