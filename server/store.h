@@ -171,7 +171,8 @@ struct store_purged {
  *                                                       the row stays, with its keys
  *     stripped, and job_ttl is over; or max_jobs passed deleted
  *
- * Those that ended first go first. purged is all zero unless st is ST_OK. */
+ * Stripped jobs go in the order in which they ended, whole ones in that in which the time
+ * of their results ends. purged is all zero unless st is ST_OK. */
 typedef void store_purge_done(void *data, enum status st,
                               const struct store_purged *purged);
 void store_purge(struct store *store, const struct store_limits *limits,

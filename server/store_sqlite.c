@@ -162,7 +162,7 @@ static int commit(struct sqlite_store *store, const struct store_command_list *b
     int rc = choose_sync(store, batch);
 
     if (rc == SQLITE_OK)
-        rc = sqlite_writer_run(writer, SQLITE_WRITE_BEGIN);
+        rc = sqlite_writer_begin(writer);
     STAILQ_FOREACH(command, batch, link)
     {
         if (rc != SQLITE_OK)
@@ -170,7 +170,7 @@ static int commit(struct sqlite_store *store, const struct store_command_list *b
         rc = sqlite_writer_apply(writer, command);
     }
     if (rc == SQLITE_OK)
-        rc = sqlite_writer_run(writer, SQLITE_WRITE_COMMIT);
+        rc = sqlite_writer_commit(writer);
     return rc;
 }
 

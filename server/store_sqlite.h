@@ -127,6 +127,8 @@ enum sqlite_write_statement {
     SQLITE_WRITE_DROP_OUTCOMES,
     SQLITE_WRITE_DROP_ATTEMPTS,
     SQLITE_WRITE_TALLY,
+    SQLITE_WRITE_ADD_TALLY,
+    SQLITE_WRITE_COUNTED,
     SQLITE_WRITE_FIND_STRIPPED, /* the four: key and bytes of jobs, at most ?2 */
     SQLITE_WRITE_FIND_DUE,
     SQLITE_WRITE_FIND_HEAVY,
@@ -139,13 +141,19 @@ enum sqlite_write_statement {
 struct sqlite_writer {
     sqlite3 *db;
     sqlite3_stmt *statements[SQLITE_WRITE_COUNT];
-    unsigned untrimmed_events; /* written since the older ones were deleted */
+    unsigned untrimmed_events;           /* written since the older ones were deleted */
+    int64_t counted_jobs, counted_bytes; /* of this transaction, not in tally yet */
 };
 NODISCARD enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
                                          struct error_text *err);
 void sqlite_writer_close(struct sqlite_writer *writer);
 /* Runs a statement without parameters. */
 int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement which);
+/* A transaction. What it has counted becomes part of it in the end, in one write. */
+int sqlite_writer_begin(struct sqlite_writer *writer);
+int sqlite_writer_commit(struct sqlite_writer *writer);
+/* So many more jobs that are over, or fewer, with so many bytes: for table tally. */
+void sqlite_writer_count(struct sqlite_writer *writer, int64_t jobs, int64_t bytes);
 /* Carries out one command inside a transaction and sets its st. Not SQLITE_OK: the whole
  * transaction is to be rolled back. */
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command);

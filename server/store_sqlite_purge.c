@@ -5,7 +5,7 @@
  * A batch is four steps that share one budget of jobs and bytes: strip what is due,
  * delete what was stripped and is old, strip for max_bytes, delete for max_jobs. Each one reads
  * the front of an index, so that a batch costs the same whether a thousand or a million
- * jobs are kept. How many there are, and of what size, triggers keep in table tally.
+ * jobs are kept. How many there are, and of what size, the writer keeps in table tally.
  *
  * A job is stripped or deleted whole: a large one is a batch of its own.
  */
@@ -27,7 +27,7 @@ struct purge_step {
     int64_t until_ms;
     uint64_t excess; /* jobs; or bytes, if `weighs` */
     bool weighs;
-    int (*change)(struct sqlite_writer *writer, int64_t key);
+    int (*change)(struct sqlite_writer *writer, int64_t key, uint64_t size);
 };
 
 static int run_with_key(struct sqlite_writer *writer, enum sqlite_write_statement which,
@@ -38,7 +38,7 @@ static int run_with_key(struct sqlite_writer *writer, enum sqlite_write_statemen
     return rc == SQLITE_OK ? sqlite_writer_run(writer, which) : rc;
 }
 
-static int strip(struct sqlite_writer *writer, int64_t key)
+static int strip(struct sqlite_writer *writer, int64_t key, uint64_t size)
 {
     int rc = run_with_key(writer, SQLITE_WRITE_STRIP, key);
 
@@ -50,11 +50,13 @@ static int strip(struct sqlite_writer *writer, int64_t key)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_OUTCOMES, key);
     if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_ATTEMPTS, key);
+    sqlite_writer_count(writer, 0, -(int64_t)size);
     return rc;
 }
 
-static int delete (struct sqlite_writer *writer, int64_t key)
+static int delete (struct sqlite_writer *writer, int64_t key, uint64_t size)
 {
+    sqlite_writer_count(writer, -1, -(int64_t)size);
     return run_with_key(writer, SQLITE_WRITE_DELETE, key);
 }
 
@@ -92,7 +94,7 @@ static int purge_step(struct purge *purge, const struct purge_step *step,
     int rc = excess ? find(purge, step, &count) : SQLITE_OK;
 
     for (unsigned i = 0; i < count && rc == SQLITE_OK && purge->bytes && excess; i++) {
-        rc = step->change(purge->writer, purge->keys[i]);
+        rc = step->change(purge->writer, purge->keys[i], purge->sizes[i]);
         excess = less(excess, step->weighs ? purge->sizes[i] : 1);
         purge->bytes = less(purge->bytes, purge->sizes[i]);
         purge->jobs--;
@@ -108,8 +110,9 @@ static int read_tally(struct sqlite_writer *writer, uint64_t *ret_jobs,
 
     *ret_jobs = *ret_bytes = 0;
     if (sqlite3_step(statement) == SQLITE_ROW) {
-        *ret_jobs = (uint64_t)sqlite3_column_int64(statement, 0);
-        *ret_bytes = (uint64_t)sqlite3_column_int64(statement, 1);
+        *ret_jobs = (uint64_t)(sqlite3_column_int64(statement, 0) + writer->counted_jobs);
+        *ret_bytes =
+            (uint64_t)(sqlite3_column_int64(statement, 1) + writer->counted_bytes);
     }
     return sqlite3_reset(statement);
 }

@@ -21,6 +21,11 @@
 /* Finding the oldest event to keep walks over all that are kept: not for each one. */
 #define TRIM_EVENTS_EACH 1000
 
+/* The order in which what is over goes, and the index that has it. */
+#define JOB_OVER_ORDER                                                                   \
+    "CASE gone WHEN 0 THEN finished_at_ms + result_ttl_ms ELSE finished_at_ms END"
+#define JOB_OVER "job INDEXED BY job_over WHERE finished_at_ms > 0"
+
 static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [SQLITE_WRITE_COMMIT] = "COMMIT",
@@ -67,28 +72,27 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
     [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
     [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
+    [SQLITE_WRITE_ADD_TALLY] = "UPDATE tally SET finished_jobs = finished_jobs + ?, "
+                               "finished_bytes = finished_bytes + ?",
+    [SQLITE_WRITE_COUNTED] =
+        "SELECT finished_at_ms > 0, kept_bytes FROM job WHERE key = ?",
     [SQLITE_WRITE_FIND_STRIPPED] =
-        "SELECT key, kept_bytes FROM job INDEXED BY job_finished WHERE gone = 1 AND "
-        "finished_at_ms > 0 "
-        "AND finished_at_ms <= ?1 ORDER BY finished_at_ms LIMIT ?2",
+        "SELECT key, kept_bytes FROM " JOB_OVER " AND gone = 1 AND " JOB_OVER_ORDER
+        " <= ?1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
     [SQLITE_WRITE_FIND_DUE] =
-        "SELECT key, kept_bytes FROM job INDEXED BY job_result_due WHERE gone = 0 "
-        "AND finished_at_ms > 0 AND finished_at_ms + result_ttl_ms <= ?1 "
-        "ORDER BY finished_at_ms + result_ttl_ms LIMIT ?2",
-    [SQLITE_WRITE_FIND_HEAVY] =
-        "SELECT key, kept_bytes FROM job INDEXED BY job_finished WHERE gone = 0 "
-        "AND finished_at_ms > 0 ORDER BY finished_at_ms LIMIT ?2",
+        "SELECT key, kept_bytes FROM " JOB_OVER " AND gone = 0 AND " JOB_OVER_ORDER
+        " <= ?1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
+    [SQLITE_WRITE_FIND_HEAVY] = "SELECT key, kept_bytes FROM " JOB_OVER
+                                " AND gone = 0 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
     /* The index orders each of the two parts; their fronts are merged here. */
     [SQLITE_WRITE_FIND_OLDEST] =
-        "SELECT key, kept_bytes FROM (SELECT * FROM (SELECT key, kept_bytes, "
-        "finished_at_ms FROM "
-        "job "
-        "INDEXED BY job_finished WHERE gone = 0 AND finished_at_ms > 0 ORDER BY "
-        "finished_at_ms LIMIT ?2) "
-        "UNION ALL SELECT * FROM (SELECT key, kept_bytes, finished_at_ms FROM job "
-        "INDEXED BY job_finished WHERE gone = 1 AND finished_at_ms > 0 ORDER BY "
-        "finished_at_ms LIMIT ?2)) "
-        "ORDER BY finished_at_ms LIMIT ?2",
+        "SELECT key, kept_bytes FROM ("
+        "SELECT * FROM (SELECT key, kept_bytes, " JOB_OVER_ORDER
+        " AS place FROM " JOB_OVER " AND gone = 0 ORDER BY " JOB_OVER_ORDER
+        " LIMIT ?2) UNION ALL "
+        "SELECT * FROM (SELECT key, kept_bytes, " JOB_OVER_ORDER
+        " AS place FROM " JOB_OVER " AND gone = 1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2)) "
+        "ORDER BY place LIMIT ?2",
     /* Only what can change of a pool is written anew. */
     [SQLITE_WRITE_POOL] =
         "INSERT INTO pool (" SQLITE_POOL_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?) "
@@ -315,6 +319,19 @@ static int put_delivery(struct sqlite_writer *writer, struct store_command *comm
     return rc;
 }
 
+/* Takes the job out of the count, if it is in it. */
+static int uncount(struct sqlite_writer *writer, struct uuid id)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_COUNTED], 0, SQLITE_OK };
+
+    bind_int(&b, key_of(id));
+    if (b.rc != SQLITE_OK)
+        return b.rc;
+    if (sqlite3_step(b.statement) == SQLITE_ROW && sqlite3_column_int(b.statement, 0))
+        sqlite_writer_count(writer, -1, -sqlite3_column_int64(b.statement, 1));
+    return sqlite3_reset(b.statement);
+}
+
 /* *ret_added is false if the job's idempotency key is there already. */
 static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
                    const struct job_status *status, bool *ret_added)
@@ -336,6 +353,8 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
         bind_string(&b, NULL);
     b.rc = run(&b);
     *ret_added = b.rc == SQLITE_OK && sqlite3_changes(writer->db) > 0;
+    if (*ret_added && status->finished_at_ms > 0)
+        sqlite_writer_count(writer, 1, (int64_t)status->bytes);
     if (*ret_added && body.len > INLINE_BODY_MAX)
         b.rc = put_body(writer, spec->id, body);
     if (b.rc == SQLITE_OK && *ret_added)
@@ -440,15 +459,19 @@ static int put_status(struct sqlite_writer *writer, struct store_command *comman
     struct binder b = { writer->statements[SQLITE_WRITE_STATUS], 0, SQLITE_OK };
     struct binder forget = { writer->statements[SQLITE_WRITE_FORGET_ERRORS], 0,
                              SQLITE_OK };
-    int rc;
+    int rc = uncount(writer, command->id);
 
     bind_status(&b, &command->status);
     bind_int(&b, key_of(command->id));
-    rc = run(&b);
-    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
+    if (rc == SQLITE_OK)
+        rc = run(&b);
+    if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0) {
         command->st = ST_NOT_FOUND;
-    else if (rc == SQLITE_OK)
+    } else if (rc == SQLITE_OK) {
+        if (command->status.finished_at_ms > 0)
+            sqlite_writer_count(writer, 1, (int64_t)command->status.bytes);
         rc = add_delivery(writer, command->spec, &command->status);
+    }
     if (rc != SQLITE_OK || command->status.state != JOB_QUEUED)
         return rc;
     bind_int(&forget, key_of(command->id));
@@ -458,10 +481,11 @@ static int put_status(struct sqlite_writer *writer, struct store_command *comman
 static int delete_job(struct sqlite_writer *writer, struct store_command *command)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_DELETE], 0, SQLITE_OK };
-    int rc;
+    int rc = uncount(writer, command->id);
 
     bind_int(&b, key_of(command->id));
-    rc = run(&b);
+    if (rc == SQLITE_OK)
+        rc = run(&b);
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
         command->st = ST_NOT_FOUND;
     return rc;
@@ -568,6 +592,31 @@ int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement 
 {
     sqlite3_step(writer->statements[which]);
     return sqlite3_reset(writer->statements[which]);
+}
+
+int sqlite_writer_begin(struct sqlite_writer *writer)
+{
+    writer->counted_jobs = writer->counted_bytes = 0;
+    return sqlite_writer_run(writer, SQLITE_WRITE_BEGIN);
+}
+
+int sqlite_writer_commit(struct sqlite_writer *writer)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_ADD_TALLY], 0, SQLITE_OK };
+    int rc = SQLITE_OK;
+
+    if (writer->counted_jobs != 0 || writer->counted_bytes != 0) {
+        bind_int(&b, writer->counted_jobs);
+        bind_int(&b, writer->counted_bytes);
+        rc = run(&b);
+    }
+    return rc == SQLITE_OK ? sqlite_writer_run(writer, SQLITE_WRITE_COMMIT) : rc;
+}
+
+void sqlite_writer_count(struct sqlite_writer *writer, int64_t jobs, int64_t bytes)
+{
+    writer->counted_jobs += jobs;
+    writer->counted_bytes += bytes;
 }
 
 enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
