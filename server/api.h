@@ -39,6 +39,7 @@ struct api {
     struct callback *callback;
     struct http *http;
     int64_t started_at_ms;
+    const struct task_folders *folders; /* NULL: there are none */
 };
 
 /* The http_on_request of the server; data is the struct api. */

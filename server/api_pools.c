@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "server/pool_json.h"
+#include "server/task_folders.h"
 #include "workers/registry.h"
 
 #include <stdio.h>
@@ -37,8 +38,6 @@ static void write_error(struct buf *out, const struct lane *lane)
 
 void api_write_pool(struct buf *out, const struct api *api, const struct lane *lane)
 {
-    const struct pool *pool = lane->pool;
-
     buf_add_char(out, '{');
     pool_json_write(out, lane->spec);
     buf_addf(out, ",\"state\":\"%s\",\"error\":", state_of(api, lane));
@@ -46,9 +45,9 @@ void api_write_pool(struct buf *out, const struct api *api, const struct lane *l
     buf_addf(out,
              ",\"queue_length\":%zu,\"busy\":%u,\"idle\":%u,\"totals\":{\"jobs\":%llu,"
              "\"items\":%llu,\"workers_lost\":%llu}}",
-             lane->queue.count, pool_busy(pool), pool_idle(pool),
+             lane->queue.count, pool_busy(lane->pool), pool_idle(lane->pool),
              (unsigned long long)lane->jobs_total, (unsigned long long)lane->items_total,
-             (unsigned long long)pool_lost_count(pool));
+             (unsigned long long)pool_lost_count(lane->pool));
 }
 
 struct lane *api_pool(struct api *api, struct request *request, struct text name)
@@ -202,20 +201,48 @@ void api_workers_list(struct api *api, struct request *request, struct text para
 
 /* ---- tasks ------------------------------------------------------------------------- */
 
+static void write_string(struct buf *out, const char *string)
+{
+    buf_add_json_bytes(out, (struct text){ string, strlen(string) });
+}
+
 static void write_task(struct buf *out, const struct api *api, const struct task *task)
 {
     buf_addf(out, "{\"name\":\"%s\",\"summary\":", task->name);
-    buf_add_json_string(out, (struct text){ task->summary, strlen(task->summary) });
+    write_string(out, task->summary);
     buf_add_str(out, ",\"signature\":");
-    buf_add_json_string(out, (struct text){ task->signature, strlen(task->signature) });
-    buf_addf(out, ",\"runtime\":\"%s\",\"limits\":{\"time_limit\":",
-             task_runtime_names[task->runtime]);
+    write_string(out, task->signature);
+    buf_addf(out, ",\"runtime\":\"%s\",\"file\":", task_runtime_names[task->runtime]);
+    if (task->file)
+        write_string(out, task->file);
+    else
+        buf_add_str(out, "null");
+    buf_add_str(out, ",\"limits\":{\"time_limit\":");
     if (api->config->time_limit_ms)
         buf_addf(out, "%g", (double)api->config->time_limit_ms / 1000);
     else
         buf_add_str(out, "null");
     buf_addf(out, ",\"max_result_bytes\":%llu}}",
              (unsigned long long)api->config->max_result_bytes);
+}
+
+static void write_refused(struct buf *out, const struct task_folders *folders)
+{
+    const struct catalog *catalog = folders ? task_folders_catalog(folders) : NULL;
+    const char *comma = "";
+
+    for (size_t i = 0; catalog && i < catalog->file_count; i++) {
+        const struct catalog_file *file = &catalog->files[i];
+
+        if (!file->refused)
+            continue;
+        buf_addf(out, "%s{\"file\":", comma);
+        write_string(out, file->path);
+        buf_add_str(out, ",\"reason\":");
+        write_string(out, file->refused);
+        buf_add_char(out, '}');
+        comma = ",";
+    }
 }
 
 void api_tasks_list(struct api *api, struct request *request, struct text param)
@@ -232,6 +259,8 @@ void api_tasks_list(struct api *api, struct request *request, struct text param)
             buf_add_char(&reply.body, ',');
         write_task(&reply.body, api, registry_at(i));
     }
+    buf_add_str(&reply.body, "],\"refused\":[");
+    write_refused(&reply.body, api->folders);
     buf_add_str(&reply.body, "]}");
     request_reply(request, &reply);
 }

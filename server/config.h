@@ -30,7 +30,8 @@ struct config {
     bool insecure; /* allow an address other than loopback although there are no keys */
     char *data;    /* directory */
     enum store_kind store;
-    char *tasks;        /* folders, separated by commas; NULL: none */
+    char *tasks;              /* folders, separated by commas; NULL: none */
+    int64_t probe_timeout_ms; /* how long one file of them may take to be looked at */
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
     enum log_level log_level;
     enum log_format log_format;
@@ -48,6 +49,7 @@ struct config {
     int64_t max_wait_ms;      /* setting max_wait, in seconds */
     int64_t idle_timeout_ms;  /* of a connection */
     int64_t drain_timeout_ms; /* how long SIGTERM lets running items finish */
+    int64_t cancel_grace_ms;  /* for tasks that ask whether they are cancelled */
     int64_t time_limit_ms;    /* default per item; 0: none */
 
     int64_t result_ttl_ms;       /* default per job */

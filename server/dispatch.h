@@ -103,6 +103,7 @@ struct dispatch_options {
     uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
     uint64_t max_processes;      /* of all pools together */
     uint64_t max_result_bytes;   /* of one item */
+    int64_t cancel_grace_ms;     /* for tasks that ask whether they are cancelled */
     int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };
 

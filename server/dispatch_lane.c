@@ -209,7 +209,7 @@ void lane_recall(struct lane *lane, struct live *live, bool kill)
             (void)chunk_end(lane, chunk);
             give_back(live, range);
         } else if (kill) {
-            pool_kill_chunk(lane->pool, chunk, EXIT_TERMINATED);
+            pool_cancel_chunk(lane->pool, chunk, lane->dispatch->options.cancel_grace_ms);
         }
     }
 }

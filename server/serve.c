@@ -267,6 +267,7 @@ static int open_dispatch(struct server *server)
         .max_finished_bytes = config->max_finished_bytes,
         .max_processes = config->max_processes,
         .max_result_bytes = config->max_result_bytes,
+        .cancel_grace_ms = config->cancel_grace_ms,
         .catalog = server->folders ? task_folders_fd(server->folders) : -1,
     };
     const struct pool_spec plan = { .name = POOL_DEFAULT,
@@ -306,8 +307,8 @@ static int open_http(struct server *server)
 
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
-    server->api = (struct api){ config, server->dispatch, server->callback, server->http,
-                                clock_wall_ms() };
+    server->api = (struct api){ config,       server->dispatch, server->callback,
+                                server->http, clock_wall_ms(),  server->folders };
     return 0;
 }
 

@@ -44,6 +44,11 @@ const struct setting settings[] = {
       .group = "Work", .value = "DIR", .initial_help = "none",
       .help = "Folder whose files hold tasks: *.so, *.py, *.json; repeatable, in the file an "
               "array. What is in it is looked at when the service starts and at SIGHUP." },
+    { "probe_timeout", SETTING_SECONDS, AT(probe_timeout_ms), .initial = "10",
+      .min = 1 * MS_PER_S, .max = 300ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long looking at one file of tasks may take. One that takes longer is "
+              "refused, and the others are served." },
     { "processes", SETTING_NUMBER, AT(processes), .min = 1, .max = PROCESSES_MAX,
       .value = "N", .initial_help = "the CPUs that may be used",
       .help = "Worker processes of the default pool." },
@@ -52,6 +57,11 @@ const struct setting settings[] = {
       .value = "SECONDS",
       .help = "How long an attempt at one item may run before it is killed, unless its job "
               "says otherwise. 0: no limit." },
+    { "cancel_grace", SETTING_SECONDS, AT(cancel_grace_ms), .initial = "5",
+      .max = 3600ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long a task that asks whether its job has been cancelled may take to put "
+              "things in order before it is killed. Others are killed at once." },
     { "drain_timeout", SETTING_SECONDS, AT(drain_timeout_ms), .initial = "8",
       .max = 3600ull * MS_PER_S,
       .value = "SECONDS",

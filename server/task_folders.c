@@ -10,10 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ANSWER_STEP (64u << 10)
-#define ARGS_FIXED  5 /* poold tasks --json --settings {} */
+#define ARGS_FIXED  7 /* poold tasks --json --settings {} --probe-timeout 10 */
 
 struct task_folders {
     uv_loop_t *loop;
@@ -62,6 +63,11 @@ void task_folders_stop(struct task_folders *folders)
         return;
     folders->on_done = NULL;
     (void)uv_process_kill(&folders->process, SIGKILL);
+}
+
+bool task_folders_looking(const struct task_folders *folders)
+{
+    return folders->handles > 0;
 }
 
 const struct catalog *task_folders_catalog(const struct task_folders *folders)
@@ -248,6 +254,7 @@ enum status task_folders_look(struct task_folders *folders, task_folders_done on
                               void *data, struct error_text *err)
 {
     char *list = mem_strdup(folders->config->tasks);
+    char timeout[32];
     char **argv =
         list ? mem_zalloc((strlen(list) + ARGS_FIXED + 2) * sizeof(*argv)) : NULL;
     enum status st;
@@ -264,6 +271,10 @@ enum status task_folders_look(struct task_folders *folders, task_folders_done on
         argv[2] = "--json";
         argv[3] = "--settings";
         argv[4] = "{}";
+        (void)snprintf(timeout, sizeof(timeout), "%.3f",
+                       (double)folders->config->probe_timeout_ms / 1000);
+        argv[5] = "--probe-timeout";
+        argv[6] = timeout;
         (void)split_folders(list, argv + ARGS_FIXED);
         buf_reset(&folders->answer);
         folders->on_done = on_done;

@@ -40,6 +40,8 @@ NODISCARD enum status task_folders_look(struct task_folders *folders,
                                         task_folders_done on_done, void *data,
                                         struct error_text *err);
 
+bool task_folders_looking(const struct task_folders *folders);
+
 /* Valid until the next one is taken into use. */
 const struct catalog *task_folders_catalog(const struct task_folders *folders);
 /* What forkservers load (forkserver_start); -1: there are no folders. Owned here, until

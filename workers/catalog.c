@@ -74,6 +74,7 @@ static enum status read_tasks(const json_t *json, struct catalog_file *file,
             .summary = text_of(task, "summary"),
             .signature = text_of(task, "signature"),
             .runtime = file->runtime,
+            .file = file->path,
         };
     }
     return ST_OK;

@@ -232,6 +232,7 @@ static enum status call_task(struct run *run, struct text positional)
         buf_add_char(results, ',');
     start = results->len;
     call.result_max = run->child->result_max;
+    call.page = run->child->page;
     task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
              run->chunk.kwargs, results, &run->child->progress);
     progress_end(&run->child->progress);
@@ -261,6 +262,17 @@ static enum status run_item(struct run *run, struct text item)
     return call_task(run, items_inside(item));
 }
 
+/* The chunk has been cancelled: what is done is told, and the worker ends, before it is
+ * killed. */
+static enum status stop(struct run *run)
+{
+    enum status st = flush(run, clock_mono_ns(), 0);
+
+    if (st == ST_OK)
+        st = outgoing_flush(&run->child->out);
+    return st == ST_OK ? ST_CLOSED : st;
+}
+
 /* ---- chunks ------------------------------------------------------------------------ */
 
 static enum status run_chunk(struct child *child, const struct frame *frame)
@@ -287,8 +299,12 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
     rest = run.chunk.items;
     if (!run.timed)
         atomic_store_explicit(&child->page->item_started_ns, 0, memory_order_relaxed);
-    while (st == ST_OK && run.left > 0)
-        st = items_next(&rest, &item) ? run_item(&run, item) : ST_PROTOCOL;
+    while (st == ST_OK && run.left > 0) {
+        if (page_is_cancelled(child->page, run.id))
+            st = stop(&run);
+        else
+            st = items_next(&rest, &item) ? run_item(&run, item) : ST_PROTOCOL;
+    }
     if (child->results.cap > KEEP_MAX)
         buf_clear(&child->results);
     return st;
@@ -387,6 +403,7 @@ static enum status initialize(struct child *child)
         return tell_failure(child, st);
     }
     call.result_max = child->result_max;
+    call.page = NULL;
     task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
              &child->results, NULL);
     if (call.end == CALL_RAISED) {

@@ -43,3 +43,25 @@ enum claim page_claim_state(const struct worker_page *page, uint64_t chunk_id)
 
     return value >> 2 == chunk_id ? (enum claim)(value & 3) : CLAIM_NONE;
 }
+
+bool page_ask_cancelled(struct worker_page *page)
+{
+    uint64_t id = atomic_load_explicit(&page->item_chunk, memory_order_relaxed);
+
+    if (id == 0) /* the initializer */
+        return false;
+    if (atomic_load_explicit(&page->listening, memory_order_relaxed) != id)
+        atomic_store(&page->listening, id);
+    return atomic_load(&page->cancelled) == id;
+}
+
+bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id)
+{
+    return atomic_load_explicit(&page->cancelled, memory_order_relaxed) == chunk_id;
+}
+
+bool page_cancel(struct worker_page *page, uint64_t chunk_id)
+{
+    atomic_store(&page->cancelled, chunk_id);
+    return atomic_load(&page->listening) == chunk_id;
+}

@@ -18,6 +18,14 @@
  * silence. A revoked slot may be offered again at once: the old frame's id no longer
  * matches.
  *
+ * Cancelling. A chunk that has been claimed can only be killed, unless its task asks now
+ * and then whether it is to end. Who has asked is told, and given time; the worker begins no
+ * other item of the chunk. Each side writes first and reads then, so that at least one of
+ * them sees the other:
+ *
+ *     worker, when the task asks:   listening = id of its chunk, then reads cancelled
+ *     server, to cancel:            cancelled = id of the chunk, then reads listening
+ *
  * The page is written by a process that runs foreign code: the server treats every value
  * as a hint, checks its range, and drops the worker if a claim holds what it cannot hold.
  */
@@ -39,6 +47,8 @@ struct worker_page {
     _Atomic uint64_t item;                    /* index in the job of the item being run */
     /* CLOCK_MONOTONIC; 0 between items and for chunks without FRAME_TIMED. */
     _Atomic uint64_t item_started_ns;
+    _Atomic uint64_t cancelled; /* id of the chunk that is to end; 0: none has been */
+    _Atomic uint64_t listening; /* id of the last chunk whose task has asked for that */
 };
 
 /* The three moves of the table above; the latter two return whether they won. */
@@ -47,5 +57,12 @@ bool page_claim(struct worker_page *page, uint64_t chunk_id);
 bool page_revoke(struct worker_page *page, uint64_t chunk_id);
 /* What the page says of this chunk: CLAIM_NONE if the slot holds another one. */
 enum claim page_claim_state(const struct worker_page *page, uint64_t chunk_id);
+
+/* Worker: the task of item_chunk asks. */
+bool page_ask_cancelled(struct worker_page *page);
+/* Worker: whether this chunk is to end. */
+bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id);
+/* Server: returns whether the chunk's task is one that asks. */
+bool page_cancel(struct worker_page *page, uint64_t chunk_id);
 
 #endif

@@ -12,11 +12,13 @@
 #include "workers/pool.h"
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "workers/pool_internal.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <string.h>
 
 const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
@@ -60,7 +62,7 @@ static bool is_spent(const struct worker *worker)
 
 static enum worker_slot slot_of(const struct worker *worker)
 {
-    if (is_spent(worker))
+    if (is_spent(worker) || worker->doomed)
         return SLOT_NONE;
     if (worker->state == WORKER_IDLE)
         return SLOT_IDLE;
@@ -393,6 +395,24 @@ void pool_kill_chunk(struct pool *pool, struct chunk *chunk, enum exit_cause cau
     pool_kill_worker(chunk->worker, cause, chunk, now);
 }
 
+void pool_cancel_chunk(struct pool *pool, struct chunk *chunk, int64_t grace_ms)
+{
+    struct worker *worker = chunk->worker;
+    uint64_t now = clock_mono_ns();
+
+    assert(worker && worker->pool == pool);
+    if (worker->killed || worker->doomed)
+        return;
+    if (!page_cancel(worker->page, chunk->id) || grace_ms == 0) {
+        pool_kill_worker(worker, EXIT_TERMINATED, chunk, now);
+        return;
+    }
+    worker->doomed = chunk;
+    worker->doom_ns = now + (uint64_t)grace_ms * NS_PER_MS;
+    pool_update(worker, now);
+    pool_wake_at(pool, worker->doom_ns, now);
+}
+
 /* ---- life -------------------------------------------------------------------------- */
 
 enum status pool_new(uv_loop_t *loop, struct forkserver *forkserver,
@@ -409,6 +429,9 @@ enum status pool_new(uv_loop_t *loop, struct forkserver *forkserver,
     pool->options = *options;
     pool->options.name = pool->name;
     pool->options.worker.initializer = options->initializer != NULL;
+    /* The caller may take another catalog into use while this pool goes on. */
+    if (options->catalog > CATALOG_FD)
+        pool->options.catalog = fcntl(options->catalog, F_DUPFD_CLOEXEC, CATALOG_FD + 1);
     if (options->initializer) {
         pool->options.initializer = mem_strdup(options->initializer);
         pool->options.initargs = mem_strdup(options->initargs);
@@ -420,8 +443,10 @@ enum status pool_new(uv_loop_t *loop, struct forkserver *forkserver,
     TAILQ_INIT(&pool->workers);
     TAILQ_INIT(&pool->idle);
     TAILQ_INIT(&pool->open);
-    if (pool->name &&
-        (!options->initializer || (pool->options.initializer && pool->options.initargs)))
+    if (options->catalog > CATALOG_FD && pool->options.catalog == -1)
+        st = ST_IO;
+    else if (pool->name && (!options->initializer ||
+                            (pool->options.initializer && pool->options.initargs)))
         st = pool_supervise(pool);
     if (st != ST_OK) {
         pool_free(pool);
@@ -490,6 +515,8 @@ void pool_free(struct pool *pool)
         mem_free((char *)pool->options.initializer);
         mem_free((char *)pool->options.initargs);
     }
+    if (pool->options.catalog > CATALOG_FD)
+        fd_close(&pool->options.catalog);
     mem_free(pool->init_exception);
     mem_free(pool->name);
     mem_free(pool);

@@ -122,7 +122,8 @@ struct pool_options {
     const char *initargs;         /* its positional arguments, JSON array; copied */
     int64_t init_limit_ms;        /* for the initializer; 0: none */
     struct worker_options worker; /* `initializer` is set by the pool */
-    int catalog; /* what a new forkserver is to load (forkserver_start); not owned */
+    /* What a new forkserver is to load (forkserver_start): the caller's, copied. */
+    int catalog;
     /* Bytes: a longer frame from a worker is a protocol error. At least worker.result_max
      * and CHILD_FLUSH_BYTES (child.h) and a head of 24. */
     uint64_t result_frame_max;
@@ -167,6 +168,12 @@ bool pool_reclaim(struct pool *pool, struct chunk *chunk);
  * that worker comes back by on_returned, or by on_lost with nobody guilty if it had been
  * begun. */
 void pool_kill_chunk(struct pool *pool, struct chunk *chunk, enum exit_cause cause);
+
+/* Kills the worker that has this chunk for EXIT_TERMINATED, as above; but if the chunk's task
+ * has asked whether it is cancelled (page.h), it is given grace_ms to end by itself. In that
+ * time its outcome may still come by on_result or on_failure; no other item of the chunk is
+ * begun. */
+void pool_cancel_chunk(struct pool *pool, struct chunk *chunk, int64_t grace_ms);
 
 /* ---- inspection -------------------------------------------------------------------- */
 

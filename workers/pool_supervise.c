@@ -216,9 +216,13 @@ static void give_back(struct worker *worker, struct worker_exit *exit, uint64_t 
 static void finish(struct worker *worker, uint64_t now)
 {
     struct pool *pool = worker->pool;
-    struct worker_exit exit = worker_exit_of(worker);
+    struct worker_exit exit;
     char output[OUTPUT_KEEP];
 
+    if (worker
+            ->doomed) /* it has ended by itself: that is what the cancellation was for */
+        worker_kill(worker, EXIT_TERMINATED, worker->doomed, now);
+    exit = worker_exit_of(worker);
     output_drain(worker->output);
     exit.trace.pid = worker->pid;
     exit.trace.output = output_tail(worker->output, output);
@@ -533,9 +537,20 @@ static uint64_t tend_end(struct worker *worker, uint64_t now)
     return since_ns + GIVE_UP_NS;
 }
 
+/* One whose chunk has been cancelled, and that may end by itself until then. */
+static uint64_t tend_doomed(struct worker *worker, uint64_t now)
+{
+    if (!worker->doomed)
+        return UINT64_MAX;
+    if (now < worker->doom_ns)
+        return worker->doom_ns;
+    pool_kill_worker(worker, EXIT_TERMINATED, worker->doomed, now);
+    return UINT64_MAX; /* the kill has set the timer */
+}
+
 static uint64_t tend(struct worker *worker, uint64_t now)
 {
-    uint64_t limit_ns;
+    uint64_t limit_ns, doom_ns;
 
     if (worker->killed || worker->deaf)
         return tend_end(worker, now);
@@ -544,7 +559,10 @@ static uint64_t tend(struct worker *worker, uint64_t now)
     limit_ns = tend_limit(worker, now);
     if (worker->killed || worker->deaf)
         return limit_ns;
-    return min_ns(limit_ns, tend_pipeline(worker, now));
+    doom_ns = tend_doomed(worker, now);
+    if (worker->killed)
+        return doom_ns;
+    return min_ns(min_ns(limit_ns, doom_ns), tend_pipeline(worker, now));
 }
 
 static void on_timer(uv_timer_t *timer)

@@ -2,12 +2,14 @@
 #include "workers/runtime.h"
 
 #include "common/log.h"
+#include "workers/plugin.h"
 #include "workers/program.h"
 #include "workers/registry.h"
 
 #include <string.h>
 
 static const struct runtime runtimes[TASK_RUNTIME_COUNT] = {
+    [TASK_NATIVE] = { ".so", plugin_probe, plugin_load },
     [TASK_PROGRAM] = { ".json", program_probe, program_load },
 };
 

@@ -6,7 +6,8 @@
  * programs (*.json). Its functions run in three places:
  *
  *     probe     in a process of its own for each file, which may crash or hang: `poold
- *               tasks` kills it after PROBE_MS and says why the file is refused
+ *               tasks` kills it after PROBE_MS, or when it is told to, and says why the
+ *               file is refused
  *     load      in a forkserver before any worker is forked, and in a worker that was
  *               executed anew: makes the tasks runnable, so that forked workers have them
  *     a task's `run`, in workers only (workers/task.h)

@@ -32,6 +32,7 @@
 #define ANSWER_STEP (64u << 10)
 
 struct scan {
+    int probe_ms;
     json_t *settings;
     json_t *files;
     json_t *taken; /* name -> path of the file that has it */
@@ -74,9 +75,9 @@ _Noreturn static void become_probe(const struct runtime *runtime, const char *pa
 /* ---- waiting for it ---------------------------------------------------------------- */
 
 /* Reads until the end of file, at most until the deadline. */
-static bool read_answer(int fd, struct buf *answer)
+static bool read_answer(int fd, int probe_ms, struct buf *answer)
 {
-    uint64_t deadline = clock_mono_ns() + PROBE_MS * 1000000ull;
+    uint64_t deadline = clock_mono_ns() + (uint64_t)probe_ms * NS_PER_MS;
 
     for (;;) {
         struct pollfd readable = { .fd = fd, .events = POLLIN };
@@ -110,12 +111,15 @@ PRINTF(1, 2) static json_t *refuse(const char *format, ...)
 }
 
 /* What became of the child; NULL without memory. */
-static json_t *judge(bool answered, int wait_status, const struct buf *answer)
+static json_t *judge(bool answered, int probe_ms, int wait_status,
+                     const struct buf *answer)
 {
     json_t *file;
 
+    if (!answered && answer->len > ANSWER_MAX)
+        return refuse("it has more to say of itself than %u bytes", ANSWER_MAX);
     if (!answered)
-        return refuse("it did not end within %d seconds and was killed", PROBE_MS / 1000);
+        return refuse("looking at it did not end within %g seconds", probe_ms / 1000.0);
     if (WIFSIGNALED(wait_status))
         return refuse("it crashed while it was looked at (SIG%s)",
                       sigabbrev_np(WTERMSIG(wait_status)));
@@ -126,8 +130,8 @@ static json_t *judge(bool answered, int wait_status, const struct buf *answer)
     return json_is_object(file) ? file : refuse("%s", "looking at it gave no answer");
 }
 
-static json_t *probe_apart(const struct runtime *runtime, const char *path,
-                           const json_t *settings)
+static json_t *probe_apart(const struct scan *scan, const struct runtime *runtime,
+                           const char *path)
 {
     struct buf answer = BUF_INIT;
     int fds[2], wait_status = 0;
@@ -140,9 +144,9 @@ static json_t *probe_apart(const struct runtime *runtime, const char *path,
     (void)fflush(NULL);
     pid = fork();
     if (pid == 0)
-        become_probe(runtime, path, settings, fds[1]);
+        become_probe(runtime, path, scan->settings, fds[1]);
     fd_close(&fds[1]);
-    answered = pid > 0 && read_answer(fds[0], &answer);
+    answered = pid > 0 && read_answer(fds[0], scan->probe_ms, &answer);
     fd_close(&fds[0]);
     if (pid == -1)
         return refuse("%s", strerror(errno));
@@ -150,7 +154,7 @@ static json_t *probe_apart(const struct runtime *runtime, const char *path,
     kill(-pid, SIGKILL); /* it has ended, or is late; and what it has left behind */
     while (waitpid(pid, &wait_status, 0) == -1 && errno == EINTR)
         ;
-    file = judge(answered, wait_status, &answer);
+    file = judge(answered, scan->probe_ms, wait_status, &answer);
     buf_clear(&answer);
     return file;
 }
@@ -227,7 +231,7 @@ static bool scan_file(struct scan *scan, const char *path)
 
     if (!runtime)
         return true;
-    file = reason ? refuse("%s", reason) : probe_apart(runtime, path, scan->settings);
+    file = reason ? refuse("%s", reason) : probe_apart(scan, runtime, path);
     if (!json_is_string(json_object_get(file, "refused"))) {
         why = check_tasks(scan, json_object_get(file, "tasks"));
         if (why) {
@@ -317,13 +321,26 @@ static int print_json(const struct scan *scan)
 
 static int usage(void)
 {
-    (void)fputs("usage: poold tasks [--json] [--settings JSON] DIR...\n", stderr);
+    (void)fputs("usage: poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] "
+                "DIR...\n",
+                stderr);
     return EXIT_USAGE;
+}
+
+static bool read_timeout(const char *text, int *ret_ms)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (*end || end == text || !(seconds > 0 && seconds * 1000 <= PROBE_MS_MAX))
+        return false;
+    *ret_ms = (int)(seconds * 1000 + 0.5);
+    return *ret_ms > 0;
 }
 
 int scan_main(int argc, char **argv)
 {
-    struct scan scan = { 0 };
+    struct scan scan = { .probe_ms = PROBE_MS };
     const char *settings = "{}";
     bool json = false;
     int i, exit_code = EXIT_SUCCESS;
@@ -333,6 +350,9 @@ int scan_main(int argc, char **argv)
             json = true;
         else if (strcmp(argv[i], "--settings") == 0 && i + 1 < argc)
             settings = argv[++i];
+        else if (strcmp(argv[i], "--probe-timeout") == 0 && i + 1 < argc &&
+                 read_timeout(argv[i + 1], &scan.probe_ms))
+            i++;
         else
             return usage();
     }

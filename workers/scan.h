@@ -8,7 +8,7 @@
  * child that may crash or hang. A file is refused as a whole: when its probe fails, when
  * one of its tasks has a name that is taken already, or when everybody may write to it.
  *
- *     poold tasks [--json] [--settings JSON] DIR...
+ *     poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] DIR...
  *
  * prints a table for people, or the catalog (workers/catalog.h). Exit code 0; 1 if a file
  * was refused (not with --json); 2 for wrong arguments or a folder that cannot be read.
@@ -16,7 +16,8 @@
 #ifndef WORKERS_SCAN_H
 #define WORKERS_SCAN_H
 
-#define PROBE_MS 10000 /* how long a file may take */
+#define PROBE_MS     10000 /* how long a file may take, unless told otherwise */
+#define PROBE_MS_MAX 300000
 
 int scan_main(int argc, char **argv);
 

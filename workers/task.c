@@ -9,6 +9,7 @@
  */
 #include "workers/task.h"
 
+#include "common/json_scan.h"
 #include "common/utf8.h"
 #include "workers/items.h"
 
@@ -61,7 +62,7 @@ static void add_shown(struct buf *buf, struct text text)
         buf_add_str(buf, "...");
 }
 
-static void add_traceback(struct buf *buf, const struct task_call *call, const char *type,
+static void add_traceback(struct buf *buf, const struct task_call *call, struct text type,
                           struct text message)
 {
     buf_add_str(buf, "Traceback (most recent call last):\n  task \"");
@@ -73,57 +74,103 @@ static void add_traceback(struct buf *buf, const struct task_call *call, const c
         add_shown(buf, call->kwargs);
     }
     buf_add_str(buf, ")\n");
-    buf_add_str(buf, type);
+    buf_add_text(buf, type);
     if (message.len > 0) {
         buf_add_str(buf, ": ");
         buf_add_text(buf, message);
     }
 }
 
-static void raise_text(struct task_call *call, const char *type, struct text message)
+static void write_exception(struct task_call *call, struct text type, struct text message,
+                            struct text traceback)
 {
     struct buf *json = &call->exception;
-    struct buf traceback = BUF_INIT;
 
-    call->end = CALL_RAISED;
-    call->kind = strcmp(type, "MemoryError") == 0 ? FAILURE_OUT_OF_MEMORY : FAILURE_TASK;
-    add_traceback(&traceback, call, type, message);
     buf_add_str(json, "{\"type\":");
-    buf_add_json_string(json, (struct text){ type, strlen(type) });
+    buf_add_json_bytes(json, type);
     buf_add_str(json, ",\"message\":");
-    buf_add_json_string(json, message);
+    buf_add_json_bytes(json, message);
     buf_add_str(json, ",\"traceback\":");
-    buf_add_json_string(json, buf_text(&traceback));
+    buf_add_json_bytes(json, traceback);
     buf_add_char(json, '}');
-    if (traceback.failed || json->failed) {
-        call->kind = FAILURE_OUT_OF_MEMORY;
-        buf_clear(json);
+}
+
+static void end_with_exception(struct task_call *call, enum failure_kind kind,
+                               struct text type, struct text message,
+                               struct text traceback)
+{
+    struct buf own = BUF_INIT;
+
+    assert(call->end == CALL_RUNNING);
+    call->end = CALL_RAISED;
+    call->kind = kind;
+    if (!traceback.at) {
+        add_traceback(&own, call, type, message);
+        traceback = buf_text(&own);
     }
-    buf_clear(&traceback);
+    write_exception(call, type, message, traceback);
+    if (own.failed || call->exception.failed) {
+        call->kind = FAILURE_OUT_OF_MEMORY;
+        buf_clear(&call->exception);
+    }
+    buf_clear(&own);
+}
+
+static enum failure_kind kind_of_type(struct text type)
+{
+    return text_equals(type, "MemoryError") ? FAILURE_OUT_OF_MEMORY : FAILURE_TASK;
+}
+
+/* Writes a message of at most CALL_MESSAGE_MAX bytes. */
+PRINTF(2, 0)
+static struct text print(char *message, const char *format, va_list args)
+{
+    int len = vsnprintf(message, CALL_MESSAGE_MAX + 1, format, args);
+
+    assert(len >= 0);
+    if (len <= CALL_MESSAGE_MAX)
+        return (struct text){ message, (size_t)len };
+    /* The last byte is the first that goes: it tells whether it begins a character. */
+    return cut((struct text){ message, CALL_MESSAGE_MAX }, CALL_MESSAGE_MAX - 1);
 }
 
 void call_raise(struct task_call *call, const char *type, const char *format, ...)
 {
     char message[CALL_MESSAGE_MAX + 1];
+    struct text type_text = { type, strlen(type) }, text;
     va_list args;
-    int len;
 
     if (call->end == CALL_RAISED)
         return;
-    assert(call->end == CALL_RUNNING);
     va_start(args, format);
-    len = vsnprintf(message, sizeof(message), format, args);
+    text = print(message, format, args);
     va_end(args);
-    assert(len >= 0);
-    if ((size_t)len >= sizeof(message)) {
-        struct text kept = { message, strlen(message) };
+    end_with_exception(call, kind_of_type(type_text), type_text, text,
+                       (struct text){ 0 });
+}
 
-        /* The last byte is the first that goes: it tells whether it begins a character.
-         */
-        raise_text(call, type, cut(kept, kept.len - 1));
-        return;
-    }
-    raise_text(call, type, (struct text){ message, (size_t)len });
+void call_fail_as(struct task_call *call, enum failure_kind kind, const char *type,
+                  const char *format, ...)
+{
+    char message[CALL_MESSAGE_MAX + 1];
+    struct text text;
+    va_list args;
+
+    va_start(args, format);
+    text = print(message, format, args);
+    va_end(args);
+    end_with_exception(call, kind, (struct text){ type, strlen(type) }, text,
+                       (struct text){ 0 });
+}
+
+void call_raise_texts(struct task_call *call, struct text type, struct text message,
+                      struct text traceback)
+{
+    if (type.len == 0)
+        type = TEXT("Exception");
+    end_with_exception(call, kind_of_type(type), cut(type, CALL_TYPE_MAX),
+                       cut(message, CALL_MESSAGE_MAX),
+                       cut(traceback, CALL_TRACEBACK_MAX));
 }
 
 void call_fail(struct task_call *call, enum failure_kind kind, struct text exception)
@@ -186,7 +233,7 @@ static const char *type_name(struct text json)
     }
 }
 
-static void raise_type(struct task_call *call, unsigned i, const char *wanted)
+void call_raise_type(struct task_call *call, unsigned i, const char *wanted)
 {
     call_raise(call, "TypeError", "%s() argument '%s' must be %s, not %s",
                call->task->name, call->task->params[i], wanted, type_name(call->args[i]));
@@ -210,7 +257,7 @@ bool call_number(struct task_call *call, unsigned i, struct number *ret_number)
     else if (st == ST_LIMIT)
         raise_range(call, i, is_real(arg) ? "a double" : "128 bits");
     else
-        raise_type(call, i, "a number");
+        call_raise_type(call, i, "a number");
     return false;
 }
 
@@ -225,7 +272,7 @@ bool call_int64(struct task_call *call, unsigned i, int64_t *ret_n)
         return true;
     }
     if (st == ST_INVALID || is_real(arg))
-        raise_type(call, i, "an integer");
+        call_raise_type(call, i, "an integer");
     else
         raise_range(call, i, "64 bits");
     return false;
@@ -238,6 +285,11 @@ void call_progress(struct task_call *call, uint64_t current, uint64_t total,
 {
     if (call->progress)
         progress_tell(call->progress, current, total, message);
+}
+
+bool call_cancelled(const struct task_call *call)
+{
+    return call->page && page_ask_cancelled(call->page);
 }
 
 /* ---- results ----------------------------------------------------------------------- */
@@ -276,6 +328,45 @@ void call_return_text(struct task_call *call, struct text json)
 struct buf *call_out(struct task_call *call)
 {
     return call->out;
+}
+
+/* Without the white space around it, which is no part of the value. */
+static struct text trim(struct text json)
+{
+    const uint8_t *at = (const uint8_t *)json.at, *end = at + json.len;
+
+    at = scan_space(at, end);
+    while (end > at && scan_is_space(end[-1]))
+        end--;
+    return (struct text){ (const char *)at, (size_t)(end - at) };
+}
+
+/* Line ends that JSON text has are white space: none can be inside of a string. */
+static void flatten(char *at, const char *end)
+{
+    for (; at < end; at++)
+        if (*at == '\n' || *at == '\r')
+            *at = ' ';
+}
+
+void call_return_unchecked(struct task_call *call, struct text json)
+{
+    struct buf *out = call->out;
+    struct slice_error error;
+    enum slice_kind kind;
+    size_t start;
+
+    json = json.len > 0 ? trim(json) : json;
+    if (slice_check(json, &kind, &error) != SLICE_OK) {
+        call_fail_as(call, FAILURE_INVALID_RESULT, "InvalidResult",
+                     "%s() result is no JSON at byte %zu: %s", call->task->name,
+                     error.offset, error.reason);
+        return;
+    }
+    start = out->len;
+    call_return_text(call, json);
+    if (!out->failed)
+        flatten(out->data + start, out->data + out->len);
 }
 
 void call_return_written(struct task_call *call)

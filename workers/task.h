@@ -26,6 +26,7 @@
 #include "common/status.h"
 #include "workers/frame.h"
 #include "workers/number.h"
+#include "workers/page.h"
 #include "workers/progress.h"
 
 #include <stdbool.h>
@@ -57,7 +58,8 @@ struct task {
     /* The task binds its arguments itself: `run` finds them in call->positional and
      * call->kwargs, and `params` is not used. */
     bool unbound;
-    void *data; /* the runtime's own */
+    void *data;       /* the runtime's own */
+    const char *file; /* absolute path of where it comes from; NULL: it is built in */
 };
 
 /* [A-Za-z_][A-Za-z0-9_.:-]*, 1 to TASK_NAME_MAX bytes. */
@@ -82,6 +84,11 @@ void call_return_text(struct task_call *call, struct text json);
 struct buf *call_out(struct task_call *call);
 void call_return_written(struct task_call *call);
 
+/* One JSON value of which nobody knows whether it is any. It is copied without the white
+ * space around it, and line ends in it become blanks, as results are lines elsewhere. If it
+ * is no JSON the call ends with FAILURE_INVALID_RESULT. */
+void call_return_unchecked(struct task_call *call, struct text json);
+
 /* Says how far the call is: clients see it at the job and are told by events. current of
  * total, in whatever the task counts; total 0: not known. The message may be NULL; it is cut
  * at PROGRESS_MESSAGE_MAX bytes. May be called as often as the task likes: few of many
@@ -89,11 +96,25 @@ void call_return_written(struct task_call *call);
 void call_progress(struct task_call *call, uint64_t current, uint64_t total,
                    const char *message);
 
+/* Whether the job has been cancelled (page.h). Who asks is given time to end by itself. */
+bool call_cancelled(const struct task_call *call);
+
 /* Ends the call with an error. type is a Python exception's name; the message is cut at
  * CALL_MESSAGE_MAX bytes. The first one counts. */
 #define CALL_MESSAGE_MAX 1024
 void call_raise(struct task_call *call, const char *type, const char *format, ...)
     PRINTF(3, 4);
+/* TypeError: parameter i must be `wanted` ("a number"), and is something else. */
+void call_raise_type(struct task_call *call, unsigned i, const char *wanted);
+/* As call_raise, with texts from anywhere: what is no UTF-8 in them is replaced. The traceback is
+ * cut at CALL_TRACEBACK_MAX bytes; without one (at is NULL) it names the call. */
+#define CALL_TYPE_MAX      128
+#define CALL_TRACEBACK_MAX (64u << 10)
+void call_raise_texts(struct task_call *call, struct text type, struct text message,
+                      struct text traceback);
+/* Ends the call with a failure that is not the task's own exception. */
+void call_fail_as(struct task_call *call, enum failure_kind kind, const char *type,
+                  const char *format, ...) PRINTF(4, 5);
 /* The same with an exception that is JSON already, {"type","message","traceback"}, and
  * another kind of failure than that the task raised. An empty one: there was no memory
  * for it. */
@@ -113,6 +134,7 @@ struct task_call {
     struct buf *out;           /* where results are gathered */
     size_t out_start;          /* this call's result starts here */
     struct progress *progress; /* or NULL: nobody wants to know */
+    struct worker_page *page;  /* set by the caller; NULL: nobody can cancel it */
     enum call_end end;
     enum failure_kind kind; /* of what was raised; MemoryError is FAILURE_OUT_OF_MEMORY */
     struct buf exception;   /* owned; empty unless CALL_RAISED: see call_exception */
@@ -124,7 +146,7 @@ struct task_call {
  * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
  * unless it came as one. A task that returns without a result has returned null.
  *
- * The call needs no initialisation but result_max, and a task_call_clear after it, which
+ * The call needs no initialisation but result_max and page, and a task_call_clear after it, which
  * costs nothing after a result. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
               bool single, struct text kwargs, struct buf *out,

@@ -214,6 +214,8 @@ void worker_take(struct worker *worker, struct chunk *chunk, uint64_t now)
         worker->chunks[j] = worker->chunks[j + 1];
     worker->chunks[worker->chunk_count] = NULL;
     sum_expected(worker);
+    if (chunk == worker->doomed)
+        worker->doomed = NULL;
     if (i == 0)
         worker->head_ns = worker->heard_ns = now;
     chunk->worker = NULL;

@@ -66,6 +66,8 @@ struct worker {
     uint64_t deaf_ns;
     struct forkserver_event end;
 
+    struct chunk *doomed; /* has been cancelled: its task may end by itself, until */
+    uint64_t doom_ns;     /* then */
     bool killed;
     enum exit_cause kill_cause;
     struct chunk *kill_target; /* whom the kill was for; NULL: nobody in particular */

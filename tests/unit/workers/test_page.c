@@ -68,6 +68,25 @@ static void page_slot_offered_again_knows_nothing_of_the_old_chunk(void **state)
     assert_true(page_claim(&page, 2 + WORKER_PIPELINE));
 }
 
+static void only_a_task_that_asks_is_heard_to_listen(void **state)
+{
+    struct worker_page page = { 0 };
+
+    (void)state;
+    assert_false(page_ask_cancelled(&page)); /* the initializer */
+    assert_false(page_cancel(&page, 1));
+    atomic_store(&page.item_chunk, 2);
+    assert_false(page_ask_cancelled(&page));
+    assert_false(page_is_cancelled(&page, 2));
+    assert_true(page_cancel(&page, 2));
+    assert_true(page_ask_cancelled(&page));
+    assert_true(page_is_cancelled(&page, 2));
+    atomic_store(&page.item_chunk, 3); /* the next one has not */
+    assert_false(page_is_cancelled(&page, 3));
+    assert_false(page_cancel(&page, 3));
+    assert_true(page_ask_cancelled(&page));
+}
+
 #define ROUNDS 20000u
 
 struct race {
@@ -117,6 +136,7 @@ int main(void)
         cmocka_unit_test(page_claim_is_too_late_after_the_revocation),
         cmocka_unit_test(page_holds_as_many_chunks_as_a_worker_does),
         cmocka_unit_test(page_slot_offered_again_knows_nothing_of_the_old_chunk),
+        cmocka_unit_test(only_a_task_that_asks_is_heard_to_listen),
         cmocka_unit_test(exactly_one_of_claim_and_revoke_wins),
     };
 

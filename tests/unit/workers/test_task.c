@@ -493,6 +493,76 @@ static void a_call_with_a_result_allocates_nothing(void **state)
     buf_clear(&out);
 }
 
+static void run_unchecked(struct task_call *call)
+{
+    struct text string = call_arg(call, 0);
+
+    /* What is between the quotes. */
+    call_return_unchecked(call, (struct text){ string.at + 1, string.len - 2 });
+}
+
+static const struct task unchecked = { .name = "unchecked",
+                                       .params = { "x" },
+                                       .run = run_unchecked };
+
+static void unchecked_results_are_checked_and_become_one_line(void **state)
+{
+    static const char *const bad[] = { "",   " ",   "x",      "1,2",
+                                       "[1", "NaN", "1 \x01", "[\xff]" };
+    struct buf in = BUF_INIT, out = BUF_INIT;
+
+    (void)state;
+    assert_result(&unchecked, "\"[1,2]\"", "", "[1,2]");
+    assert_result(&unchecked, "\" \n[1,\r\n 2]\t\"", "", "[1,   2]");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct task_call call;
+
+        buf_reset(&in);
+        buf_addf(&in, "\"%s\"", bad[i]);
+        buf_reset(&out);
+        buf_add_str(&out, "1,");
+        task_run(&call, &unchecked, buf_text(&in), true, (struct text){ NULL, 0 }, &out,
+                 NULL);
+        assert_int_equal(call.end, CALL_RAISED);
+        assert_int_equal(call.kind, FAILURE_INVALID_RESULT);
+        assert_string_equal(out.data, "1,");
+        assert_non_null(strstr(call_exception(&call).at, "InvalidResult"));
+        task_call_clear(&call);
+    }
+    buf_clear(&in);
+    buf_clear(&out);
+}
+
+static void run_texts(struct task_call *call)
+{
+    static char long_message[3 * CALL_MESSAGE_MAX];
+
+    memset(long_message, 'm', sizeof(long_message));
+    call_raise_texts(call, TEXT("a.B\xff"),
+                     (struct text){ long_message, sizeof(long_message) },
+                     TEXT("line\n\xc3"));
+}
+
+static const struct task texts = { .name = "texts", .run = run_texts };
+
+static void foreign_texts_of_an_exception_become_utf8_and_are_cut(void **state)
+{
+    struct buf out = BUF_INIT;
+    struct task_call call;
+    const char *json;
+
+    (void)state;
+    run(&call, &texts, "", "", &out);
+    assert_int_equal(call.end, CALL_RAISED);
+    assert_int_equal(call.kind, FAILURE_TASK);
+    json = call_exception(&call).at;
+    assert_memory_equal(json, "{\"type\":\"a.B\xef\xbf\xbd\",\"message\":\"mmm", 31);
+    assert_non_null(strstr(json, "m\",\"traceback\":\"line\\n\xef\xbf\xbd\"}"));
+    assert_true(call_exception(&call).len < CALL_MESSAGE_MAX + 100);
+    task_call_clear(&call);
+    buf_clear(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +589,8 @@ int main(void)
         cmocka_unit_test(an_exception_without_memory_is_a_memory_error),
         cmocka_unit_test(a_buffer_that_has_failed_before_stays_failed),
         cmocka_unit_test(a_call_with_a_result_allocates_nothing),
+        cmocka_unit_test(unchecked_results_are_checked_and_become_one_line),
+        cmocka_unit_test(foreign_texts_of_an_exception_become_utf8_and_are_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

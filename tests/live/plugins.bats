@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: MIT
+# Tasks in C from shared libraries: which are taken, what they may do, what they cannot harm, and
+# how they are exchanged while the server runs.
+load helpers
+
+: "${PLUGINS:=$BATS_TEST_DIRNAME/../../build/dev/tests/plugins}"
+
+# offer NAME...: these plugins are in the folder of tasks.
+offer() {
+    local name
+    TASKS=$BATS_TEST_TMPDIR/tasks
+    mkdir -p "$TASKS"
+    for name in "$@"; do
+        cp "$PLUGINS/$name.so" "$TASKS/$name.so"
+    done
+}
+
+# apply TASK ARG [MEMBERS]: sets STATUS and BODY.
+apply() { post /v1/apply "{\"task\":\"$1\",\"args\":[$2]${3:+,$3}}" >/dev/null; }
+
+# lists: the folder, with a short patience for files that hang.
+lists() { run timeout "$PATIENCE" "${poold[@]}" tasks --probe-timeout 0.5 "$TASKS"; }
+
+# says TEXT: in the output of `lists`.
+says() {
+    [[ $output == *"$1"* ]] && return 0
+    echo "not said: $1"
+    return 1
+}
+
+# lost TASK JQ: the item of the task fails as worker-lost, with this in the problem.
+lost() {
+    apply "$1" '"x"' '"crash_retries":0'
+    expect 422 worker-lost
+    body_is "$2" "$3"
+}
+
+# ---- in use --------------------------------------------------------------------------------
+
+@test "a plugin's task is called like any other, and is listed with its file" {
+    offer gcd
+    start_poold --tasks "$TASKS"
+    apply gcd '12, 18'
+    expect 200
+    body_is .result 6
+    post /v1/starmap '{"task":"gcd","items":[[4,6],[7,5],[0,9]]}'
+    body_is .result '[2,1,9]'
+    post /v1/apply '{"task":"gcd","args":[8],"kwargs":{"b":12}}'
+    body_is .result 4
+    get /v1/tasks/gcd
+    body_is '[.summary, .signature, .runtime, .file]' \
+        "[\"The greatest common divisor of two integers.\",\"gcd(a, b)\",\"native\",\"$TASKS/gcd.so\"]"
+    get /v1/tasks/square
+    body_is .file null
+}
+
+@test "arguments are bound as in Python, and numbers are as in built-in tasks" {
+    offer gcd misbehave
+    start_poold --tasks "$TASKS"
+    apply gcd 12
+    expect 422 task-error
+    body_is .exception.message "\"gcd() missing 1 required positional argument: 'b'\""
+    apply gcd '12, 1.5'
+    body_is .exception.message "\"gcd() argument 'b' must be an integer, not float\""
+    apply bad.half '"7"'
+    body_is .exception.message "\"bad.half() argument 'x' must be a number, not str\""
+    apply bad.half 0.2
+    [ "$(result_text <<<"$BODY")" = 0.1 ]
+    apply bad.half 170141183460469231731687303715884105728
+    body_is .exception.type '"OverflowError"'
+    apply bad.wrong_param 1
+    body_is .exception.type '"IndexError"'
+}
+
+@test "without parameters a task gets what was sent, as text or as values" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    post /v1/apply '{"task":"raw_echo","args":[1e2, {"a": 0.10}],"kwargs":{"k": -0}}' >/dev/null
+    expect 200
+    [ "$(result_text <<<"$BODY")" = '[[1e2, {"a": 0.10}], {"k": -0}]' ]
+    post /v1/map '{"task":"raw_echo","items":[7]}' >/dev/null
+    [ "$(result_text <<<"$BODY")" = '[[[7], {}]]' ]
+    post /v1/apply '{"task":"value_echo","args":[0.1, 7, "é", null],"kwargs":{"k": [true]}}' >/dev/null
+    expect 200
+    [ "$(result_text <<<"$BODY")" = '{"args":[0.1,7,"é",null],"kwargs":{"k":[true]}}' ]
+    post /v1/map '{"task":"value_echo","items":[7]}' >/dev/null
+    body_is .result '[{"args":[7],"kwargs":{}}]'
+    post /v1/apply '{"task":"value_bound","kwargs":{"b": 1, "a": {"x": 2}}}' >/dev/null
+    body_is .result '[[{"x":2},1],0]'
+    apply value_echo 9223372036854775808
+    expect 422 task-error
+    body_is .exception.type '"OverflowError"'
+}
+
+@test "an exception has its type, message and traceback, of whatever bytes they are" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    apply value_bound 'null, 1'
+    expect 422 task-error
+    body_is '.exception | [.type, .message, .traceback]' '["shop.OutOfStock","café �","at line 7"]'
+    apply bad.logs 1
+    body_is '.exception | [.type, .message]' '["ValueError","no 7"]'
+    body_is '.exception.traceback | contains("called with (1)")' true
+}
+
+@test "the first result counts, and none is null" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    apply bad.twice 0
+    body_is .result 1
+    apply bad.nothing 0
+    body_is .result null
+}
+
+@test "scratch memory of one item is there for the next one" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    post /v1/pools '{"name":"tight","processes":1,"memory_limit":536870912}' >/dev/null
+    # Ten times 8 blocks of 20 MiB, in half a gigabyte.
+    post /v1/map "{\"task\":\"bad.scratch\",\"pool\":\"tight\",\"items\":$(jq -nc '[range(10) | 20971520]')}" >/dev/null
+    expect 200
+    body_is '.result | length' 10
+    # F16: memory that is not there
+    apply bad.scratch 2147483648 '"pool":"tight"'
+    expect 422 out-of-memory
+    body_is .exception.type '"MemoryError"'
+}
+
+@test "what a task logs is told with its attempt" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    job=$(submit apply_async '{"task":"bad.logs","args":[1]}')
+    wait_for_state "$job" failed
+    get "/v1/jobs/$job/attempts"
+    body_is '.attempts[0].output' '"looking at x\n"'
+}
+
+# ---- results that are none -----------------------------------------------------------------
+
+@test "row 106, F29: NaN, invalid UTF-8 and what is no JSON fail as invalid-result" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    pid=$(worker_pid 0)
+    apply bad.nan_result 0
+    expect 422 invalid-result
+    body_is .exception.message '"bad.nan_result() result is NaN, which JSON does not have"'
+    for text in '"NaN"' '"\"%ff\""' '"\"%c0%af\""' '"[1,]"' '"{1:2}"' '""' '" "' '"1 2"' '"\"%00\""' \
+        '"1,2"' "\"$(printf '[%.0s' {1..65})$(printf ']%.0s' {1..65})\""; do
+        apply bad.text_result "$text"
+        expect 422 invalid-result
+        body_is .exception.type '"InvalidResult"'
+    done
+    apply bad.broken_string 0
+    expect 422 invalid-result
+    apply bad.deep_value '' || true
+    expect 422 invalid-result
+    apply bad.text_result '"1,2"' '"retries":0'
+    body_is '.exception.message | contains("at byte 1: expected the end")' true
+    # Neighbours in the same chunk are kept, and the worker goes on.
+    post /v1/map '{"task":"bad.text_result","items":["1","nope","[2]"],"chunksize":3,"return_exceptions":true}' >/dev/null
+    expect 200
+    body_is '[.result[] | .result // .error.type]' '[1,"/problems/invalid-result",[2]]'
+    [ "$(worker_pid 0)" = "$pid" ]
+}
+
+@test "results are one line, whatever their text was" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    post /v1/imap '{"task":"bad.text_result","items":[" [1,\n\r\n 2]\n"]}' >/dev/null
+    expect 200
+    [ "$(head -1 <<<"$BODY")" = '{"index":0,"result":[1,    2]}' ]
+    apply bad.string_result '"a\nb\"\u00e9"'
+    body_is .result '"a\nb\"é"'
+}
+
+@test "row 105: a result above the limit fails, its neighbours do not" {
+    offer misbehave
+    start_poold --max-result-bytes 1000 --tasks "$TASKS"
+    apply bad.large 998
+    expect 200
+    apply bad.large 999
+    expect 422 result-too-large
+    apply bad.large 104857600
+    expect 422 result-too-large
+    post /v1/map '{"task":"bad.large","items":[1,5000,2],"chunksize":3,"return_exceptions":true}' >/dev/null
+    body_is '[.result[] | .result // .error.type]' '["x","/problems/result-too-large","xx"]'
+}
+
+# ---- ends that are none --------------------------------------------------------------------
+
+@test "row 102, F21: signals of a task are told by name, and others do not notice" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    lost bad.segv .signal '"SIGSEGV"'
+    lost bad.aborts .signal '"SIGABRT"'
+    lost bad.fpe .signal '"SIGFPE"'
+    lost bad.overflow .signal '"SIGSEGV"'
+    [ -z "$(find "$TASKS" -name 'core*')" ]
+    job=$(submit map_async '{"task":"square","items":[1,2,3]}')
+    [ "$(result "$job")" = '[1,4,9]' ]
+    get /readyz
+    expect 200
+}
+
+@test "row 102, F22: a task that leaves, however, has no result" {
+    offer misbehave
+    start_poold --tasks "$TASKS"
+    lost bad.exit0 .exit_code 0
+    body_is .detail '"the worker exited with code 0 before it had a result"'
+    lost bad._exit0 .exit_code 0
+    lost bad.thread_exit .exit_code 0
+    apply bad.long_jump 0 '"crash_retries":0'
+    expect 422 worker-lost
+    get /readyz
+    expect 200
+}
+
+@test "F24: a task that closes or replaces all descriptors costs its item a worker, no more" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    for task in close_all replace_all; do
+        job=$(submit apply_async "{\"task\":\"bad.$task\",\"args\":[0],\"crash_retries\":1}")
+        wait_for_state "$job" failed
+        get "/v1/jobs/$job/attempts"
+        body_is '.attempts | length' 2
+    done
+    apply square 3
+    body_is .result 9
+}
+
+is_written() { [ -s "$1" ]; }
+
+@test "F25: children and daemons of a task do not delay its result, and end with its worker" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    for task in forks daemonizes; do
+        pids=$BATS_TEST_TMPDIR/$task.pids
+        apply "bad.$task" "\"$pids\""
+        expect 200
+        worker=$(jq .result <<<"$BODY")
+        eventually is_written "$pids"
+        kill -KILL "$worker" 2>/dev/null || true
+        eventually gone "$(head -1 "$pids")"
+        eventually idle_workers_are 1
+    done
+}
+
+@test "F30: a task that calculates for ever ends by its time limit" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    apply bad.spin 0 '"time_limit":0.2'
+    expect 422 time-limit
+    eventually idle_workers_are 1
+}
+
+# ---- cancelling ----------------------------------------------------------------------------
+
+@test "a task that asks whether it is cancelled may put things in order" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    pid=$(worker_pid 0)
+    done=$BATS_TEST_TMPDIR/done
+    job=$(submit map_async "{\"task\":\"bad.listens\",\"items\":[\"$done\",\"$done\"],\"chunksize\":2}")
+    wait_for_state "$job" running
+    follow "$job" '.progress.task.message == "has asked" or .progress.message == "has asked"'
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    expect 202
+    wait_for_state "$job" cancelled
+    [ "$(cat "$done")" = 'tidied up' ] # one item, and the other one never began
+    eventually idle_workers_are 1
+}
+
+@test "the last item of a cancelled job leaves its worker alive" {
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS"
+    pid=$(worker_pid 0)
+    job=$(submit apply_async "{\"task\":\"bad.listens\",\"args\":[\"$BATS_TEST_TMPDIR/done\"]}")
+    wait_for_state "$job" running
+    follow "$job" '.progress.task.message == "has asked" or .progress.message == "has asked"'
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    wait_for_state "$job" cancelled
+    apply square 3
+    expect 200
+    [ "$(worker_pid 0)" = "$pid" ]
+}
+
+@test "one that has asked and does not end is killed after the grace" {
+    offer misbehave
+    start_poold --processes 1 --cancel-grace 0.3 --tasks "$TASKS"
+    pid=$(worker_pid 0)
+    job=$(submit apply_async '{"task":"bad.ignores","args":[0]}')
+    follow "$job" '.progress.task.message == "has asked" or .progress.message == "has asked"'
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    expect 202
+    wait_for_state "$job" cancelled
+    eventually gone "$pid"
+    apply square 3
+    expect 200
+}
+
+# ---- files that are refused ----------------------------------------------------------------
+
+@test "F32: each bad plugin is refused with its reason, and the others are served" {
+    offer undefined crash hang leave badname builtin nameless toomany formless notasks doubled \
+        nosymbol wrongabi version1
+    # Behind version1, whose name it wants.
+    cp "$PLUGINS/taken.so" "$TASKS/zzz.so"
+    echo 'no library' >"$TASKS/text.so"
+    : >"$TASKS/empty.so"
+    cp "$PLUGINS/gcd.so" "$TASKS/open.so"
+    chmod o+w "$TASKS/open.so"
+    mkdir "$TASKS/folder.so"
+    ln -s nowhere "$TASKS/link.so"
+    cp "$PLUGINS/gcd.so" "$TASKS/.hidden.so"
+    cp "$PLUGINS/gcd.so" "$TASKS/_private.so"
+    lists
+    [ "$status" = 1 ]
+    says 'undefined symbol: frobnicate'
+    says 'it crashed while it was looked at (SIGSEGV)' || says 'it ended the process that looked at it'
+    says 'looking at it did not end within 0.5 seconds'
+    says 'looking at it gave no answer'
+    says "a task's name is not a letter or _"
+    says 'the task square is built in'
+    says 'task number 1 (fine) has no name, summary or signature'
+    says 'task fine has more than 8 params'
+    says 'task fine has none of run and value: it needs one'
+    says 'there is no task in it'
+    says 'the task fine is in it twice'
+    says 'it does not export poold_plugin'
+    says 'it is made for interface 2 of poold, this one has 1'
+    says "the task version is in $TASKS/version1.so already"
+    says 'file too short'
+    says 'everybody may write to it; use: chmod o-w'
+    says 'it is no regular file'
+    says 'No such file or directory'
+    [[ $output != *hidden* && $output != *private* ]]
+    offer gcd chatter # what a constructor prints is no answer
+    start_poold --probe-timeout 1 --tasks "$TASKS"
+    apply gcd '12, 18'
+    body_is .result 6
+    get /v1/tasks
+    body_is '[.tasks[].name | select(. == "gcd" or . == "fine" or . == "version")]' '["fine","gcd","version"]'
+    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 2")]' '[true]'
+    body_is '.refused | length' 19
+    log_has 'a file of tasks is refused.*crash.so'
+}
+
+@test "a folder that is not there stops the start, with the reason" {
+    try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --tasks "$BATS_TEST_TMPDIR/nowhere"
+    [ "$status" = 78 ]
+    [[ $output == *nowhere*'No such file or directory'* ]]
+}
+
