@@ -45,9 +45,9 @@ void api_write_pool(struct buf *out, const struct api *api, const struct lane *l
     buf_addf(out,
              ",\"queue_length\":%zu,\"busy\":%u,\"idle\":%u,\"totals\":{\"jobs\":%llu,"
              "\"items\":%llu,\"workers_lost\":%llu}}",
-             lane->queue.count, pool_busy(lane->pool), pool_idle(lane->pool),
+             lane_queued(lane), lane_busy(lane), lane_idle(lane),
              (unsigned long long)lane->jobs_total, (unsigned long long)lane->items_total,
-             (unsigned long long)pool_lost_count(lane->pool));
+             (unsigned long long)lane_workers_lost(lane));
 }
 
 struct lane *api_pool(struct api *api, struct request *request, struct text name)
@@ -190,11 +190,12 @@ void api_workers_list(struct api *api, struct request *request, struct text para
     reply_init(&reply, 200, TYPE_JSON);
     buf_add_str(&reply.body, "{\"workers\":[");
     for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
-        if (!write_workers(&reply.body, lane->pool, &written)) {
-            reply_clear(&reply);
-            api_problem_status(request, ST_NO_MEMORY);
-            return;
-        }
+        for (unsigned i = 0; lane_pool_at(lane, i); i++)
+            if (!write_workers(&reply.body, lane_pool_at(lane, i), &written)) {
+                reply_clear(&reply);
+                api_problem_status(request, ST_NO_MEMORY);
+                return;
+            }
     buf_add_str(&reply.body, "]}");
     request_reply(request, &reply);
 }

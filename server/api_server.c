@@ -85,7 +85,7 @@ static const char *not_ready(const struct api *api)
         return "the store cannot commit; the log says why";
     /* Other pools are their makers' business. */
     lane = dispatch_first_lane(api->dispatch);
-    if (lane->state == POOL_RUNNING && !pool_idle(lane->pool) && !pool_busy(lane->pool))
+    if (lane->state == POOL_RUNNING && !lane_idle(lane) && !lane_busy(lane))
         return "no worker is up; the log says why";
     return NULL;
 }

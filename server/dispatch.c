@@ -147,6 +147,7 @@ bool live_all_arrived(struct live *live)
 static void job_over(struct live *live)
 {
     live->dispatch->jobs--;
+    live_unbind(live);
     lane_job_over(live->lane);
 }
 
@@ -378,7 +379,7 @@ static void on_end_stored(void *data, enum status st)
 static void live_leave_queue(struct live *live)
 {
     if (live->job.place.queued)
-        queue_remove(&live->lane->queue, &live->job.place);
+        queue_remove(live_queue(live), &live->job.place);
 }
 
 static void end(struct live *live, enum job_state state)

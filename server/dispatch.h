@@ -70,6 +70,8 @@ struct live {
     enum job_state end;    /* while `ending`: as what, */
     int64_t end_at_ms;     /* and when (wall time) */
     uint64_t ended_ns;     /* CLOCK_MONOTONIC, when it was kept */
+    /* Of the lane's workers that it has begun with, until it is over; 0: it has not begun. */
+    unsigned generation;
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */
     unsigned
         ends; /* commits of an end that are on the way: more than one after a retry */
@@ -114,6 +116,9 @@ struct dispatch_events {
      * May be NULL. */
     void (*on_ended)(void *data, const struct job_spec *spec,
                      const struct job_status *status);
+    /* After dispatch_reload: the workers with the tasks of before have gone everywhere. May
+     * be NULL. */
+    void (*on_reloaded)(void *data);
 };
 
 NODISCARD enum status dispatch_new(uv_loop_t *loop, struct store *store,
@@ -281,8 +286,17 @@ struct lane {
     struct dispatch *dispatch;
     struct pool_spec *spec;
     enum pool_state state; /* running, or why no longer */
-    struct pool *pool;
-    struct queue queue;
+    struct pool *pool;     /* the workers of the newest generation */
+    struct queue queue;    /* of those jobs that they run, or will */
+    unsigned generation;   /* from 1 */
+    size_t begun;          /* jobs that have begun with it and are not over */
+    struct {               /* the generation before (dispatch_reload.c) */
+        struct pool *pool; /* NULL: there is none */
+        struct queue queue;
+        size_t begun;
+        bool stopping;
+    } old;
+    uint64_t lost_before;              /* workers, of generations that have gone */
     struct queue_place_list scheduled; /* stubs that wait for their time */
     enum job_state doom;    /* how all its stubs end; JOB_STATE_COUNT: they go on */
     size_t loading;         /* stubs that are being read, to be whole in the queue */
@@ -296,12 +310,18 @@ struct lane {
     struct blob
         *fault;    /* BROKEN: the exception, {"type","message","traceback"}; or NULL */
     bool stopping; /* its workers are ending, and no more are started */
-    bool stopped;  /* they have gone */
-    bool deleted;  /* to be forgotten when nothing of it is left: */
+    bool pool_stopped, stopped; /* the newest, all of them have gone */
+    bool deleted;               /* to be forgotten when nothing of it is left: */
     bool forgetting, forgotten;
     store_done *on_deleted;
     void *deleted_data;
 };
+/* All generations together; pools by number, NULL behind the last one. */
+struct pool *lane_pool_at(const struct lane *lane, unsigned i);
+unsigned lane_busy(const struct lane *lane);
+unsigned lane_idle(const struct lane *lane);
+size_t lane_queued(const struct lane *lane); /* jobs */
+uint64_t lane_workers_lost(const struct lane *lane);
 struct lane *dispatch_lane(struct dispatch *dispatch, const char *name); /* NULL: none */
 struct lane *dispatch_first_lane(struct dispatch *dispatch);
 /* Whether this is the pool that is always there. */
@@ -335,5 +355,15 @@ void dispatch_record_pool(struct lane *lane, store_done *done, void *data);
  * or no memory. */
 struct waiter *dispatch_join_pool(struct lane *lane, int64_t timeout_ms,
                                   waiter_woken *on_wake, void *data);
+
+/* ---- tasks ------------------------------------------------------------------------- */
+
+/* The catalog of tasks has changed (task_folders.h), and is in use in the registry: every
+ * pool gets workers that have loaded it. Jobs that have begun finish on the workers that
+ * they began with, which end after the last of them; then on_reloaded is called. ST_STATE: the
+ * server drains, or that is still to come after the last time (dispatch_reloading). A pool
+ * for which no forkserver can be started stays as it is, and that is logged. */
+NODISCARD enum status dispatch_reload(struct dispatch *dispatch, int catalog);
+bool dispatch_reloading(const struct dispatch *dispatch);
 
 #endif

@@ -84,7 +84,7 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
     }
     TAILQ_INSERT_TAIL(&live->chunks, chunk, link);
     lane->in_flight++;
-    pool_send(lane->pool, worker, chunk, &content);
+    pool_send(live_pool(live), worker, chunk, &content);
 }
 
 /* Items come back without an outcome. Without memory to note them their job fails, and
@@ -107,7 +107,7 @@ static bool hand_out(struct lane *lane, struct live *live, struct worker *worker
     struct chunk *chunk;
 
     if (!job_take(job, chunk_want(lane, live), clock_mono_ns(), &range, &retry_at_ns)) {
-        queue_remove(&lane->queue, &job->place);
+        queue_remove(live_queue(live), &job->place);
         live_arm(live, retry_at_ns);
         return false;
     }
@@ -117,34 +117,40 @@ static bool hand_out(struct lane *lane, struct live *live, struct worker *worker
         live_out_of_memory(live);
         return false;
     }
+    live_bind(live);
     chunk->owner = live;
     chunk->first = range.first;
     chunk->count = (uint32_t)range.count;
     chunk->time_limit_ms = job->spec->time_limit_ms;
     chunk->expected_ns = (uint64_t)(live->cost->item_ns * (double)range.count);
     if (job_todo(job))
-        queue_rotate(&lane->queue, &job->place);
+        queue_rotate(live_queue(live), &job->place);
     else
-        queue_remove(&lane->queue, &job->place);
+        queue_remove(live_queue(live), &job->place);
     send_chunk(lane, live, worker, chunk);
     return true;
 }
 
-void lane_pump(struct lane *lane)
+static void pump(struct lane *lane, const struct queue *queue, struct pool *pool)
 {
     struct queue_place *place;
 
-    while (!lane->dispatch->draining && (place = queue_front(&lane->queue)) &&
-           place->whole) {
+    while (!lane->dispatch->draining && (place = queue_front(queue)) && place->whole) {
         struct live *live = queue_job(place)->owner;
         double expected_ns = live->cost->item_ns * (double)chunk_want(lane, live);
-        struct worker *worker = pool_free_slot(lane->pool, (uint64_t)expected_ns);
+        struct worker *worker = pool_free_slot(pool, (uint64_t)expected_ns);
 
         if (!worker)
             break;
         if (!hand_out(lane, live, worker))
             live_settle(live); /* it may have failed for lack of memory */
     }
+}
+
+void lane_pump(struct lane *lane)
+{
+    pump(lane, &lane->old.queue, lane->old.pool);
+    pump(lane, &lane->queue, lane->pool);
     lane_fill(lane);
 }
 
@@ -152,7 +158,7 @@ void lane_offer(struct lane *lane, struct live *live)
 {
     if (!live->job.place.queued && job_todo(&live->job) &&
         live->job.end == JOB_STATE_COUNT)
-        queue_push(&lane->queue, &live->job.place);
+        queue_push(live_queue(live), &live->job.place);
     lane_pump(lane);
 }
 
@@ -171,11 +177,11 @@ static struct live *chunk_end(struct lane *lane, struct chunk *chunk)
 
 /* Items came back without an outcome: the job is next again, unless it has been stopped.
  */
-static void requeue(struct lane *lane, struct live *live)
+static void requeue(struct live *live)
 {
     if (!live->job.place.queued && job_todo(&live->job) &&
         live->job.end == JOB_STATE_COUNT)
-        queue_push_front(&lane->queue, &live->job.place);
+        queue_push_front(live_queue(live), &live->job.place);
 }
 
 /* All of the chunk, without blame. */
@@ -185,7 +191,7 @@ static void chunk_return(struct lane *lane, struct chunk *chunk)
     struct live *live = chunk_end(lane, chunk);
 
     give_back(live, range);
-    requeue(lane, live);
+    requeue(live);
     live_settle(live);
 }
 
@@ -203,13 +209,14 @@ void lane_recall(struct lane *lane, struct live *live, bool kill)
 
     for (chunk = TAILQ_FIRST(&live->chunks); chunk; chunk = next) {
         next = TAILQ_NEXT(chunk, link);
-        if (pool_reclaim(lane->pool, chunk)) {
+        if (pool_reclaim(live_pool(live), chunk)) {
             struct job_range range = { chunk->first, chunk->count };
 
             (void)chunk_end(lane, chunk);
             give_back(live, range);
         } else if (kill) {
-            pool_cancel_chunk(lane->pool, chunk, lane->dispatch->options.cancel_grace_ms);
+            pool_cancel_chunk(live_pool(live), chunk,
+                              lane->dispatch->options.cancel_grace_ms);
         }
     }
 }
@@ -319,7 +326,7 @@ static void add_error(struct lane *lane, struct live *live, uint64_t item,
     if (live->job.end == JOB_STATE_COUNT)
         return;
     if (live->job.place.queued) /* on_error: stop */
-        queue_remove(&lane->queue, &live->job.place);
+        queue_remove(live_queue(live), &live->job.place);
     lane_recall(lane, live, false);
 }
 
@@ -363,7 +370,7 @@ static void on_failure(void *data, struct chunk *chunk,
     if (verdict == JOB_ITEM_FAILED)
         add_error(lane, live, failure->item, failure_of_task(&place, failure));
     else
-        requeue(lane, live);
+        requeue(live);
     live_settle(live);
     lane_pump(lane); /* another worker may be free for the item, or its timer be due */
     check_drained(lane);
@@ -427,7 +434,7 @@ static void on_lost(void *data, struct chunk *chunk, uint64_t guilty,
     give_back(live, (struct job_range){ guilty + 1, end - guilty - 1 });
     give_back(live, (struct job_range){ first, guilty - first });
     blame(lane, live, guilty, exit);
-    requeue(lane, live);
+    requeue(live);
     live_settle(live);
     lane_pump(lane);
     check_drained(lane);

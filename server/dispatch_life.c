@@ -66,7 +66,7 @@ static void drop_all(struct dispatch *dispatch)
     while ((live = TAILQ_FIRST(&dispatch->lives))) {
         waiter_wake_all(&live->waiters, WAKE_SHUTDOWN, ST_OK);
         if (live->job.place.queued)
-            queue_remove(&live->lane->queue, &live->job.place);
+            queue_remove(live_queue(live), &live->job.place);
         live_forget(live);
     }
 }

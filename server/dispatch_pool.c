@@ -67,7 +67,8 @@ static struct lane *any_next(const struct lane *lane)
 bool dispatch_has_forkserver(const struct dispatch *dispatch, pid_t pid)
 {
     for (struct lane *lane = any_lane(dispatch); lane; lane = any_next(lane))
-        if (pool_forkserver_pid(lane->pool) == pid)
+        if (pool_forkserver_pid(lane->pool) == pid ||
+            (lane->old.pool && pool_forkserver_pid(lane->old.pool) == pid))
             return true;
     return false;
 }
@@ -82,7 +83,7 @@ bool dispatch_in_flight(const struct dispatch *dispatch)
 
 /* ---- making ------------------------------------------------------------------------ */
 
-static struct pool_options options_of(const struct dispatch *dispatch,
+struct pool_options lane_pool_options(const struct dispatch *dispatch,
                                       const struct pool_spec *spec)
 {
     return (struct pool_options){
@@ -104,7 +105,7 @@ static struct pool_options options_of(const struct dispatch *dispatch,
 static enum status add_lane(struct dispatch *dispatch, struct forkserver *forkserver,
                             struct pool_spec *spec, struct lane **ret_lane)
 {
-    struct pool_options options = options_of(dispatch, spec);
+    struct pool_options options = lane_pool_options(dispatch, spec);
     struct lane *lane = mem_zalloc(sizeof(*lane));
     enum status st = ST_NO_MEMORY;
 
@@ -118,9 +119,11 @@ static enum status add_lane(struct dispatch *dispatch, struct forkserver *forkse
     }
     lane->dispatch = dispatch;
     lane->spec = spec;
+    lane->generation = 1;
     queue_init(&lane->queue);
     TAILQ_INIT(&lane->scheduled);
     lane->doom = JOB_STATE_COUNT;
+    queue_init(&lane->old.queue);
     TAILQ_INIT(&lane->waiters);
     TAILQ_INSERT_TAIL(&dispatch->lanes, lane, link);
     *ret_lane = lane;
@@ -209,15 +212,31 @@ static void check_stopped(struct dispatch *dispatch)
         on_stopped(dispatch->data);
 }
 
-static void on_pool_stopped(void *data)
+void lane_check_stopped(struct lane *lane)
 {
-    struct lane *lane = data;
     struct dispatch *dispatch = lane->dispatch;
 
+    if (!lane->pool_stopped || lane->old.pool)
+        return;
     lane->stopped = true;
     waiter_wake_all(&lane->waiters, WAKE_READY, ST_OK);
     check_deleted(lane);
     check_stopped(dispatch);
+}
+
+static void on_pool_stopped(void *data)
+{
+    struct lane *lane = data;
+
+    lane->pool_stopped = true;
+    lane_check_stopped(lane);
+}
+
+static void kill_workers(struct lane *lane)
+{
+    pool_kill(lane->pool);
+    if (lane->old.pool)
+        pool_kill(lane->old.pool);
 }
 
 static void stop(struct lane *lane)
@@ -225,6 +244,7 @@ static void stop(struct lane *lane)
     if (lane->stopping)
         return;
     lane->stopping = true;
+    lane_stop_old(lane);
     pool_stop(lane->pool, on_pool_stopped);
 }
 
@@ -311,7 +331,7 @@ static void end_lane(struct lane *lane, enum job_state doom,
     end_jobs(lane, end);
     load_doomed(lane->dispatch);
     stop(lane);
-    pool_kill(lane->pool);
+    kill_workers(lane);
 }
 
 void lane_break(struct lane *lane, struct text exception)
@@ -381,8 +401,10 @@ enum status dispatch_change_pool(struct lane *lane, struct pool_spec *spec)
     }
     pool_spec_unref(lane->spec);
     lane->spec = spec;
-    options = options_of(dispatch, spec);
+    options = lane_pool_options(dispatch, spec);
     pool_change(lane->pool, &options);
+    if (lane->old.pool && !lane->old.stopping)
+        pool_change(lane->old.pool, &options);
     log_info("pool changed", "pool=%s processes=%u", spec->name, spec->processes);
     return ST_OK;
 }
@@ -495,7 +517,7 @@ void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void
     }
     if (kill)
         TAILQ_FOREACH (lane, &dispatch->lanes, link)
-            pool_kill(lane->pool);
+            kill_workers(lane);
 }
 
 void dispatch_free_pools(struct dispatch *dispatch)

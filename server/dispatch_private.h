@@ -180,6 +180,22 @@ void load_doomed(struct dispatch *dispatch);
 void load_stub(struct stub *stub);
 void load_on_pause_over(uv_timer_t *timer); /* of dispatch->load_pause */
 
+/* dispatch_pool.c */
+struct pool_options lane_pool_options(const struct dispatch *dispatch,
+                                      const struct pool_spec *spec);
+/* Workers of the lane have gone: whether these were the last. */
+void lane_check_stopped(struct lane *lane);
+
+/* dispatch_reload.c */
+/* The workers that run the job, or will, and the queue where it waits for them. */
+struct pool *live_pool(const struct live *live);
+struct queue *live_queue(const struct live *live);
+/* It begins with the newest workers, unless it has begun; it is over. */
+void live_bind(struct live *live);
+void live_unbind(struct live *live);
+/* Ends the workers of the generation before, if there are any. */
+void lane_stop_old(struct lane *lane);
+
 /* dispatch_aside.c */
 void aside_sweep(uv_timer_t *timer); /* of dispatch->sweep */
 /* A relaxed job: it is stored when it takes long. */

@@ -27,6 +27,7 @@ struct server {
     uv_loop_t loop;
     struct task_folders *folders; /* NULL: there are none */
     bool looked;                  /* at the folders, for the first time */
+    bool reload_due;              /* SIGHUP has come while the last one is under way */
     struct forkserver forkserver;
     bool forkserver_taken; /* the pool owns it */
     struct store *store;
@@ -35,10 +36,11 @@ struct server {
     struct callback *callback;
     struct http *http;
     struct api api;
-    uv_signal_t on_term, on_int;
+    uv_signal_t on_term, on_int, on_hup;
     uv_timer_t drain_timer;
     uv_timer_t reap_timer; /* only as PID 1 */
     uv_async_t store_wake;
+    bool handles_open;
     bool stopping; /* SIGTERM has come, or the store has failed */
     bool stopped;  /* the workers are being stopped for good */
     int exit_code;
@@ -52,6 +54,7 @@ static void close_handles(struct server *server)
 {
     uv_close((uv_handle_t *)&server->on_term, NULL);
     uv_close((uv_handle_t *)&server->on_int, NULL);
+    uv_close((uv_handle_t *)&server->on_hup, NULL);
     uv_close((uv_handle_t *)&server->drain_timer, NULL);
     uv_close((uv_handle_t *)&server->reap_timer, NULL);
     uv_close((uv_handle_t *)&server->store_wake, NULL);
@@ -116,6 +119,11 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
 
+    task_folders_stop(server->folders);
+    if (!server->dispatch) { /* the folders are being looked at for the first time */
+        server->stopping = true;
+        return;
+    }
     if (server->stopping) {
         log_warn("stopping at once", "signal=%d", number);
         stop_workers(server, true);
@@ -155,8 +163,64 @@ static void on_store_fatal(void *data, const struct error_text *why)
               why->text);
     server->exit_code = EXIT_STORAGE;
     server->stopping = true;
+    task_folders_stop(server->folders);
     if (!server->stopped)
         stop_workers(server, true);
+}
+
+/* ---- tasks, again ------------------------------------------------------------------ */
+
+static void reload(struct server *server);
+
+static void on_looked_again(void *data, enum status st, const struct error_text *err)
+{
+    struct server *server = data;
+
+    if (st == ST_OK)
+        st = dispatch_reload(server->dispatch, task_folders_fd(server->folders));
+    else
+        log_error("the tasks stay as they are", "error=\"%s\"", err->text);
+    if (server->reload_due)
+        reload(server);
+}
+
+/* At most two versions of the tasks are at work: one more waits until the older one has no
+ * jobs any more, and several that wait are one. */
+static void reload(struct server *server)
+{
+    struct error_text err = { "" };
+
+    server->reload_due =
+        task_folders_looking(server->folders) || dispatch_reloading(server->dispatch);
+    if (server->reload_due) {
+        log_info("the tasks are looked at when jobs with those of before are over", "");
+        return;
+    }
+    if (task_folders_look(server->folders, on_looked_again, server, &err) != ST_OK)
+        log_error("the tasks stay as they are", "error=\"%s\"", err.text);
+}
+
+static void on_reloaded(void *data)
+{
+    struct server *server = data;
+
+    if (server->reload_due)
+        reload(server);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+
+    (void)number;
+    if (server->stopping || !server->dispatch)
+        return;
+    if (!server->folders) {
+        log_info("there are no folders of tasks to look at", "signal=SIGHUP");
+        return;
+    }
+    log_info("looking at the tasks", "tasks=%s", server->config.tasks);
+    reload(server);
 }
 
 /* ---- PID 1 ------------------------------------------------------------------------- */
@@ -165,7 +229,8 @@ static void on_store_fatal(void *data, const struct error_text *why)
 
 static bool is_known(const struct server *server, pid_t pid)
 {
-    return dispatch_has_forkserver(server->dispatch, pid) ||
+    return (server->dispatch && dispatch_has_forkserver(server->dispatch, pid)) ||
+           server->forkserver.pid == pid ||
            task_folders_has_process(server->folders, pid);
 }
 
@@ -255,7 +320,7 @@ static void on_ended(void *data, const struct job_spec *spec,
 
 static int open_dispatch(struct server *server)
 {
-    static const struct dispatch_events events = { on_drained, on_ended };
+    static const struct dispatch_events events = { on_drained, on_ended, on_reloaded };
     const struct config *config = &server->config;
     struct dispatch_options options = {
         .queue_window = config->queue_window,
@@ -339,15 +404,18 @@ static void open_handles(struct server *server)
 {
     (void)uv_signal_init(&server->loop, &server->on_term);
     (void)uv_signal_init(&server->loop, &server->on_int);
+    (void)uv_signal_init(&server->loop, &server->on_hup);
     (void)uv_timer_init(&server->loop, &server->drain_timer);
     (void)uv_async_init(&server->loop, &server->store_wake, on_store_drain);
-    server->on_term.data = server->on_int.data = server;
+    server->on_term.data = server->on_int.data = server->on_hup.data = server;
     server->drain_timer.data = server->store_wake.data = server->reap_timer.data = server;
     (void)uv_timer_init(&server->loop, &server->reap_timer);
+    server->handles_open = true;
     if (getpid() == 1)
         (void)uv_timer_start(&server->reap_timer, on_reap, REAP_MS, REAP_MS);
     (void)uv_signal_start(&server->on_term, on_signal, SIGTERM);
     (void)uv_signal_start(&server->on_int, on_signal, SIGINT);
+    (void)uv_signal_start(&server->on_hup, on_hangup, SIGHUP);
 }
 
 /* Opens what is to be opened, in order; 0 or the exit code. */
@@ -403,7 +471,7 @@ static int look_at_folders(struct server *server, struct error_text *err)
         st = task_folders_look(server->folders, on_looked, server, err);
     if (st != ST_OK)
         return fail(EXIT_SYSTEM, err);
-    while (!server->looked)
+    while (!server->looked && !server->stopping)
         (void)uv_run(&server->loop, UV_RUN_ONCE);
     return server->exit_code;
 }
@@ -417,8 +485,9 @@ static int prepare(struct server *server)
         (void)error_set(&err, ST_IO, "the event loop cannot be made");
         return fail(EXIT_SYSTEM, &err);
     }
+    open_handles(server);
     exit_code = look_at_folders(server, &err);
-    if (exit_code == 0 &&
+    if (exit_code == 0 && !server->stopping &&
         forkserver_start(&server->forkserver,
                          server->folders ? task_folders_fd(server->folders) : -1,
                          &err) != ST_OK)
@@ -438,11 +507,12 @@ static int run(struct server *server)
 {
     int exit_code = prepare(server);
 
-    if (exit_code) {
+    if (exit_code || server->stopping) {
+        if (server->handles_open)
+            close_handles(server);
         close_loop(server);
         return exit_code;
     }
-    open_handles(server);
     server->exit_code = open_all(server);
     if (server->exit_code)
         close_half_open(server);

@@ -351,3 +351,205 @@ is_written() { [ -s "$1" ]; }
     [[ $output == *nowhere*'No such file or directory'* ]]
 }
 
+@test "SIGTERM while the folders are looked at for the first time stops the server" {
+    offer hang
+    "${poold[@]}" serve --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --probe-timeout 300 \
+        --tasks "$TASKS" </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- &
+    POOLD_PID=$!
+    ALL_PIDS+=("$POOLD_PID")
+    eventually has_child "$POOLD_PID"
+    child=$(pgrep -P "$POOLD_PID" | head -1)
+    eventually has_child "$child"
+    probe=$(pgrep -P "$child" | head -1)
+    stop_poold TERM
+    [ "$POOLD_STATUS" = 0 ]
+    eventually gone "$child"
+    eventually gone "$probe"
+}
+
+has_child() { [ -n "$(pgrep -P "$1")" ]; }
+
+# ---- reload --------------------------------------------------------------------------------
+
+# exchange N: version N of the plugin is in the folder, overwritten in place.
+exchange() { cat "$PLUGINS/version$1.so" >"$TASKS/version.so"; }
+
+version() {
+    apply version 0
+    result_text <<<"$BODY"
+}
+
+version_is() { [ "$(version)" = "$1" ]; }
+log_count() { [ "$(grep -cE -- "$1" "$POOLD_STDERR")" -ge "$2" ]; }
+
+@test "a plugin that is overwritten does not change or crash what runs" {
+    offer gcd
+    exchange 1
+    start_poold --processes 2 --tasks "$TASKS"
+    [ "$(version)" = 1 ]
+    exchange 2
+    [ "$(version)" = 1 ]
+    : >"$TASKS/version.so"
+    [ "$(version)" = 1 ]
+    # A worker that is started anew is a copy of the forkserver, which has the code.
+    kill -KILL "$(worker_pid 0)" "$(worker_pid 1)"
+    [ "$(version)" = 1 ]
+}
+
+@test "SIGHUP takes new code into use: jobs that have begun finish on the old one" {
+    offer gcd
+    exchange 1
+    start_poold --processes 2 --tasks "$TASKS"
+    go=$BATS_TEST_TMPDIR/go
+    old=$(submit map_async "{\"task\":\"hold\",\"items\":[\"$go\",\"$go\",\"$go\",\"$go\"],\"chunksize\":1}")
+    wait_for_state "$old" running
+    eventually both_busy
+    waiting=$(submit apply_async "{\"task\":\"version\",\"args\":[0]}")
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    [ "$(result "$waiting")" = 2 ] # it had not begun
+    [ "$(field "$old" .state)" = running ]
+    post /v1/apply '{"task":"added","args":[0]}' >/dev/null
+    body_is .result 2
+    get /v1/tasks/added
+    expect 200
+    # Both generations are there, and each is seen.
+    [ "$(workers | jq -s 'map(select(.state == "busy")) | length')" = 2 ]
+    : >"$go"
+    [ "$(result "$old")" = '[1,1,1,1]' ]
+    eventually log_has 'the workers with the tasks of before have gone'
+    eventually two_workers
+    [ "$(version)" = 2 ]
+}
+
+both_busy() { [ "$(workers | jq -s 'map(select(.state == "busy")) | length')" = 2 ]; }
+two_workers() { [ "$(workers | jq -s length)" = 2 ]; }
+
+@test "several SIGHUPs while an old job runs are one that waits for it" {
+    offer gcd
+    exchange 1
+    start_poold --processes 2 --tasks "$TASKS"
+    go=$BATS_TEST_TMPDIR/go
+    old=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$go\"]}")
+    wait_for_state "$old" running
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    exchange 1
+    kill -HUP "$POOLD_PID"
+    eventually log_has 'when jobs with those of before are over'
+    kill -HUP "$POOLD_PID"
+    eventually log_count 'when jobs with those of before are over' 2
+    [ "$(version)" = 2 ]
+    : >"$go"
+    [ "$(result "$old")" = 1 ]
+    eventually version_is 1
+    [ "$(grep -c 'new jobs get the new tasks' "$POOLD_STDERR")" = 2 ]
+}
+
+@test "an old job that is cancelled lets the old workers go" {
+    offer gcd
+    exchange 1
+    start_poold --processes 1 --tasks "$TASKS"
+    old=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$BATS_TEST_TMPDIR/never\"]}")
+    wait_for_state "$old" running
+    pid=$(worker_of "$old")
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    post "/v1/jobs/$old/cancel" '{"terminate":true}' >/dev/null
+    wait_for_state "$old" cancelled
+    eventually gone "$pid"
+    eventually log_has 'the workers with the tasks of before have gone'
+}
+
+@test "an item of an old job that crashes is tried again on the old code" {
+    offer gcd
+    exchange 1
+    start_poold --processes 1 --tasks "$TASKS"
+    go=$BATS_TEST_TMPDIR/go
+    old=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$go\"]}")
+    wait_for_state "$old" running
+    pid=$(worker_of "$old")
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    kill -KILL "$pid"
+    eventually gone "$pid"
+    : >"$go"
+    [ "$(result "$old")" = 1 ]
+}
+
+@test "a reload that fails leaves the tasks as they are" {
+    offer gcd
+    exchange 1
+    start_poold --tasks "$TASKS"
+    mv "$TASKS" "$TASKS.away"
+    kill -HUP "$POOLD_PID"
+    eventually log_has 'the tasks stay as they are'
+    [ "$(version)" = 1 ]
+    mv "$TASKS.away" "$TASKS"
+    echo nonsense >"$TASKS/version.so"
+    kill -HUP "$POOLD_PID"
+    eventually is_refused
+    apply version 0
+    expect 422 validation-failed || expect 422 unknown-task
+    apply gcd '4, 6'
+    expect 200
+}
+
+is_refused() {
+    get /v1/tasks >/dev/null
+    [ "$(jq '.refused | length' <<<"$BODY")" = 1 ]
+}
+
+@test "pools made by clients are reloaded too, and stop while two generations are there" {
+    offer gcd
+    exchange 1
+    start_poold --processes 1 --tasks "$TASKS"
+    post /v1/pools '{"name":"other","processes":1}' >/dev/null
+    go=$BATS_TEST_TMPDIR/go
+    old=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$go\"],\"pool\":\"other\"}")
+    wait_for_state "$old" running
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    apply version 0 '"pool":"other"'
+    body_is .result 2
+    post /v1/pools/other/close '' >/dev/null
+    : >"$go"
+    post "/v1/pools/other/join?timeout=$PATIENCE" '' >/dev/null
+    expect 200
+    [ "$(result "$old")" = 1 ]
+}
+
+@test "SIGTERM drains both generations" {
+    offer gcd
+    exchange 1
+    start_poold --processes 1 --tasks "$TASKS"
+    go=$BATS_TEST_TMPDIR/go
+    old=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$go\"]}")
+    wait_for_state "$old" running
+    exchange 2
+    kill -HUP "$POOLD_PID"
+    eventually version_is 2
+    new=$(submit apply_async "{\"task\":\"hold\",\"args\":[\"$go\"]}")
+    wait_for_state "$new" running
+    kill -TERM "$POOLD_PID"
+    eventually log_has 'stopping: running items may finish'
+    : >"$go"
+    wait_for_exit
+    [ "$POOLD_STATUS" = 0 ]
+    start_poold --processes 1 --tasks "$TASKS"
+    [ "$(result "$old")" = 1 ]
+    [ "$(result "$new")" = 2 ]
+}
+
+@test "without folders SIGHUP changes nothing" {
+    start_poold
+    kill -HUP "$POOLD_PID"
+    eventually log_has 'there are no folders of tasks'
+    get /v1/tasks
+    body_is .refused '[]'
+}
