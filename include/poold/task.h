@@ -37,6 +37,13 @@
  *     poold serve --tasks tasks
  *     curl -s localhost:8080/v1/apply --json '{"task": "gcd", "args": [12, 18]}'
  *
+ * `cmake --install` puts the header where $(pkg-config --cflags poold) finds it, and CMake:
+ *
+ *     find_package(poold REQUIRED)
+ *     add_library(gcd MODULE gcd.c)
+ *     target_link_libraries(gcd PRIVATE poold::task)
+ *     set_target_properties(gcd PROPERTIES PREFIX "")
+ *
  * Where the code runs
  *
  *     The library is loaded by a process that looks at it and ends (a constructor that
@@ -66,9 +73,9 @@
  *
  *     All functions below may be called from `run`, and from functions that it calls, on
  *     the same thread: not from a constructor, not from signal handlers, not after `run`
- *     has returned. A task may start threads; they must have ended when it returns (a
- *     worker is forked and killed without asking them), and only poold_cancelled may be
- *     called from them.
+ *     has returned. A task may start threads (not so a constructor). Of the functions below
+ *     they may call poold_cancelled only, and that until `run` returns. Those that go on
+ *     after it end with the worker, which nobody tells them.
  *
  * Arguments
  *
