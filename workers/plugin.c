@@ -88,10 +88,10 @@ static enum status refuse_library(const char *name, struct error_text *err)
     size_t len = strlen(name);
 
     if (!why)
-        why = "it cannot be loaded";
+        why = "nobody knows why";
     if (strncmp(why, name, len) == 0 && strncmp(why + len, ": ", 2) == 0)
         why += len + 2;
-    return error_set(err, ST_INVALID, "%s", why);
+    return error_set(err, ST_INVALID, "it cannot be loaded: %s", why);
 }
 
 static enum status load_library(int copy, const struct poold_plugin **ret_plugin,

@@ -9,6 +9,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/utf8.h"
 #include "workers/registry.h"
 #include "workers/runtime.h"
 
@@ -62,6 +63,8 @@ _Noreturn static void become_probe(const struct runtime *runtime, const char *pa
     json_t *file;
 
     setpgid(0, 0);
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL); /* as in a worker; fails for some, which have it already */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
         setrlimit(RLIMIT_CORE, &no_core) == -1 ||
         dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
@@ -222,6 +225,19 @@ static bool take_names(struct scan *scan, const json_t *file)
     return ok;
 }
 
+/* A catalog is JSON, and its texts are UTF-8. */
+static bool is_utf8(const char *path)
+{
+    size_t left = strlen(path), len;
+
+    for (; left > 0; path += len, left -= len) {
+        len = utf8_len(path, left);
+        if (len == 0)
+            return false;
+    }
+    return true;
+}
+
 static bool scan_file(struct scan *scan, const char *path)
 {
     enum task_runtime kind = TASK_NATIVE;
@@ -231,6 +247,11 @@ static bool scan_file(struct scan *scan, const char *path)
 
     if (!runtime)
         return true;
+    if (!is_utf8(path)) {
+        (void)fputs("poold tasks: a file is passed over, as its name is no UTF-8\n",
+                    stderr);
+        return true;
+    }
     file = reason ? refuse("%s", reason) : probe_apart(scan, runtime, path);
     if (!json_is_string(json_object_get(file, "refused"))) {
         why = check_tasks(scan, json_object_get(file, "tasks"));
@@ -279,30 +300,49 @@ static bool scan_folder(struct scan *scan, const char *folder)
 
 /* ---- what it prints ---------------------------------------------------------------- */
 
+static const char *text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
 static void print_file(const json_t *file)
 {
-    const char *path = json_string_value(json_object_get(file, "path"));
-    const char *refused = json_string_value(json_object_get(file, "refused"));
+    const char *refused = text_of(file, "refused");
     const json_t *task;
     size_t i;
 
-    (void)printf("%s\n", path);
+    (void)printf("%s (%s)\n", text_of(file, "path"), text_of(file, "runtime"));
     if (refused)
-        (void)printf("    refused: %s\n", refused);
-    json_array_foreach(json_object_get(file, "tasks"), i, task)(void) printf(
-        "    %-30s %s\n        %s\n", json_string_value(json_object_get(task, "name")),
-        json_string_value(json_object_get(task, "signature")),
-        json_string_value(json_object_get(task, "summary")));
+        (void)printf("  refused: %s\n", refused);
+    json_array_foreach(json_object_get(file, "tasks"), i, task)
+    {
+        const char *name = text_of(task, "name");
+        const char *signature = text_of(task, "signature");
+        bool named = strncmp(signature, name, strlen(name)) == 0;
+
+        /* "gcd(a, b)" says it all; "images:thumbnail" is thumbnail(path) in its file. */
+        (void)printf("  %s%s%s\n", named ? "" : name, named ? "" : "    ", signature);
+        if (*text_of(task, "summary"))
+            (void)printf("      %s\n", text_of(task, "summary"));
+    }
 }
 
 static int print_table(const struct scan *scan)
 {
+    size_t i, files = json_array_size(scan->files), tasks = json_object_size(scan->taken);
     const json_t *file;
-    size_t i;
 
-    if (json_array_size(scan->files) == 0)
-        (void)puts("no files of tasks: *.so, *.py and *.json are looked for");
     json_array_foreach(scan->files, i, file) print_file(file);
+    if (files == 0)
+        (void)puts("no files of tasks here: *.so, *.py and *.json are looked for");
+    else
+        (void)printf("%zu %s in %zu %s", tasks, tasks == 1 ? "task" : "tasks",
+                     files - scan->refused,
+                     files - scan->refused == 1 ? "file" : "files");
+    if (scan->refused > 0)
+        (void)printf(", %zu refused", scan->refused);
+    if (files > 0)
+        (void)putchar('\n');
     return scan->refused > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -319,12 +359,26 @@ static int print_json(const struct scan *scan)
 
 /* ---- the command ------------------------------------------------------------------- */
 
-static int usage(void)
+static int usage(FILE *to, int exit_code)
 {
-    (void)fputs("usage: poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] "
-                "DIR...\n",
-                stderr);
-    return EXIT_USAGE;
+    (void)fputs(
+        "usage: poold tasks [--probe-timeout SECONDS] [--json] [--settings JSON] "
+        "DIR...\n"
+        "\n"
+        "Lists the tasks in the files of folders, as poold serve --tasks DIR would "
+        "take them,\n"
+        "and what is wrong with files that it would refuse.\n"
+        "\n"
+        "  --probe-timeout SECONDS  how long looking at one file may take "
+        "(default: 10)\n"
+        "  --json                   write the catalog that the service reads\n"
+        "  --settings JSON          an object: what the runtimes are to know\n"
+        "\n"
+        "Exit code: 0; 1 if a file is refused (not with --json); 2 for wrong "
+        "arguments or\n"
+        "a folder that cannot be read.\n",
+        to);
+    return exit_code;
 }
 
 static bool read_timeout(const char *text, int *ret_ms)
@@ -338,29 +392,49 @@ static bool read_timeout(const char *text, int *ret_ms)
     return *ret_ms > 0;
 }
 
-int scan_main(int argc, char **argv)
+/* Reads the flags; *ret_first is the first folder. */
+static bool read_flags(int argc, char **argv, struct scan *scan, bool *ret_json,
+                       int *ret_first)
 {
-    struct scan scan = { .probe_ms = PROBE_MS };
     const char *settings = "{}";
-    bool json = false;
-    int i, exit_code = EXIT_SUCCESS;
+    int i;
 
     for (i = 0; i < argc && argv[i][0] == '-'; i++) {
         if (strcmp(argv[i], "--json") == 0)
-            json = true;
+            *ret_json = true;
         else if (strcmp(argv[i], "--settings") == 0 && i + 1 < argc)
             settings = argv[++i];
         else if (strcmp(argv[i], "--probe-timeout") == 0 && i + 1 < argc &&
-                 read_timeout(argv[i + 1], &scan.probe_ms))
+                 read_timeout(argv[i + 1], &scan->probe_ms))
             i++;
         else
-            return usage();
+            return false;
     }
-    scan.settings = json_loads(settings, 0, NULL);
-    if (i == argc || !json_is_object(scan.settings)) {
+    scan->settings = json_loads(settings, 0, NULL);
+    *ret_first = i;
+    return i < argc && json_is_object(scan->settings);
+}
+
+static bool is_help(int argc, char **argv)
+{
+    return argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0);
+}
+
+int scan_main(int argc, char **argv)
+{
+    struct scan scan = { .probe_ms = PROBE_MS };
+    int i = 0, exit_code = EXIT_SUCCESS;
+    bool json = false;
+
+    if (is_help(argc, argv))
+        return usage(stdout, EXIT_SUCCESS);
+    if (!read_flags(argc, argv, &scan, &json, &i)) {
         json_decref(scan.settings);
-        return usage();
+        return usage(stderr, EXIT_USAGE);
     }
+    /* The service's own does not outlive it. */
+    if (json)
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     scan.files = json_array();
     scan.taken = json_object();
     for (; i < argc && exit_code == EXIT_SUCCESS; i++) {

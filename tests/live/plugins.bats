@@ -113,6 +113,9 @@ lost() {
 }
 
 @test "scratch memory of one item is there for the next one" {
+    if grep -q __asan_init "$POOLD_BIN"; then
+        skip 'AddressSanitizer needs terabytes of address space'
+    fi
     offer misbehave
     start_poold --processes 1 --tasks "$TASKS"
     post /v1/pools '{"name":"tight","processes":1,"memory_limit":536870912}' >/dev/null
@@ -208,7 +211,9 @@ lost() {
     lost bad.exit0 .exit_code 0
     body_is .detail '"the worker exited with code 0 before it had a result"'
     lost bad._exit0 .exit_code 0
-    lost bad.thread_exit .exit_code 0
+    # Which thread is the last to end, and with what, is the C library's business.
+    apply bad.thread_exit 0 '"crash_retries":0'
+    expect 422 worker-lost
     apply bad.long_jump 0 '"crash_retries":0'
     expect 422 worker-lost
     get /readyz
@@ -298,6 +303,46 @@ is_written() { [ -s "$1" ]; }
     expect 200
 }
 
+# ---- poold tasks ---------------------------------------------------------------------------
+
+@test "poold tasks shows what a newcomer needs: files, signatures, summaries, what is wrong" {
+    offer gcd
+    lists
+    [ "$status" = 0 ]
+    [ "$output" = "$TASKS/gcd.so (native)
+  gcd(a, b)
+      The greatest common divisor of two integers.
+1 task in 1 file" ]
+    echo 'no library' >"$TASKS/bad.so"
+    lists
+    [ "$status" = 1 ]
+    says 'refused: it cannot be loaded: file too short'
+    says '1 task in 1 file, 1 refused'
+    rm "$TASKS"/*
+    lists
+    [ "$status" = 0 ]
+    says 'no files of tasks here'
+    cp "$PLUGINS/gcd.so" "$TASKS/"$'\xff.so'
+    lists
+    [ "$status" = 0 ]
+    says 'its name is no UTF-8'
+}
+
+@test "poold tasks refuses arguments that are none" {
+    offer gcd
+    for wrong in '' '--what' '--probe-timeout' '--probe-timeout 0' '--probe-timeout x' \
+        '--probe-timeout 301' '--settings []' '--settings {'; do
+        # shellcheck disable=SC2086 # words
+        run timeout "$PATIENCE" "${poold[@]}" tasks $wrong ${wrong:+"$TASKS"}
+        [ "$status" = 2 ]
+    done
+    run timeout "$PATIENCE" "${poold[@]}" tasks "$TASKS" "$TASKS/nowhere"
+    [ "$status" = 2 ]
+    says 'nowhere: No such file or directory'
+    run timeout "$PATIENCE" "${poold[@]}" tasks --help
+    [ "$status" = 0 ]
+}
+
 # ---- files that are refused ----------------------------------------------------------------
 
 @test "F32: each bad plugin is refused with its reason, and the others are served" {
@@ -316,7 +361,7 @@ is_written() { [ -s "$1" ]; }
     lists
     [ "$status" = 1 ]
     says 'undefined symbol: frobnicate'
-    says 'it crashed while it was looked at (SIGSEGV)' || says 'it ended the process that looked at it'
+    says 'it crashed while it was looked at (SIGSEGV)'
     says 'looking at it did not end within 0.5 seconds'
     says 'looking at it gave no answer'
     says "a task's name is not a letter or _"
