@@ -24,7 +24,7 @@ NODISCARD enum status fd_socket_pair(int type, int ret_fds[2]);
 /* An anonymous file of `size` zero bytes that can no longer shrink or grow. */
 NODISCARD enum status fd_memfd(const char *name, size_t size, int *ret_fd);
 
-#define FD_PASS_MAX 4
+#define FD_PASS_MAX 8
 
 /* Both follow the socket's mode: ST_AGAIN comes from a non-blocking socket only. A signal
  * does not interrupt them. */

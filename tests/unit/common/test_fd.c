@@ -162,7 +162,7 @@ static void fd_send_passes_descriptors_that_stay_the_senders_too(void **state)
     open_pair(pair);
     for (int i = 0; i < FD_PASS_MAX; i++) {
         assert_int_equal(fd_memfd("test", 1, &sent[i]), ST_OK);
-        assert_int_equal(pwrite(sent[i], &"abcd"[i], 1, 0), 1);
+        assert_int_equal(pwrite(sent[i], &"abcdefgh"[i], 1, 0), 1);
     }
     assert_int_equal(fd_send(pair[0], "x", 1, sent, FD_PASS_MAX), ST_OK);
     assert_int_equal(fd_recv(pair[1], bytes, sizeof(bytes), &len, got, &count), ST_OK);
@@ -175,7 +175,7 @@ static void fd_send_passes_descriptors_that_stay_the_senders_too(void **state)
         assert_int_not_equal(got[i], sent[i]);
         assert_true(is_cloexec(got[i]));
         assert_int_equal(pread(got[i], &c, 1, 0), 1);
-        assert_int_equal(c, "abcd"[i]);
+        assert_int_equal(c, "abcdefgh"[i]);
         fd_close(&sent[i]);
         fd_close(&got[i]);
     }
