@@ -638,6 +638,8 @@ void config_clear(struct config *config)
     mem_free(config->listen_host);
     mem_free(config->data);
     mem_free(config->tasks);
+    mem_free(config->python);
+    mem_free(config->python_modules);
     mem_free(config->callback_allow);
     mem_free(config->callback_secret_file);
     mem_free(config->callback_ca_file);

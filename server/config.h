@@ -32,6 +32,8 @@ struct config {
     enum store_kind store;
     char *tasks;              /* folders, separated by commas; NULL: none */
     int64_t probe_timeout_ms; /* how long one file of them may take to be looked at */
+    char *python;             /* interpreter */
+    char *python_modules;     /* names, separated by commas; NULL: none */
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
     enum log_level log_level;
     enum log_format log_format;

@@ -464,7 +464,7 @@ static int look_at_folders(struct server *server, struct error_text *err)
 {
     enum status st = ST_OK;
 
-    if (!server->config.tasks)
+    if (!server->config.tasks && !server->config.python_modules)
         return 0;
     st = task_folders_new(&server->loop, &server->config, &server->folders);
     if (st == ST_OK)

@@ -17,6 +17,22 @@
 
 #define AT(member) .offset = offsetof(struct config, member)
 
+/* Of "NAME,NAME": each may be a Python module, "os.path". */
+static const char *python_module_check(const char *names)
+{
+    bool at_start = true; /* of an identifier */
+
+    for (const char *p = names; *p; p++) {
+        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || *p == '_';
+        bool digit = *p >= '0' && *p <= '9';
+
+        if (at_start ? !letter : !letter && !digit && *p != '.' && *p != ',')
+            return "is not a name of a Python module";
+        at_start = *p == '.' || *p == ',';
+    }
+    return at_start ? "is not a name of a Python module" : NULL;
+}
+
 /* The table keeps its own layout: what a setting is, its range, what it means. */
 /* clang-format off */
 const struct setting settings[] = {
@@ -49,6 +65,14 @@ const struct setting settings[] = {
       .value = "SECONDS",
       .help = "How long looking at one file of tasks may take. One that takes longer is "
               "refused, and the others are served." },
+    { "python", SETTING_TEXT, AT(python), .initial = "python3",
+      .value = "COMMAND",
+      .help = "Interpreter that runs the tasks of *.py files, 3.9 or later: a path, for "
+              "instance of a virtual environment's python, or a name to be found in PATH." },
+    { "python_modules", SETTING_LIST, AT(python_modules), .check = python_module_check,
+      .value = "NAME", .initial_help = "none",
+      .help = "Module whose functions are tasks as well, as math:sqrt; repeatable, in the "
+              "file an array. The interpreter has to be able to import it." },
     { "processes", SETTING_NUMBER, AT(processes), .min = 1, .max = PROCESSES_MAX,
       .value = "N", .initial_help = "the CPUs that may be used",
       .help = "Worker processes of the default pool." },

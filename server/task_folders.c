@@ -11,10 +11,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ANSWER_STEP (64u << 10)
-#define ARGS_FIXED  7 /* poold tasks --json --settings {} --probe-timeout 10 */
+#define ARGS_FIXED  7 /* poold tasks --json --settings JSON --probe-timeout 10 */
 
 struct task_folders {
     uv_loop_t *loop;
@@ -250,29 +252,70 @@ static enum status spawn(struct task_folders *folders, char **argv,
     return ST_OK;
 }
 
+/* "NAME,NAME" -> ["NAME", "NAME"] */
+static json_t *array_of(const char *list)
+{
+    json_t *array = json_array();
+    char *copy = list ? mem_strdup(list) : NULL;
+
+    for (char *save = NULL, *name = copy ? strtok_r(copy, ",", &save) : NULL; name;
+         name = strtok_r(NULL, ",", &save)) {
+        if (json_array_append_new(array, json_string(name)) != 0)
+            break;
+    }
+    mem_free(copy);
+    return array;
+}
+
+/* Where the command is, wherever the process that runs it may be: a path is made absolute.
+ * Its links are not followed, as a virtual environment's interpreter is one. */
+static json_t *command_of(const char *command)
+{
+    char *here;
+    json_t *path;
+
+    if (command[0] == '/' || !strchr(command, '/'))
+        return json_string(command);
+    here = getcwd(NULL, 0);
+    path = here ? json_sprintf("%s/%s", here, command) : NULL;
+    free(here);
+    return path;
+}
+
+/* What the runtimes have to know (workers/runtime.h), as the caller's JSON text, or NULL. */
+static char *settings_text(const struct config *config)
+{
+    json_t *settings = json_pack("{s:o, s:o}", "python", command_of(config->python),
+                                 "python_modules", array_of(config->python_modules));
+    char *text = json_dumps(settings, JSON_COMPACT);
+
+    json_decref(settings);
+    return text;
+}
+
 enum status task_folders_look(struct task_folders *folders, task_folders_done on_done,
                               void *data, struct error_text *err)
 {
-    char *list = mem_strdup(folders->config->tasks);
+    const struct config *config = folders->config;
+    char *list = mem_strdup(config->tasks ? config->tasks : "");
+    char *settings = settings_text(config);
     char timeout[32];
     char **argv =
         list ? mem_zalloc((strlen(list) + ARGS_FIXED + 2) * sizeof(*argv)) : NULL;
     enum status st;
 
-    if (!argv) {
-        mem_free(list);
-        return error_set(err, ST_NO_MEMORY, "out of memory");
-    }
-    if (folders->handles > 0) {
+    if (!argv || !settings) {
+        st = error_set(err, ST_NO_MEMORY, "out of memory");
+    } else if (folders->handles > 0) {
         st = error_set(err, ST_STATE, "the folders are being looked at already");
     } else {
         argv[0] = "poold";
         argv[1] = "tasks";
         argv[2] = "--json";
         argv[3] = "--settings";
-        argv[4] = "{}";
+        argv[4] = settings;
         (void)snprintf(timeout, sizeof(timeout), "%.3f",
-                       (double)folders->config->probe_timeout_ms / 1000);
+                       (double)config->probe_timeout_ms / 1000);
         argv[5] = "--probe-timeout";
         argv[6] = timeout;
         (void)split_folders(list, argv + ARGS_FIXED);
@@ -283,5 +326,6 @@ enum status task_folders_look(struct task_folders *folders, task_folders_done on
     }
     mem_free(argv);
     mem_free(list);
+    free(settings); /* jansson's */
     return st;
 }

@@ -31,7 +31,7 @@
 #include <stddef.h>
 
 struct catalog_file {
-    const char *path; /* absolute */
+    const char *path; /* absolute; or a name that the settings list, see runtime.h */
     enum task_runtime runtime;
     const char *refused;      /* why it is not offered; NULL: it is */
     const json_t *definition; /* NULL: none */

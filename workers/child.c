@@ -15,6 +15,7 @@
 #include "workers/outgoing.h"
 #include "workers/progress.h"
 #include "workers/registry.h"
+#include "workers/runner.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct child {
     struct buf in;
     struct outgoing out;
     struct progress progress; /* of the item that is run */
+    struct runner runner;     /* of relayed tasks */
     struct buf results;       /* of the items that are gathered, separated by commas */
 };
 
@@ -288,9 +290,11 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
     if (frame->kind != FRAME_CHUNK ||
         frame_chunk_parse(frame->payload, &run.chunk) != FRAME_OK)
         return ST_PROTOCOL;
+    run.task = registry_find(run.chunk.task);
+    if (run.task && run.task->relayed)
+        return runner_run(&child->runner, frame, &run.chunk);
     if (!page_claim(child->page, run.id))
         return ST_OK; /* taken back meanwhile: somebody else runs it */
-    run.task = registry_find(run.chunk.task);
     run.item = run.chunk.first;
     run.left = run.chunk.count;
     child->progress.chunk_id = run.id;
@@ -397,6 +401,11 @@ static enum status initialize(struct child *child)
         run.chunk.style != CALL_APPLY)
         return ST_PROTOCOL;
     run.task = registry_find(run.chunk.task);
+    if (run.task && run.task->relayed) {
+        st = runner_initialize(&child->runner, &frame);
+        buf_drop_front(&child->in, len);
+        return st;
+    }
     if (!run.task) {
         st = fail(&run, FAILURE_TASK, "LookupError",
                   "this worker has no task of that name");
@@ -431,6 +440,7 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
 
     outgoing_init(&child.out, sock);
     child.progress.out = &child.out;
+    runner_init(&child.runner, &child.out, page, PAGE_FD, child.result_max);
     st = options->initializer ? initialize(&child) : ST_OK;
     if (st == ST_OK)
         st = send_ready(&child);
@@ -439,6 +449,7 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
         if (st == ST_OK)
             st = run_frames(&child, &need);
     }
+    runner_clear(&child.runner);
     outgoing_clear(&child.out);
     buf_clear(&child.in);
     buf_clear(&child.results);

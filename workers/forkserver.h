@@ -26,6 +26,8 @@
  * catalog of tasks that it loads (workers/catalog.h). */
 #define FORKSERVER_FD 3
 #define CATALOG_FD    4
+/* Where a worker has its page, as long as it may start a runner (runner.h). */
+#define PAGE_FD 5
 
 /* What one worker is to be like. */
 struct worker_options {

@@ -21,7 +21,9 @@
 #include "common/mem.h"
 #include "workers/child.h"
 #include "workers/forkserver_wire.h"
+#include "workers/python.h"
 #include "workers/runtime.h"
+#include "workers/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,7 +44,7 @@
 
 #define STOP_ROUNDS   50 /* times STOP_ROUND_MS is how long the last children may take */
 #define STOP_ROUND_MS 10
-#define PAGE_FD       (CATALOG_FD + 1) /* of an executed worker */
+#define TEMPLATE_FD   CATALOG_FD /* of a forked worker: it has loaded the catalog */
 #define OOM_SCORE_MORE                                                                   \
     500 /* out of memory, the kernel is to take a worker, not the server */
 
@@ -91,23 +93,29 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* The last moment in which nothing foreign has run in the worker yet. */
-static bool confine(pid_t parent, uint64_t memory_max)
+/* The last moment in which nothing foreign has run in the process yet. */
+static bool confine(pid_t parent)
 {
-    const struct rlimit no_core = { 0, 0 }, memory = { memory_max, memory_max };
+    const struct rlimit no_core = { 0, 0 };
 
     reset_signals();
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
         return false;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
-        setrlimit(RLIMIT_CORE, &no_core) == -1 ||
-        (memory_max > 0 && setrlimit(RLIMIT_AS, &memory) == -1))
+        setrlimit(RLIMIT_CORE, &no_core) == -1)
         return false;
     setpgid(0, 0);
     umask(077);
-    prctl(PR_SET_NAME, "poold-worker");
     raise_oom_score();
     return true;
+}
+
+static bool confine_worker(pid_t parent, uint64_t memory_max)
+{
+    const struct rlimit memory = { memory_max, memory_max };
+
+    prctl(PR_SET_NAME, "poold-worker");
+    return confine(parent) && (memory_max == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
 }
 
 /* The task's output goes to the server. Line by line, so that a death does not take much
@@ -147,21 +155,39 @@ static struct worker_page *map_page(int page_fd)
     return page == MAP_FAILED ? NULL : page;
 }
 
+/* The socket takes the place of the forkserver's own; everything behind it goes, unless
+ * there may be a runner: then the socket to the template takes the place of the catalog, and
+ * the page stays. Nothing is in another's place before its turn, but for the output, which
+ * has been redirected. */
+static bool keep_files(const int fds[])
+{
+    int template = template_socket();
+
+    if (dup3(fds[FD_SOCK], FORKSERVER_FD, O_CLOEXEC) == -1)
+        return false;
+    if (!python_loaded())
+        return close_range(FORKSERVER_FD + 1, ~0U, 0) == 0;
+    if (template != -1 && !template_move(TEMPLATE_FD))
+        return false;
+    if (fds[FD_PAGE] != PAGE_FD && dup3(fds[FD_PAGE], PAGE_FD, O_CLOEXEC) == -1)
+        return false;
+    return (template != -1 || close(TEMPLATE_FD) == 0) &&
+           close_range(PAGE_FD + 1, ~0U, 0) == 0;
+}
+
 _Noreturn static void become_worker(pid_t parent, const int fds[],
                                     const struct worker_options *options)
 {
     struct worker_page *page;
 
-    if (!redirect(fds[FD_OUTPUT]) || !confine(parent, options->memory_max))
+    if (!redirect(fds[FD_OUTPUT]) || !confine_worker(parent, options->memory_max))
         _exit(EXIT_FAILURE);
     if (options->fresh)
         execute_worker(fds, options);
     page = map_page(fds[FD_PAGE]);
     if (!page)
         _exit(EXIT_FAILURE);
-    /* The socket takes the place of the forkserver's own; everything behind it goes. */
-    if (dup3(fds[FD_SOCK], FORKSERVER_FD, O_CLOEXEC) == -1 ||
-        close_range(FORKSERVER_FD + 1, ~0U, 0) == -1)
+    if (!keep_files(fds))
         _exit(EXIT_FAILURE);
     _exit(child_main(FORKSERVER_FD, page, options));
 }
@@ -190,7 +216,8 @@ int worker_main(int argc, char **argv)
         fcntl(CATALOG_FD, F_SETFD, FD_CLOEXEC) == -1)
         return EXIT_FAILURE;
     prctl(PR_SET_NAME, "poold-worker");
-    if (!load_tasks() || close_range(CATALOG_FD, PAGE_FD, 0) == -1)
+    if (!load_tasks() || close(CATALOG_FD) == -1 ||
+        (python_loaded() ? fcntl(PAGE_FD, F_SETFD, FD_CLOEXEC) : close(PAGE_FD)) == -1)
         return EXIT_FAILURE;
     (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* as redirect has it */
     return child_main(FORKSERVER_FD, page, &options);
@@ -332,7 +359,7 @@ static size_t kill_strangers(const struct forkserver_process *fs)
     if (!children)
         return 0;
     while (fscanf(children, "%d", &pid) == 1) {
-        if (!find_worker(fs, pid)) {
+        if (!find_worker(fs, pid) && !template_is(pid)) {
             kill(pid, SIGKILL);
             count++;
         }
@@ -348,9 +375,13 @@ static bool reap(struct forkserver_process *fs, pid_t pid)
     bool ok = true;
     int wait_status;
 
-    if (worker)
+    if (worker || template_is(pid))
         kill(-pid, SIGKILL);
-    if (wait4(pid, &wait_status, 0, &usage) != pid || !worker)
+    if (wait4(pid, &wait_status, 0, &usage) != pid)
+        return true;
+    if (template_is(pid))
+        template_ended(wait_status);
+    if (!worker)
         return true;
     ok = answer_exited(fs, worker, wait_status, &usage);
     *worker = fs->workers[--fs->count];
@@ -378,6 +409,10 @@ static bool reap_all(struct forkserver_process *fs)
 
 static void kill_all(struct forkserver_process *fs)
 {
+    pid_t template = template_close();
+
+    if (template > 0)
+        kill(template, SIGKILL);
     for (size_t i = 0; i < fs->count; i++) {
         kill(fs->workers[i].pid, SIGKILL);
         kill(-fs->workers[i].pid, SIGKILL);
@@ -461,6 +496,7 @@ int forkserver_main(void)
 
     if (!prepare(&fs))
         return EXIT_FAILURE;
+    template_open(confine);
     serve(&fs);
     kill_all(&fs);
     fd_close(&fs.signals);

@@ -47,6 +47,9 @@ struct worker_page {
     _Atomic uint64_t item;                    /* index in the job of the item being run */
     /* CLOCK_MONOTONIC; 0 between items and for chunks without FRAME_TIMED. */
     _Atomic uint64_t item_started_ns;
+    /* 1: tell the results that are gathered after this item. Between a worker and its runner
+     * (workers/runner.h); the server does not look at it. */
+    _Atomic uint64_t hurry;
     _Atomic uint64_t cancelled; /* id of the chunk that is to end; 0: none has been */
     _Atomic uint64_t listening; /* id of the last chunk whose task has asked for that */
 };

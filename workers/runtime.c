@@ -4,13 +4,15 @@
 #include "common/log.h"
 #include "workers/plugin.h"
 #include "workers/program.h"
+#include "workers/python.h"
 #include "workers/registry.h"
 
 #include <string.h>
 
 static const struct runtime runtimes[TASK_RUNTIME_COUNT] = {
-    [TASK_NATIVE] = { ".so", plugin_probe, plugin_load },
-    [TASK_PROGRAM] = { ".json", program_probe, program_load },
+    [TASK_NATIVE] = { ".so", plugin_probe, plugin_load, NULL },
+    [TASK_PYTHON] = { ".py", python_probe, python_load, "python_modules" },
+    [TASK_PROGRAM] = { ".json", program_probe, program_load, NULL },
 };
 
 static bool ends_with(const char *path, const char *suffix)
@@ -18,6 +20,11 @@ static bool ends_with(const char *path, const char *suffix)
     size_t len = strlen(path), tail = strlen(suffix);
 
     return len > tail && strcmp(path + len - tail, suffix) == 0;
+}
+
+const struct runtime *runtime_of(enum task_runtime kind)
+{
+    return &runtimes[kind];
 }
 
 const struct runtime *runtime_of_path(const char *path, enum task_runtime *ret_runtime)

@@ -28,8 +28,12 @@ struct runtime {
      * process. On failure the tasks stay as they are, and raise LookupError. */
     enum status (*load)(struct catalog_file *file, const json_t *settings,
                         struct error_text *err);
+    /* Name of a setting, or NULL: an array of texts, each of which is probed and loaded as
+     * if it were the path of a file. */
+    const char *listed;
 };
 
+const struct runtime *runtime_of(enum task_runtime kind);
 /* NULL: there is no runtime for files with this name. */
 const struct runtime *runtime_of_path(const char *path, enum task_runtime *ret_runtime);
 

@@ -238,21 +238,12 @@ static bool is_utf8(const char *path)
     return true;
 }
 
-static bool scan_file(struct scan *scan, const char *path)
+static bool scan_entry(struct scan *scan, enum task_runtime kind, const char *path,
+                       const char *reason)
 {
-    enum task_runtime kind = TASK_NATIVE;
-    const struct runtime *runtime = runtime_of_path(path, &kind);
-    const char *reason = reason_to_refuse(path);
     json_t *file, *why;
 
-    if (!runtime)
-        return true;
-    if (!is_utf8(path)) {
-        (void)fputs("poold tasks: a file is passed over, as its name is no UTF-8\n",
-                    stderr);
-        return true;
-    }
-    file = reason ? refuse("%s", reason) : probe_apart(scan, runtime, path);
+    file = reason ? refuse("%s", reason) : probe_apart(scan, runtime_of(kind), path);
     if (!json_is_string(json_object_get(file, "refused"))) {
         why = check_tasks(scan, json_object_get(file, "tasks"));
         if (why) {
@@ -265,6 +256,42 @@ static bool scan_file(struct scan *scan, const char *path)
            json_object_set_new(file, "runtime", json_string(task_runtime_names[kind])) ==
                0 &&
            take_names(scan, file) && json_array_append_new(scan->files, file) == 0;
+}
+
+static bool scan_file(struct scan *scan, const char *path)
+{
+    enum task_runtime kind;
+
+    if (!runtime_of_path(path, &kind))
+        return true;
+    if (!is_utf8(path)) {
+        (void)fputs("poold tasks: a file is passed over, as its name is no UTF-8\n",
+                    stderr);
+        return true;
+    }
+    return scan_entry(scan, kind, path, reason_to_refuse(path));
+}
+
+/* What the settings list by name. */
+static bool scan_listed(struct scan *scan)
+{
+    bool ok = true;
+
+    for (unsigned kind = 0; kind < TASK_RUNTIME_COUNT; kind++) {
+        const char *setting = runtime_of(kind)->listed;
+        const json_t *names = setting ? json_object_get(scan->settings, setting) : NULL;
+        const json_t *name;
+        size_t i;
+
+        json_array_foreach(names, i, name)
+        {
+            if (json_is_string(name))
+                ok = ok && scan_entry(scan, kind, json_string_value(name), NULL);
+        }
+    }
+    if (!ok)
+        (void)fputs("poold tasks: out of memory\n", stderr);
+    return ok;
 }
 
 static int is_candidate(const struct dirent *entry)
@@ -363,7 +390,7 @@ static int usage(FILE *to, int exit_code)
 {
     (void)fputs(
         "usage: poold tasks [--probe-timeout SECONDS] [--json] [--settings JSON] "
-        "DIR...\n"
+        "[DIR...]\n"
         "\n"
         "Lists the tasks in the files of folders, as poold serve --tasks DIR would "
         "take them,\n"
@@ -412,7 +439,8 @@ static bool read_flags(int argc, char **argv, struct scan *scan, bool *ret_json,
     }
     scan->settings = json_loads(settings, 0, NULL);
     *ret_first = i;
-    return i < argc && json_is_object(scan->settings);
+    return json_is_object(scan->settings) &&
+           (i < argc || json_object_size(scan->settings) > 0);
 }
 
 static bool is_help(int argc, char **argv)
@@ -441,6 +469,8 @@ int scan_main(int argc, char **argv)
         if (!scan_folder(&scan, argv[i]))
             exit_code = EXIT_USAGE;
     }
+    if (exit_code == EXIT_SUCCESS && !scan_listed(&scan))
+        exit_code = EXIT_USAGE;
     if (exit_code == EXIT_SUCCESS)
         exit_code = json ? print_json(&scan) : print_table(&scan);
     json_decref(scan.settings);

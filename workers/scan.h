@@ -8,10 +8,11 @@
  * child that may crash or hang. A file is refused as a whole: when its probe fails, when
  * one of its tasks has a name that is taken already, or when everybody may write to it.
  *
- *     poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] DIR...
+ *     poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] [DIR...]
  *
- * prints a table for people, or the catalog (workers/catalog.h). Exit code 0; 1 if a file
- * was refused (not with --json); 2 for wrong arguments or a folder that cannot be read.
+ * also looks at what the settings list by name (runtime.h), and prints a table for people,
+ * or the catalog (workers/catalog.h). Exit code 0; 1 if a file was refused (not with
+ * --json); 2 for wrong arguments or a folder that cannot be read.
  */
 #ifndef WORKERS_SCAN_H
 #define WORKERS_SCAN_H

@@ -58,6 +58,8 @@ struct task {
     /* The task binds its arguments itself: `run` finds them in call->positional and
      * call->kwargs, and `params` is not used. */
     bool unbound;
+    /* Chunks go whole to the worker's runner (workers/runner.h): `run` is not used. */
+    bool relayed;
     void *data;       /* the runtime's own */
     const char *file; /* absolute path of where it comes from; NULL: it is built in */
 };

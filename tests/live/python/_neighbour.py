@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: MIT
+"""Not offered, but good.py can import it."""
+
+
+def twice(x):
+    return 2 * x

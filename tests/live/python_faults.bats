@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+# Python tasks that do what a task should not do: the fault is their item's alone. The numbers are
+# those of the fault matrix and the list of bad input that the tests of workers go by.
+load helpers
+
+: "${PYTHON3:=/usr/bin/python3}"
+
+start_faults() {
+    start_poold --tasks "$BATS_TEST_DIRNAME/python" --python "$PYTHON3" --processes 1 "$@"
+}
+
+# call TASK ARGS [MEMBERS]: apply, without second attempts.
+call() { post /v1/apply "{\"task\":\"faults:$1\",\"args\":$2,\"crash_retries\":0${3:+,$3}}" >/dev/null; }
+still_serves() {
+    call fine '["still here"]'
+    expect 200 || return 1
+    body_is .result '"still here"'
+}
+
+@test "101, 109: one item that raises leaves the others their results" {
+    start_faults
+    post /v1/map '{"task":"faults:raise_if","items":[0,1,2,3,4],"kwargs":{"bad":2},"chunksize":5}' >/dev/null
+    expect 422 task-error
+    body_is '[.item, .exception.type, .exception.message]' '[2,"ValueError","2 is bad"]'
+    job=$(jq -r .job <<<"$BODY")
+    get "/v1/jobs/$job/results" >/dev/null
+    [ "$(jq -sc 'map(select(has("result")) | .result)' <<<"$BODY")" = '[0,1,3,4]' ]
+}
+
+@test "102, F21: a crash of the interpreter is told with its signal" {
+    start_faults
+    for crash in segfault=SIGSEGV abort=SIGABRT fpe=SIGFPE kill=SIGKILL; do
+        call crash "[\"${crash%=*}\"]"
+        expect 422 worker-lost
+        body_is .signal "\"${crash#*=}\""
+    done
+    still_serves
+}
+
+@test "F21: endless recursion is an exception" {
+    start_faults
+    call crash '["recursion"]'
+    expect 422 task-error
+    body_is .exception.type '"RecursionError"'
+}
+
+@test "F21: an item that crashes costs no other item of its chunk" {
+    start_faults
+    post /v1/map '{"task":"faults:crash_if","items":[0,1,2,3,4],"kwargs":{"bad":2},"chunksize":5,
+        "crash_retries":1}' >/dev/null
+    expect 422 worker-lost
+    body_is '[.item, .attempt, .signal]' '[2,2,"SIGSEGV"]'
+    job=$(jq -r .job <<<"$BODY")
+    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[4,1]' ]
+}
+
+@test "F21: a pool of interpreters started anew tells crashes as well" {
+    start_faults
+    post /v1/pools '{"name":"fresh","processes":1,"start_method":"spawn"}' >/dev/null
+    call crash '["segfault"]' '"pool":"fresh"'
+    expect 422 worker-lost
+    body_is .signal '"SIGSEGV"'
+    call leave '[7]' '"pool":"fresh"'
+    body_is .exit_code 7
+}
+
+@test "102, F22: os._exit is the loss of the worker, whatever the code" {
+    start_faults
+    for code in 0 3; do
+        call leave "[$code]"
+        expect 422 worker-lost
+        body_is .exit_code "$code"
+    done
+    still_serves
+}
+
+@test "103, F30: an item over its time limit is killed, asleep, deaf or in C code" {
+    start_faults
+    call fine '[1]' # the runner is there
+    for task in 'sleep [600]' 'sleep_blocked [600]' 'spin []'; do
+        call "${task% *}" "${task#* }" '"time_limit":0.3'
+        expect 422 time-limit
+    done
+    still_serves
+    post /v1/map '{"task":"faults:sleep","items":[0.4,600,0.4,0.4],"time_limit":1,"chunksize":4}' >/dev/null
+    expect 422 time-limit
+    body_is .item 1
+    job=$(jq -r .job <<<"$BODY")
+    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[3,1]' ]
+}
+
+@test "F30: the start of a runner is not the item's time" {
+    mkdir "$BATS_TEST_TMPDIR/tasks"
+    printf 'import time\ntime.sleep(2)\ndef f(): return "started"\n' >"$BATS_TEST_TMPDIR/tasks/slow.py"
+    start_poold --tasks "$BATS_TEST_TMPDIR/tasks" --python "$PYTHON3" --processes 1
+    post /v1/apply '{"task":"square","args":[3]}' >/dev/null
+    expect 200
+    post /v1/apply '{"task":"slow:f","time_limit":1}' >/dev/null
+    expect 200
+    post /v1/pools '{"name":"fresh","processes":1,"start_method":"spawn"}' >/dev/null
+    post /v1/apply '{"task":"slow:f","time_limit":1,"pool":"fresh"}' >/dev/null
+    expect 200
+}
+
+@test "a running item can be terminated, and its processes end with it" {
+    start_faults
+    job=$(submit apply_async '{"task":"faults:outlive_parent","args":["'"$BATS_TEST_TMPDIR/pid"'"]}')
+    eventually test -s "$BATS_TEST_TMPDIR/pid"
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    wait_for_state "$job" cancelled
+    eventually gone "$(cat "$BATS_TEST_TMPDIR/pid")"
+    still_serves
+}
+
+@test "104: memory beyond the pool's limit is the failure of the item" {
+    if grep -q __asan_init "$POOLD_BIN"; then
+        skip 'AddressSanitizer needs terabytes of address space'
+    fi
+    start_faults
+    post /v1/pools '{"name":"small","processes":1,"memory_limit":400000000}' >/dev/null
+    expect 201
+    call allocate '[1000]' '"pool":"small"'
+    expect 422 out-of-memory
+    call allocate '[1]' '"pool":"small"'
+    expect 200
+}
+
+@test "105, F29: a result above the limit is the failure of its item alone" {
+    start_faults --max-result-bytes 100000
+    post /v1/apply '{"task":"good:big","args":[100000000]}' >/dev/null
+    expect 422 result-too-large
+    post /v1/map '{"task":"good:big","items":[1,99998,99999,3],"chunksize":4}' >/dev/null
+    expect 422 result-too-large
+    body_is .item 2
+    job=$(jq -r .job <<<"$BODY")
+    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[3,1]' ]
+}
+
+@test "107, F23: what a task prints is no message, and is told with a failed attempt" {
+    start_faults
+    call pretend '[]'
+    expect 200
+    body_is .result '"real"'
+    call print_and_raise '["some words"]'
+    expect 422 task-error
+    job=$(jq -r .job <<<"$BODY")
+    get "/v1/jobs/$job/attempts" >/dev/null
+    body_is '.attempts[0].output | test("some words")' true
+}
+
+@test "F23: 100 MB of print block nobody" {
+    start_faults
+    for newline in true false; do
+        call flood "[100,$newline]"
+        expect 200
+        body_is .result 100
+    done
+    still_serves
+}
+
+@test "F23: a task that closes its output has a result all the same, and so has the next one" {
+    start_faults
+    call close_output '[]'
+    expect 200
+    still_serves
+}
+
+@test "F24: closing all descriptors, or writing into them, costs the attempt alone" {
+    start_faults
+    call close_all '[]'
+    expect 422
+    still_serves
+    call write_everywhere '[]'
+    expect 422
+    still_serves
+}
+
+@test "F25: children that are left behind delay no result, and end with the worker" {
+    start_faults
+    call leave_children "[\"$BATS_TEST_TMPDIR/children\"]"
+    expect 200
+    kill -KILL "$(worker_pid 0)"
+    for pid in $(cat "$BATS_TEST_TMPDIR/children"); do
+        eventually gone "$pid"
+    done
+    still_serves
+}
+
+@test "F27: what a task changes in its process is brought back for the next one" {
+    start_faults
+    call pid '[]'
+    before=$(result_text <<<"$BODY")
+    call surroundings '[]'
+    clean=$(result_text <<<"$BODY")
+    call spoil_surroundings '[]'
+    expect 200
+    call surroundings '[]'
+    echo "clean: $clean, after: $BODY"
+    [ "$(result_text <<<"$BODY")" = "$clean" ]
+    call pid '[]'
+    [ "$(result_text <<<"$BODY")" = "$before" ]
+}
+
+@test "F27: a runner that cannot be cleaned is replaced, and nobody is blamed" {
+    start_faults
+    call lower_hard_limit '[]'
+    expect 200
+    spoiled=$(result_text <<<"$BODY")
+    call pid '[]'
+    expect 200
+    [ "$(result_text <<<"$BODY")" != "$spoiled" ]
+}
+
+@test "F31: a task that kills its parent process costs its own attempt" {
+    start_faults
+    call kill_parent '[]'
+    expect 422 worker-lost
+    still_serves
+    still_serves
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * template - the interpreter beside a forkserver that has imported the modules of tasks, and
+ * forks runners that need not do so again.
+ *
+ * The forkserver starts it when Python tasks have been loaded, and does not wait for it: its
+ * imports may take seconds. Workers ask it for runners through a SEQPACKET socket that they
+ * inherit (workers/runner.h has the messages); requests wait in it meanwhile. The forkserver
+ * keeps both ends, so a template that has died is replaced behind the socket. One that keeps
+ * dying is given up: the socket is closed, and workers start interpreters of their own.
+ *
+ * A template whose modules start threads when they are imported refuses to fork, as a fork
+ * copies the locks and not the threads; then, too, workers help themselves.
+ */
+#ifndef WORKERS_TEMPLATE_H
+#define WORKERS_TEMPLATE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* In a forkserver, once its tasks are loaded. confine makes the new process one that may run
+ * foreign code; false: it ends. Without Python tasks nothing happens. */
+void template_open(bool (*confine)(pid_t parent));
+/* Whether this child is the template. */
+bool template_is(pid_t pid);
+/* It has been reaped. */
+void template_ended(int wait_status);
+/* No template is started any more; its pid to kill, or 0. */
+pid_t template_close(void);
+
+/* In a worker that was forked: where to ask; -1: nobody is there. Another number for it: the
+ * old one stays open. */
+int template_socket(void);
+bool template_move(int fd);
+
+#endif
