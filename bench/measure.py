@@ -31,6 +31,7 @@ BATCH_JOBS = 1000
 BODY_MIB = 64
 PARTS = ("load", "queue", "body")
 APPLY_BODY = '{"task":"square","args":[7]}'
+PYTHON_BODY = '{"task":"python_tasks:square","args":[7]}'
 PROGRAM_BODY = '{"task":"program","args":[49]}'
 
 # A target holds for the ratio, or for the value where there is no reference.
@@ -40,6 +41,8 @@ TARGETS = {
     "program": ("value", "<", 150.0),
     "map_plugin": ("ratio", ">=", 0.95),
     "memory": ("value", "<", 30.0),
+    "python_apply_16": ("value", ">=", 3000),
+    "python_map": ("ratio", ">=", 1.0),
     "queue_bytes": ("value", "<", 200.0),
     "queue_memory": ("value", "<", 250.0),
     "queue_restart": ("value", "<", 5.0),
@@ -186,6 +189,24 @@ def measure_cpython(processes):
          "--count", str(MAP_COUNT), "--rounds", "1"],
         capture_output=True, text=True, check=True, timeout=120)
     return json.loads(done.stdout)["seconds"]
+
+
+def one_round_python(options, folder, bodies, record):
+    """A server of its own: the interpreters would count as idle memory of the other."""
+    data = os.path.join(folder, "data-python")
+    poold = Process([str(pathlib.Path(options.build) / "poold"), "serve", "--listen", "127.0.0.1:0",
+                     "--data", data, "--processes", str(options.processes),
+                     "--tasks", str(HERE / "tasks"), "--python", sys.executable],
+                    os.path.join(folder, "poold-python.log"))
+    try:
+        wait_workers(poold.port, options.processes)
+        check_apply(poold.port, PYTHON_BODY)
+        load = wrk(poold.port, "/v1/apply", PYTHON_BODY, 16, options.seconds)
+        record("python_apply_16", load["requests"] / load["seconds"])
+        record("errors", load["errors"])
+        record("python_map", measure_map(poold.port, bodies["map_python"]))
+    finally:
+        poold.stop()
 
 
 def one_round(options, folder, bodies, record):
@@ -338,6 +359,11 @@ def rows(median, processes):
                   reference / value))
     table.append(("map_plugin", "the same by a task from a plugin", median["map_plugin"] * 1000,
                   "ms", value * 1000, "built in", value / median["map_plugin"]))
+    table.append(("python_apply_16", "apply of square in Python, 16 connections",
+                  median["python_apply_16"], "requests/s", None, "", None))
+    value = median["python_map"]
+    table.append(("python_map", f"map of square in Python over {MAP_COUNT:,} integers",
+                  value * 1000, "ms", reference * 1000, "CPython Pool.map", reference / value))
     table.append(("memory", f"idle memory: server, forkserver, {processes} workers (PSS)",
                   median["memory"], "MiB", None, "", None))
     return table + memory_rows(median)
@@ -412,7 +438,8 @@ def main():
         parser.error("--rounds and --processes start at 1")
 
     values = {}
-    bodies = {"map": map_body("square"), "map_plugin": map_body("plugin_square")}
+    bodies = {"map": map_body("square"), "map_plugin": map_body("plugin_square"),
+              "map_python": map_body("python_tasks:square")}
 
     def record(key, value):
         values.setdefault(key, []).append(value)
@@ -422,8 +449,9 @@ def main():
     try:
         about = machine(base)
         for number in range(options.rounds if "load" in parts else 0):
-            in_folder(base, f"round {number + 1} of {options.rounds}", one_round, options,
-                      bodies, record)
+            for measure in (one_round, one_round_python):
+                in_folder(base, f"round {number + 1} of {options.rounds}", measure, options,
+                          bodies, record)
         if "queue" in parts:
             in_folder(base, "queue", measure_queue, options, record)
         if "body" in parts:
