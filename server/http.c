@@ -40,7 +40,8 @@ static void run(struct http *http)
 
     http->resumed = false;
     (void)MHD_run(http->daemon);
-    if (MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0)
+    if ((MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0) ||
+        !TAILQ_EMPTY(&http->ready))
         (void)uv_idle_start(&http->again, on_again);
     else
         (void)uv_idle_stop(&http->again);
@@ -57,12 +58,14 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct http *http = prepare->data;
 
-    if (http->resumed)
+    http_duplex_run(http);
+    if (http->resumed || !TAILQ_EMPTY(&http->ready))
         run(http);
 }
 
 static void on_housekeeping(uv_timer_t *timer)
 {
+    http_duplex_look(timer->data);
     run(timer->data);
 }
 
@@ -173,6 +176,8 @@ enum status http_open(uv_loop_t *loop, const struct http_options *options,
     http->on_request = on_request;
     http->data = data;
     TAILQ_INIT(&http->parked);
+    TAILQ_INIT(&http->fed);
+    TAILQ_INIT(&http->ready);
     st = listen_socket(options, &listen_fd, &http->port, err);
     if (st != ST_OK)
         goto out_free;
@@ -254,6 +259,7 @@ void http_close(struct http *http, void (*on_closed)(void *data), void *data)
     http->closing = true;
     http_quiesce(http);
     resume_all(http);
+    http_fed_close_all(http);
     /* The handles first: they must not outlive the descriptors that the library closes.
      */
     uv_close((uv_handle_t *)&http->poll, on_handle_closed);

@@ -12,6 +12,9 @@
  * stream is an answer whose bytes are asked for as the client reads them, so a slow
  * reader holds nothing but its own place.
  *
+ * A request that is fed is given out when its headers are in, and its body piece by piece;
+ * it may be answered in the middle of that. See http_duplex.c.
+ *
  * Wrong requests (URI, version, sizes) are answered here, by http_gate.h, before a byte
  * of the body is read.
  */
@@ -29,12 +32,16 @@
 struct http;
 struct request;
 
+/* Whether the body of this request, whose headers are in, is to be taken as it comes. */
+typedef bool http_is_fed(void *data, const struct request *request);
+
 struct http_options {
     const char *host;        /* numeric address */
     uint16_t port;           /* 0: any free one */
-    uint64_t max_body_bytes; /* of one request */
+    uint64_t max_body_bytes; /* of one request, if it is not fed */
     unsigned max_connections;
     unsigned idle_timeout_s; /* of a connection without a request */
+    http_is_fed *is_fed;     /* NULL: no request is; data as of on_request */
 };
 
 typedef void http_on_request(void *data, struct request *request);
@@ -90,6 +97,32 @@ void request_park(struct request *request, void (*on_gone)(void *data), void *da
  * still has to be answered; or, if this is called right before request_stream, while the
  * stream lasts. */
 void request_watch(struct request *request, void (*on_left)(void *data), void *data);
+
+/* ---- a body that is taken as it comes ---------------------------------------------- */
+
+enum intake_end {
+    INTAKE_COMPLETE,
+    INTAKE_BROKEN, /* the client has gone, or the answer has come to its end before */
+    INTAKE_IDLE    /* nothing came for idle_timeout, and nothing else was waited for */
+};
+
+struct intake {
+    /* More of the body. Gives how many bytes were taken; if these are not all, the rest
+     * comes again after request_take_more. */
+    size_t (*on_bytes)(void *data, const char *bytes, size_t len);
+    /* No more comes. Called once, but not if the request was answered with request_reply. */
+    void (*on_end)(void *data, enum intake_end end);
+    /* Whether nothing is waited for but more of the body. */
+    bool (*is_waiting)(void *data);
+    void (*on_free)(void *data); /* with the request */
+};
+
+bool request_is_fed(const struct request *request);
+/* Has the body of a request that is fed given to intake, which stays with the caller. To be
+ * called from on_request, or the request is answered there. */
+void request_take(struct request *request, const struct intake *intake, void *data);
+/* Bytes that were not taken may come again. */
+void request_take_more(struct request *request);
 
 /* ---- the answer -------------------------------------------------------------------- */
 

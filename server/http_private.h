@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What http.c (the loop and the library's life), http_request.c (requests as they come
- * in) and http_reply.c (answers and streams) share. Nobody else includes this.
+ * in), http_reply.c (answers and streams) and http_duplex.c (both at the same time) share.
+ * Nobody else includes this.
  */
 #ifndef SERVER_HTTP_PRIVATE_H
 #define SERVER_HTTP_PRIVATE_H
@@ -22,8 +23,10 @@ struct http {
     bool resumed;   /* a connection was resumed since the last MHD_run */
     bool quiescing; /* answers close their connection */
     bool closing;   /* requests are no longer given to on_request */
-    TAILQ_HEAD(, request) parked;
-    int watch_fd; /* epoll on the sockets of watched requests */
+    TAILQ_HEAD(request_list, request) parked;
+    struct request_list fed;
+    TAILQ_HEAD(duplex_list, duplex) ready; /* that may have something to write */
+    int watch_fd;                          /* epoll on the sockets of watched requests */
     uv_poll_t poll, watch_poll;
     uv_prepare_t prepare;
     uv_idle_t again;
@@ -36,6 +39,7 @@ struct http {
 enum request_phase {
     REQUEST_HEADERS, /* the first call of the access handler is still to come */
     REQUEST_BODY,
+    REQUEST_FED,     /* given to on_request, the body is taken as it comes */
     REQUEST_HANDLED, /* given to on_request */
     REQUEST_PARKED,  /* suspended */
     REQUEST_ANSWERED
@@ -43,7 +47,7 @@ enum request_phase {
 
 struct request {
     struct http *http;
-    TAILQ_ENTRY(request) link; /* while parked */
+    TAILQ_ENTRY(request) link; /* while parked, or in phase REQUEST_FED */
     struct MHD_Connection *connection;
     enum request_phase phase;
     enum http_method method;
@@ -62,7 +66,8 @@ struct request {
     void *gone_data;
     void (*on_left)(void *data);
     void *left_data;
-    int watched_fd; /* socket in http->watch_fd, or -1 */
+    int watched_fd;        /* socket in http->watch_fd, or -1 */
+    struct duplex *duplex; /* of a request that is fed, or NULL */
     bool streaming;
     bool stream_waits; /* suspended inside of the stream */
     bool stream_left;  /* its client has closed its side */
@@ -78,6 +83,26 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
 /* Clients of watched requests may have left. */
 void http_on_watch(struct http *http);
 void http_unwatch(struct request *request);
+
+/* http_duplex.c: requests that are fed. */
+/* Begins to feed, when the headers are in; false without memory. */
+bool http_feed(struct request *request, const char *version);
+/* The body, or (no bytes) its end. */
+enum MHD_Result http_fed_access(struct request *request, const char *bytes, size_t *len);
+/* Whether the answer is to be written here: not before the first byte of the body is asked
+ * for. */
+bool http_answers_duplex(const struct request *request);
+/* As request_reply, request_stream, request_wake. */
+void http_duplex_reply(struct request *request, struct reply *reply);
+void http_duplex_stream(struct request *request, struct reply *head, stream_pull *pull,
+                        void (*on_free)(void *data), void *data);
+void http_duplex_wake(struct request *request);
+/* Writes what there is to write. */
+void http_duplex_run(struct http *http);
+/* Looks for those that are idle; every second or so. */
+void http_duplex_look(struct http *http);
+void http_fed_free(struct request *request); /* the request is over */
+void http_fed_close_all(struct http *http);
 
 /* http_reply.c */
 /* Answers with a problem and closes the connection. */

@@ -198,8 +198,13 @@ void request_reply(struct request *request, struct reply *reply)
     int status = reply->status;
     const char *content_type = reply->content_type;
     struct reply head = *reply; /* the headers outlive the move of the parts */
-    struct MHD_Response *response = response_of(reply);
+    struct MHD_Response *response;
 
+    if (http_answers_duplex(request)) {
+        http_duplex_reply(request, reply);
+        return;
+    }
+    response = response_of(reply);
     if (!response) {
         log_error("no memory for an answer", "status=%d", status);
         response = response_without_memory();
@@ -252,10 +257,15 @@ static void stream_free(void *cls)
 void request_stream(struct request *request, struct reply *head, stream_pull *pull,
                     void (*on_free)(void *data), void *data)
 {
-    struct stream *stream = mem_alloc(sizeof(*stream));
     struct MHD_Response *response = NULL;
     int status = head->status;
+    struct stream *stream;
 
+    if (http_answers_duplex(request)) {
+        http_duplex_stream(request, head, pull, on_free, data);
+        return;
+    }
+    stream = mem_alloc(sizeof(*stream));
     if (stream) {
         *stream = (struct stream){ request, pull, on_free, data };
         response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
@@ -276,6 +286,10 @@ void request_stream(struct request *request, struct reply *head, stream_pull *pu
 
 void request_wake(struct request *request)
 {
+    if (request->duplex) {
+        http_duplex_wake(request);
+        return;
+    }
     if (!request->stream_waits)
         return;
     request->stream_waits = false;

@@ -113,6 +113,8 @@ void request_watch(struct request *request, void (*on_left)(void *data), void *d
 
     request->on_left = on_left;
     request->left_data = data;
+    if (http_answers_duplex(request)) /* it looks for itself */
+        return;
     if (info &&
         epoll_ctl(request->http->watch_fd, EPOLL_CTL_ADD, info->connect_fd, &event) == 0)
         request->watched_fd = info->connect_fd;
@@ -176,6 +178,8 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
     http_unwatch(request);
     if (request->phase == REQUEST_PARKED)
         TAILQ_REMOVE(&request->http->parked, request, link);
+    if (request->duplex)
+        http_fed_free(request);
     if (request->on_gone)
         request->on_gone(request->gone_data);
     if (request->on_data_free)
@@ -230,10 +234,26 @@ static enum problem check_headers(struct request *request, struct error_text *er
     return walk.problem;
 }
 
+/* The request is given out without its body. */
+static void begin_feed(struct request *request, const char *version)
+{
+    struct http *http = request->http;
+
+    request->body = blob_new("", 0);
+    if (http->closing)
+        http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
+    else if (!request->body || !http_feed(request, version))
+        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the request");
+    else
+        http->on_request(http->data, request);
+}
+
 /* The headers are in. Refuses, or makes room for the body. */
 static void on_headers(struct request *request, const char *method, const char *version)
 {
+    const struct http_options *options = &request->http->options;
     struct error_text err = { "" };
+    bool fed = false;
     int64_t length = -1;
     enum problem problem = gate_version(version, &err);
 
@@ -246,14 +266,20 @@ static void on_headers(struct request *request, const char *method, const char *
     }
     if (problem == PROBLEM_COUNT)
         problem = check_headers(request, &err);
+    if (problem == PROBLEM_COUNT && options->is_fed)
+        fed = options->is_fed(request->http->data, request);
     if (problem == PROBLEM_COUNT)
         problem = gate_body(request_header(request, "Transfer-Encoding"),
                             request_header(request, "Content-Length"),
                             request_header(request, "Expect"),
                             request_header(request, "Content-Encoding"), version,
-                            request->http->options.max_body_bytes, &length, &err);
+                            fed ? UINT64_MAX : options->max_body_bytes, &length, &err);
     if (problem != PROBLEM_COUNT) {
         http_refuse(request, problem, err.text);
+        return;
+    }
+    if (fed) {
+        begin_feed(request, version);
         return;
     }
     request->phase = REQUEST_BODY;
@@ -330,6 +356,8 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
         return MHD_NO;
     if (request->phase == REQUEST_HEADERS)
         on_headers(request, method, version);
+    else if (request->phase == REQUEST_FED)
+        return http_fed_access(request, bytes, len);
     else if (request->phase == REQUEST_BODY && *len)
         return on_body(request, bytes, len);
     else if (request->phase == REQUEST_BODY)
