@@ -57,6 +57,19 @@ static const struct route routes[] = {
     { HTTP_GET, "/docs", api_docs },
 };
 
+bool api_is_fed(void *data, const struct request *request)
+{
+    struct route_match match;
+
+    (void)data;
+    if (!api_body_is_ndjson(request))
+        return false;
+    route_find(routes, sizeof(routes) / sizeof(*routes), request_method(request),
+               request_path(request), &match);
+    return match.route &&
+           (match.route->handle == api_imap || match.route->handle == api_imap_unordered);
+}
+
 void api_handle(void *data, struct request *request)
 {
     struct route_match match;
@@ -325,13 +338,13 @@ bool api_query(struct request *request, struct query_param *params, size_t count
 
 /* The characters of a header value without parameters' white space: "application/json",
  * optionally with charset=utf-8. */
-static bool type_is_json(const char *type)
+static bool type_is(const char *type, const char *wanted)
 {
     const char *rest;
 
-    if (strncasecmp(type, TYPE_JSON, sizeof(TYPE_JSON) - 1) != 0)
+    if (strncasecmp(type, wanted, strlen(wanted)) != 0)
         return false;
-    rest = type + sizeof(TYPE_JSON) - 1;
+    rest = type + strlen(wanted);
     rest += strspn(rest, " \t");
     if (!*rest)
         return true;
@@ -346,13 +359,20 @@ bool api_body_is_json(struct request *request)
 {
     const char *type = request_header(request, "Content-Type");
 
-    if (type && type_is_json(type))
+    if (type && type_is(type, TYPE_JSON))
         return true;
     api_problem(request, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
                 type ? "Content-Type is %.80s; send application/json"
                      : "there is no Content-Type%s; send application/json",
                 type ? type : "");
     return false;
+}
+
+bool api_body_is_ndjson(const struct request *request)
+{
+    const char *type = request_header(request, "Content-Type");
+
+    return type && type_is(type, TYPE_NDJSON);
 }
 
 bool api_idempotency_key(struct request *request, const char **ret_key)

@@ -5,6 +5,7 @@
  *     api.c           the table of routes; what all handlers share: problems,
  *                     preferences, query
  *     api_submit.c    POST /v1/apply, /v1/map, ... and their _async forms
+ *     api_feed.c      /v1/imap and /v1/imap_unordered whose items come line by line
  *     api_batch.c     POST /v1/batch
  *     api_jobs.c      /v1/jobs, /v1/jobs/{id}, /cancel, /retry, DELETE
  *     api_futures.c   /v1/jobs/wait and /v1/jobs/as_completed
@@ -42,8 +43,9 @@ struct api {
     const struct task_folders *folders; /* NULL: there are none */
 };
 
-/* The http_on_request of the server; data is the struct api. */
+/* The http_on_request and http_is_fed of the server; data is the struct api. */
 void api_handle(void *data, struct request *request);
+http_is_fed api_is_fed;
 
 /* ---- replying ---------------------------------------------------------------------- */
 
@@ -97,6 +99,8 @@ bool api_query(struct request *request, struct query_param *params, size_t count
 
 /* Whether the body is declared as JSON; answers 415 if not. */
 bool api_body_is_json(struct request *request);
+/* The same for lines of JSON, without an answer. */
+bool api_body_is_ndjson(const struct request *request);
 /* The header Idempotency-Key, or NULL if there is none. Answers 400 and returns false if
  * it is not valid. */
 bool api_idempotency_key(struct request *request, const char **ret_key);
@@ -121,6 +125,11 @@ enum reuse {
 void api_reuse_header(struct reply *reply, enum reuse reuse);
 /* What submissions are checked against. */
 struct job_rules api_job_rules(struct api *api);
+/* A request of imap or imap_unordered that is fed; see api_feed.c. */
+void api_feed(struct api *api, struct request *request, enum job_method method);
+/* Answers why dispatch_submit has refused a job of this pool, other than for its unique_key.
+ */
+void api_not_submitted(struct request *request, const struct lane *lane, enum status st);
 
 /* A job as it is now, wherever it is. Valid during the call that gives it. */
 struct job_view {
@@ -131,8 +140,9 @@ struct job_view {
     size_t outcome_count;
     bool gone; /* input and outcomes are no longer kept */
     const struct attempt_log *attempts;
-    struct stored_job
-        *stored; /* the same when live is NULL; may be emptied by the receiver */
+    /* The same when live is NULL; else NULL, or what the store has of a job that has let go
+     * of outcomes, for those that follow it. May be emptied by the receiver. */
+    struct stored_job *stored;
 };
 struct job_view view_of(struct live *live);
 

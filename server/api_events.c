@@ -105,7 +105,7 @@ static void add_end(struct event_stream *stream, const struct api *api,
                            .kind = event_of_end(view->status->state),
                            .job = view->spec->id,
                            .state = view->status->state,
-                           .total = view->spec->item_count,
+                           .total = job_items(view->spec, view->status),
                            .completed = view->status->completed,
                            .failed = view->status->failed };
 

@@ -17,6 +17,8 @@ struct searching {
     struct lookup lookup;
     struct waiter *waiter;
     bool again; /* the store was asked in vain */
+    struct live
+        *live; /* held while the store is asked for what it has let go of; or NULL */
 };
 
 struct job_view view_of(struct live *live)
@@ -87,23 +89,55 @@ static struct job_view view_of_stored(struct stored_job *stored)
 
 static void ask_store(struct searching *search);
 
+/* Of a job in memory. What it has let go of is in the store, and has all been committed
+ * before: held from now on, nothing is missing from both. */
+static void tell_live(struct searching *search, struct live *live)
+{
+    struct job_view view = view_of(live);
+
+    if (!search->lookup.with_outcomes || !live_let_go_of(live)) {
+        tell(search, &view);
+        return;
+    }
+    if (!job_state_final(view.status->state)) {
+        search->live = live;
+        live_hold(live);
+    }
+    ask_store(search);
+}
+
+/* Both were asked. If the job was over by now, the store would know, or knows when it is
+ * asked again. */
+static void tell_both(struct searching *search, struct stored_job *stored)
+{
+    struct live *live = search->live;
+    struct job_view view = view_of(live), stored_view = view_of_stored(stored);
+
+    view.stored = stored;
+    search->live = NULL;
+    if (!job_state_final(view.status->state))
+        tell(search, &view);
+    else if (job_state_final(stored->status.state))
+        tell(search, &stored_view);
+    else
+        ask_store(search);
+    live_release(live);
+}
+
 static void on_wait_over(void *data, enum wake wake, enum status st)
 {
     struct searching *search = data;
     struct live *live = dispatch_find(search->api->dispatch, search->lookup.id);
-    struct job_view view;
 
     (void)wake;
     (void)st;
     search->waiter = NULL;
     search->lookup.wait_ms = 0;
     search->lookup.whole = false; /* it is now, or cannot be */
-    if (!live) { /* deleted while it was waited for, a stub, or in the store by now */
+    if (live)
+        tell_live(search, live);
+    else /* deleted while it was waited for, a stub, or in the store by now */
         ask_store(search);
-        return;
-    }
-    view = view_of(live);
-    tell(search, &view);
 }
 
 /* Waits for the job that the view shows, if it is to be waited for. False: not, or too many
@@ -127,7 +161,7 @@ static void found_live(struct searching *search, struct live *live)
     struct job_view view = view_of(live);
 
     if (!wait_for_it(search, &view))
-        tell(search, &view);
+        tell_live(search, live);
 }
 
 /* It was read as one that is not over, and nobody has it in memory any more: it has ended
@@ -159,11 +193,14 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
 {
     struct searching *search = data;
 
-    if (!search->request) {
+    if (!search->request || st != ST_OK) {
+        if (search->request)
+            api_problem_status(search->request, st);
+        if (search->live)
+            live_release(search->live);
         search_free(search);
-    } else if (st != ST_OK) {
-        api_problem_status(search->request, st);
-        search_free(search);
+    } else if (search->live) {
+        tell_both(search, stored);
     } else {
         found_stored(search, stored);
     }

@@ -222,12 +222,15 @@ void api_job_result(struct api *api, struct request *request, struct text param)
 /* ---- /results ---------------------------------------------------------------------- */
 
 /* A reader of outcomes, line by line. It reads from the job in memory, which it pins, or
- * from what the store gave. Ordered, it goes by index and waits at a gap; unordered it
- * goes by arrival. */
+ * from what the store gave, or, of a job that is fed, first from the latter what the former
+ * has let go of; it has that keep the rest then. Ordered, it goes by index and waits at a
+ * gap; unordered it goes by arrival. */
 struct stream {
     struct request *request;
     struct live *live;        /* pinned, or NULL */
-    struct stored_job stored; /* when live is NULL */
+    struct stored_job stored; /* when live is NULL, or has let go of outcomes */
+    bool holds;               /* live is held */
+    uint64_t next_stored;     /* unordered, of both: how many of `stored` are read */
     bool follow, ordered;
     bool moves_window; /* of the live job, as its lines are sent */
     uint64_t from;     /* no line for items below this */
@@ -271,18 +274,38 @@ static const struct outcome *outcome_from(const struct job_view *view, uint64_t 
     return low < view->outcome_count ? &view->outcomes[low] : NULL;
 }
 
-static const struct outcome *next_ordered(struct stream *stream,
-                                          const struct job_view *view)
+/* What is left of a job in memory that the store has more of. */
+static struct job_view stored_part(const struct stream *stream)
+{
+    return (struct job_view){ .outcomes = stream->stored.outcomes,
+                              .outcome_count = stream->stored.outcome_count };
+}
+
+/* The first outcome from `next` on that clients may see; NULL: none, or not yet. */
+static const struct outcome *next_shown(const struct stream *stream,
+                                        const struct job_view *view, bool wait)
 {
     const struct outcome *outcome = outcome_from(view, stream->next);
-    bool over = job_state_final(view->status->state);
 
     while (outcome && !outcome->shown && view->live) { /* not for clients yet */
-        if (stream->follow && !over)
+        if (wait)
             return NULL;
         outcome = outcome_from(view, outcome->first + outcome->count);
     }
-    if (!outcome || (outcome->first > stream->next && stream->follow && !over))
+    return outcome;
+}
+
+static const struct outcome *next_ordered(struct stream *stream,
+                                          const struct job_view *view)
+{
+    bool wait = stream->follow && !job_state_final(view->status->state);
+    const struct outcome *outcome = next_shown(stream, view, wait);
+    struct job_view before = stored_part(stream);
+    const struct outcome *known = view->live ? outcome_from(&before, stream->next) : NULL;
+
+    if (known && (!outcome || known->first < outcome->first))
+        outcome = known;
+    if (!outcome || (outcome->first > stream->next && wait))
         return NULL;
     stream->next = outcome->first + outcome->count;
     return outcome;
@@ -291,9 +314,21 @@ static const struct outcome *next_ordered(struct stream *stream,
 static const struct outcome *next_arrived(struct stream *stream,
                                           const struct job_view *view)
 {
-    if (stream->next >= view->live->arrival_count)
-        return NULL;
-    return job_outcome(&view->live->job, view->live->arrivals[stream->next++]);
+    const struct live *live = view->live;
+    struct job_view before = stored_part(stream);
+
+    if (stream->next_stored < before.outcome_count)
+        return &before.outcomes[stream->next_stored++];
+    if (stream->next < live->arrivals_gone)
+        stream->next = live->arrivals_gone;
+    while (stream->next < live->arrivals_gone + live->arrival_count) {
+        uint64_t first = live->arrivals[stream->next++ - live->arrivals_gone];
+        const struct outcome *known = outcome_from(&before, first);
+
+        if (!known || known->first > first)
+            return job_outcome(&live->job, first);
+    }
+    return NULL;
 }
 
 /* Opens the next outcome for reading; false if there is none now. */
@@ -309,6 +344,8 @@ static bool open_outcome(struct stream *stream, const struct job_view *view)
     stream->rest = blob_text(outcome->text);
     stream->is_error = outcome->is_error;
     stream->index = outcome->first;
+    if (stream->moves_window)
+        dispatch_has_read(stream->live, outcome->first);
     return true;
 }
 
@@ -339,10 +376,16 @@ static bool write_line(struct stream *stream)
 static void write_end(struct stream *stream, const struct job_view *view)
 {
     bool done = job_state_final(view->status->state);
+    struct text error = blob_text(view->status->error);
 
+    if (done && failure_is_of_input(error)) {
+        buf_add_str(&stream->line, "{\"error\":");
+        buf_add_text(&stream->line, error);
+        buf_add_str(&stream->line, "}\n");
+    }
     buf_addf(&stream->line, "{\"done\":%s,\"state\":\"%s\",\"total\":%llu}\n",
              done ? "true" : "false", job_state_names[view->status->state],
-             (unsigned long long)view->spec->item_count);
+             (unsigned long long)job_items(view->spec, view->status));
     stream->finished = true;
 }
 
@@ -437,6 +480,8 @@ static void stream_free(void *data)
         on_reader_left(stream);
     blob_unref(stream->text);
     buf_clear(&stream->line);
+    if (stream->holds)
+        live_release(stream->live);
     if (stream->live)
         live_unpin(stream->live);
     stored_job_clear(&stream->stored);
@@ -467,7 +512,12 @@ static void answer_stream(struct request *request, const struct job_view *view,
     if (view->live) {
         stream->live = view->live;
         live_pin(view->live);
-    } else {
+        if (!wanted->moves_window && view->live->job.spec->fed) {
+            stream->holds = true;
+            live_hold(view->live);
+        }
+    }
+    if (view->stored) {
         stream->stored = *view->stored;
         memset(view->stored, 0, sizeof(*view->stored));
     }

@@ -352,6 +352,14 @@ static void answer_conflict(struct submission *submission, const struct rival *r
     submission_free(submission);
 }
 
+void api_not_submitted(struct request *request, const struct lane *lane, enum status st)
+{
+    if (st == ST_NOT_RUNNING)
+        api_pool_not_running(request, lane);
+    else
+        api_problem_status(request, st);
+}
+
 static void start(struct submission *submission)
 {
     struct job_spec *spec = submission->spec;
@@ -366,11 +374,6 @@ static void start(struct submission *submission)
         answer_conflict(submission, dispatch_last_rival(submission->api->dispatch));
         return;
     }
-    if (st == ST_NOT_RUNNING) {
-        api_pool_not_running(submission->request, lane);
-        submission_free(submission);
-        return;
-    }
     if (st == ST_EXISTS && !live) { /* a stub */
         answer_with(submission, dispatch_last_rival(submission->api->dispatch)->id,
                     REUSE_EXISTING);
@@ -380,7 +383,7 @@ static void start(struct submission *submission)
         submission->reuse = REUSE_EXISTING;
         submission->cancel_on_disconnect = false; /* the job is another client's */
     } else if (st != ST_OK) {
-        api_problem_status(submission->request, st);
+        api_not_submitted(submission->request, lane, st);
         submission_free(submission);
         return;
     }
@@ -475,13 +478,19 @@ void api_starmap(struct api *api, struct request *request, struct text param)
 void api_imap(struct api *api, struct request *request, struct text param)
 {
     (void)param;
-    submit(api, request, JOB_IMAP, false);
+    if (request_is_fed(request))
+        api_feed(api, request, JOB_IMAP);
+    else
+        submit(api, request, JOB_IMAP, false);
 }
 
 void api_imap_unordered(struct api *api, struct request *request, struct text param)
 {
     (void)param;
-    submit(api, request, JOB_IMAP_UNORDERED, false);
+    if (request_is_fed(request))
+        api_feed(api, request, JOB_IMAP_UNORDERED);
+    else
+        submit(api, request, JOB_IMAP_UNORDERED, false);
 }
 
 void api_apply_async(struct api *api, struct request *request, struct text param)

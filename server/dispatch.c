@@ -388,7 +388,8 @@ static void end(struct live *live, enum job_state state)
     struct job *job = &live->job;
     struct job_status status;
     struct event event;
-    bool show = job->spec->durability == DURABILITY_RELAXED &&
+    /* A fed one may have let go of outcomes: when it is over, the store has them all. */
+    bool show = job->spec->durability == DURABILITY_RELAXED && !job->spec->fed &&
                 store_backlog(dispatch->store) < RELAXED_BACKLOG_MAX;
 
     live_hush(live);
@@ -426,6 +427,7 @@ void live_settle(struct live *live)
 {
     enum job_state state;
 
+    live_feed_on(live);
     if (!live->accepted || live->ending || job_state_final(live->job.status.state))
         return;
     if (live->job.status.state == JOB_SCHEDULED && live->job.end == JOB_STATE_COUNT)
@@ -528,7 +530,8 @@ const struct store_existing *dispatch_existing(const struct dispatch *dispatch)
 static bool take_back_all(struct live *live)
 {
     lane_recall(live->lane, live, false);
-    if (TAILQ_EMPTY(&live->chunks) && !live->job.outcome_count && !live->job.troubles)
+    if (TAILQ_EMPTY(&live->chunks) && !live->job.status.completed &&
+        !live->job.status.failed && !live->job.troubles)
         return true;
     lane_offer(live->lane, live);
     return false;
@@ -549,17 +552,6 @@ enum status dispatch_cancel(struct live *live, bool terminate)
     lane_recall(live->lane, live, true);
     live_settle(live);
     return ST_OK;
-}
-
-void dispatch_read(struct live *live, uint64_t items)
-{
-    uint64_t window = live->job.spec->window;
-
-    if (!window || !live->findable) /* not findable: over, or the server is at its end */
-        return;
-    job_open(&live->job, items < UINT64_MAX - window ? items + window : UINT64_MAX);
-    if (live->accepted && live->job.status.state != JOB_SCHEDULED)
-        lane_offer(live->lane, live);
 }
 
 enum status dispatch_cancel_job(struct dispatch *dispatch, struct uuid id, bool terminate)

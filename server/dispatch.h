@@ -48,7 +48,20 @@
 /* Between two events about a job's progress. */
 #define PROGRESS_EACH_MS 500
 
+/* Fed items without an outcome, and bytes of them, of one job: beyond, its client has to
+ * wait. */
+#define FEED_ITEMS_MAX 10000
+#define FEED_BYTES_MAX (4u << 20)
+
 struct dispatch;
+
+/* Who feeds a job: told when it can go on, because there is room again, or because the job
+ * takes no more items. */
+struct feeder {
+    void (*on_room)(void *data);
+    void *data;
+    bool waits; /* it was told that there is no room */
+};
 
 /* A job that is whole in memory. The fields are for reading; pins as below. */
 struct live {
@@ -79,9 +92,16 @@ struct live {
     uint64_t progress_ns; /* CLOCK_MONOTONIC of the last event about its progress */
     bool progress_due;    /* there is progress that is to be told, in `unsaid` */
     TAILQ_ENTRY(live) unsaid;
+    struct feeder *feeder; /* of a fed job, while it is fed */
+    size_t storing;        /* outcomes of a fed job on their way to the store */
+    unsigned holds;        /* those that need all outcomes of a fed job to stay */
+    size_t
+        let_go_at; /* number of outcomes in memory at which to let go of some of them */
+    bool unread;   /* nobody reads its outcomes as they come */
     unsigned pins; /* streams that read from it, commits that will report to it */
     struct attempt_log attempts; /* that have failed */
-    uint64_t *arrivals; /* first items of the outcomes that are shown, in that order */
+    uint64_t *arrivals; /* first items of the outcomes that are shown, in that order, */
+    uint64_t arrivals_gone; /* after so many that are not needed any more */
     size_t arrival_count, arrival_cap;
     bool findable;         /* is in the hash and the list */
     bool in_store;         /* its row is in the store, or on the way there */
@@ -254,6 +274,34 @@ NODISCARD enum status dispatch_cancel_job(struct dispatch *dispatch, struct uuid
  * have no window, or be over. */
 #define NOBODY_READS UINT64_MAX
 void dispatch_read(struct live *live, uint64_t items);
+
+/* ---- jobs that are fed (dispatch_feed.c) --------------------------------------------
+ *
+ * A job whose spec says `fed` is submitted without items, and is not durable: the items are
+ * not stored, so it does not survive a restart of the server. dispatch_read, dispatch_record
+ * and the rest are as for other jobs. What its client has read goes from memory once it is
+ * in the store; who wants it then has to look there, see live_let_go_of. */
+
+/* From here on this feeds the job; NULL: nobody. */
+void dispatch_set_feeder(struct live *live, struct feeder *feeder);
+/* Whether the job takes items: not if it is over, or is ending. */
+bool dispatch_takes_items(const struct live *live);
+/* Whether another item has to wait for the feeder's on_room. */
+bool dispatch_feed_full(struct live *live);
+/* One more item; the job takes items. It may be run when dispatch_fed is called, once for
+ * any number of them. ST_NO_MEMORY. */
+NODISCARD enum status dispatch_feed(struct live *live, struct text item);
+void dispatch_fed(struct live *live);
+/* No more items come; problem as of job_end_input. Does nothing but taking the reference to
+ * problem if the job takes no items. */
+void dispatch_end_input(struct live *live, struct blob *problem);
+/* The job's client has the outcome that starts with `first`, or will never ask for it. */
+void dispatch_has_read(struct live *live, uint64_t first);
+/* Whether outcomes of the job are in the store only. */
+bool live_let_go_of(const struct live *live);
+/* No outcome leaves memory between these; not without a pin. */
+void live_hold(struct live *live);
+void live_release(struct live *live);
 
 /* Sees to it that a relaxed job is in the store from now on: its submitter is about to be
  * told of it before it is over. */

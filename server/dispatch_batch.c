@@ -19,7 +19,7 @@
 static enum status may_return(struct dispatch *dispatch, const struct job_spec *spec,
                               bool gone)
 {
-    if (gone)
+    if (gone || spec->fed)
         return ST_GONE;
     return dispatch_rival(dispatch, spec) ? ST_CONFLICT : ST_OK;
 }

@@ -16,7 +16,7 @@ static struct event event_of(const struct live *live, enum event_kind kind,
     return (struct event){ .kind = kind,
                            .job = job->spec->id,
                            .state = state,
-                           .total = job->spec->item_count,
+                           .total = job_items(job->spec, &job->status),
                            .completed = job->status.completed,
                            .failed = job->status.failed };
 }
@@ -99,7 +99,8 @@ void live_progressed(struct live *live)
     /* The last one is told by the job's end. */
     if (live->progress_due || live->ending || !live->findable ||
         job_state_final(status->state) ||
-        status->completed + status->failed >= live->job.spec->item_count)
+        (!live->job.open &&
+         status->completed + status->failed >= job_items(live->job.spec, status)))
         return;
     now_ns = clock_mono_ns();
     if (now_ns - live->progress_ns >= PROGRESS_EACH_NS) {

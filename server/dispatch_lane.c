@@ -35,21 +35,21 @@
 static uint64_t chunk_want(const struct lane *lane, const struct live *live)
 {
     const struct job_spec *spec = live->job.spec;
+    double items = (double)job_items(spec, &live->job.status);
+    double bytes = (double)(spec->fed ? live->job.feed.all_bytes : spec->input.len);
     double item_ns = live->cost->item_ns;
     double share, want;
 
     if (spec->chunksize != JOB_CHUNKSIZE_AUTO)
         return spec->chunksize;
-    if (spec->item_count <= 1 || item_ns <= 0)
+    if (items <= 1 || item_ns <= 0)
         return 1;
     share = (double)job_todo(&live->job) / (2.0 * pool_processes(lane->pool));
     want = CHUNK_TARGET_NS / item_ns;
     if (want > share)
         want = share > CHUNK_MIN_NS / item_ns ? share : CHUNK_MIN_NS / item_ns;
-    if (want * (double)spec->input.len >
-        (double)CHUNK_BYTES_MAX * (double)spec->item_count)
-        want =
-            (double)CHUNK_BYTES_MAX * (double)spec->item_count / (double)spec->input.len;
+    if (want * bytes > CHUNK_BYTES_MAX * items)
+        want = CHUNK_BYTES_MAX * items / bytes;
     return want < 1 ? 1 : (uint64_t)want;
 }
 
@@ -58,6 +58,17 @@ static const enum call_style style_of_method[JOB_METHOD_COUNT] = {
     [JOB_STARMAP] = CALL_STARMAP,    [JOB_IMAP] = CALL_MAP,
     [JOB_IMAP_UNORDERED] = CALL_MAP,
 };
+
+static struct text items_of(const struct live *live, const struct chunk *chunk)
+{
+    const struct job_spec *spec = live->job.spec;
+
+    if (spec->fed)
+        return feed_items(&live->job.feed, chunk->first, chunk->count);
+    return spec->index
+               ? slice_index_range(spec->index, spec->input, chunk->first, chunk->count)
+               : spec->input;
+}
 
 static void send_chunk(struct lane *lane, struct live *live, struct worker *worker,
                        struct chunk *chunk)
@@ -69,9 +80,7 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         .style = style_of_method[spec->method],
         .task = { spec->task, strlen(spec->task) },
         .kwargs = spec->kwargs,
-        .items = spec->index ? slice_index_range(spec->index, spec->input, chunk->first,
-                                                 chunk->count)
-                             : spec->input,
+        .items = items_of(live, chunk),
     };
 
     if (live->job.status.state == JOB_QUEUED) {
@@ -248,8 +257,11 @@ static void on_outcome_stored(void *data, enum status st)
     struct pending_outcome *pending = data;
     struct live *live = pending->live;
 
-    if (st == ST_OK)
+    live->storing--;
+    if (st == ST_OK) {
         show_outcome(live, pending->first);
+        live_outcome_stored(live, pending->first);
+    }
     live_settle(live);
     mem_free(pending);
     live_unpin(live);
@@ -274,6 +286,7 @@ static void publish(struct live *live, uint64_t first)
     }
     *pending = (struct pending_outcome){ live, first };
     live_pin(live);
+    live->storing++;
     store_put_outcome(dispatch->store, live->job.spec, outcome, on_outcome_stored,
                       pending);
     if (live->job.spec->durability != DURABILITY_DURABLE)

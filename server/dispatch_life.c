@@ -159,7 +159,7 @@ enum status dispatch_start(struct dispatch *dispatch, struct error_text *err)
 
 void dispatch_drain(struct dispatch *dispatch)
 {
-    struct live *live;
+    struct live *live, *next;
 
     if (dispatch->draining)
         return;
@@ -168,6 +168,11 @@ void dispatch_drain(struct dispatch *dispatch)
         dispatch_record(live);
     TAILQ_FOREACH (live, &dispatch->lives, link)
         lane_recall(live->lane, live, false);
+    for (live = TAILQ_FIRST(&dispatch->lives); live; live = next) {
+        next = TAILQ_NEXT(live, link);
+        if (live->job.spec->fed)
+            live_end_fed(live);
+    }
     if (!dispatch_in_flight(dispatch))
         dispatch->events.on_drained(dispatch->data);
 }

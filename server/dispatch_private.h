@@ -239,6 +239,14 @@ void live_progressed(struct live *live);
 /* Its progress is not to be told any more. */
 void live_hush(struct live *live);
 
+/* dispatch_feed.c */
+/* After any change: there may be room for more items. */
+void live_feed_on(struct live *live);
+void live_outcome_stored(struct live *live, uint64_t first);
+/* The server stops, or has stopped: what was fed cannot be run after that. Ends the job,
+ * behind what is at workers. */
+void live_end_fed(struct live *live);
+
 /* dispatch_lane.c */
 extern const struct pool_events lane_pool_events;
 /* Queues the job if it has items to hand over, and hands out what workers can take. */

@@ -170,8 +170,8 @@ static bool may_be_stub(const struct live *live)
     bool begun = job->status.started_at_ms || job->outcome_count || job->in_flight ||
                  job->troubles || live->attempts.count;
 
-    return live->stored && live->findable && live->accepted && !live->pins &&
-           !live->ending && !begun && job->end == JOB_STATE_COUNT &&
+    return live->stored && !job->spec->fed && live->findable && live->accepted &&
+           !live->pins && !live->ending && !begun && job->end == JOB_STATE_COUNT &&
            (job->place.queued || job->status.state == JOB_SCHEDULED) &&
            job->status.state <= JOB_QUEUED && !job->spec->window &&
            !live->dispatch->closed;
@@ -414,7 +414,10 @@ enum status stub_made_whole(struct stub *stub, struct stored_job *stored)
         return ST_OK;
     }
     live_pin(live);
-    live_arm_due(live);
+    if (live->job.spec->fed)
+        live_end_fed(live);
+    else
+        live_arm_due(live);
     live_settle(live); /* nothing may be left to do of one that had begun */
     waiter_wake_all(&live->waiters, WAKE_WHOLE, ST_OK);
     live_unpin_whole(live);

@@ -101,6 +101,28 @@ struct blob *failure_of_pool(const struct uuid *job, const char *pool,
     return buf_take_blob(&out);
 }
 
+struct blob *failure_of_input(const struct uuid *job, const char *detail, uint64_t line)
+{
+    struct buf out = BUF_INIT;
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(*job, id);
+    problem_open(&out, PROBLEM_INPUT_INCOMPLETE, (struct text){ detail, strlen(detail) });
+    buf_addf(&out, ",\"job\":\"%s\"", id);
+    if (line)
+        buf_addf(&out, ",\"line\":%llu", (unsigned long long)line);
+    buf_add_char(&out, '}');
+    return buf_take_blob(&out);
+}
+
+bool failure_is_of_input(struct text problem)
+{
+    static const char begin[] = "{\"type\":\"/problems/input-incomplete\"";
+
+    return problem.len >= sizeof(begin) - 1 &&
+           memcmp(problem.at, begin, sizeof(begin) - 1) == 0;
+}
+
 struct blob *failure_of_task(const struct failure_place *place,
                              const struct frame_failure *failure)
 {

@@ -7,6 +7,7 @@
  *      "job":"…","item":2,"attempt":1,"exception":{"type":…,"message":…,"traceback":…}}
  *     {"type":"/problems/worker-lost",…,"job":"…","item":2,"attempt":3,"signal":"SIGKILL"}
  *     {"type":"/problems/broken-pool",…,"job":"…","exception":{…}}
+ *     {"type":"/problems/input-incomplete",…,"job":"…","line":17}
  */
 #ifndef SERVER_FAILURE_H
 #define SERVER_FAILURE_H
@@ -35,6 +36,10 @@ struct blob *failure_of_task(const struct failure_place *place,
  * initializer's exception, as failure_exception gives it. */
 struct blob *failure_of_pool(const struct uuid *job, const char *pool,
                              struct text exception);
+/* Of a fed job whose input did not come to its end; line: that is wrong, from 1, or 0. */
+struct blob *failure_of_input(const struct uuid *job, const char *detail, uint64_t line);
+/* Whether a problem object is one of those. */
+bool failure_is_of_input(struct text problem);
 /* {"type":…,"message":…,"traceback":…} if the text is that, else an exception that says
  * that it is not. */
 struct blob *failure_exception(struct text exception);

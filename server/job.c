@@ -36,8 +36,9 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
     memset(job, 0, sizeof(*job));
     job->spec = spec;
     job->status.state = spec->start_at_ms > now_ms ? JOB_SCHEDULED : JOB_QUEUED;
-    job->open_to = spec->window ? 0 : spec->item_count;
-    job_open(job, spec->window);
+    job->open_to = spec->window ? spec->window : UINT64_MAX;
+    job->open = spec->fed;
+    feed_init(&job->feed);
     job->lowest_failed = UINT64_MAX;
     job->end = JOB_STATE_COUNT;
     TAILQ_INIT(&job->waiting);
@@ -96,6 +97,7 @@ enum status job_restore(struct job *job, struct job_spec *spec,
     job->status = *status;
     job->outcomes = outcomes;
     job->outcome_count = job->outcome_cap = outcome_count;
+    job->open = false;
     if (status->state == JOB_RUNNING)
         job->status.state = JOB_QUEUED;
     if (fill_gaps(job) != ST_OK) {
@@ -104,6 +106,8 @@ enum status job_restore(struct job *job, struct job_spec *spec,
     }
     if (job->status.failed && spec->stop_on_error && !spec->return_exceptions)
         job_stop(job, JOB_FAILED);
+    if (spec->fed && job->status.fed < job->next_item) /* what came after the row */
+        job->status.fed = job->next_item;
     return ST_OK;
 }
 
@@ -162,6 +166,7 @@ void job_clear(struct job *job)
         blob_unref(job->outcomes[i].text);
     mem_free(job->outcomes);
     mem_free(job->returned);
+    feed_clear(&job->feed);
     blob_unref(job->fault);
     job_status_clear(&job->status);
     job_spec_unref(job->spec);
@@ -251,8 +256,6 @@ static void trouble_drop(struct job *job, struct job_trouble *trouble)
 
 void job_open(struct job *job, uint64_t open_to)
 {
-    if (open_to > job->spec->item_count)
-        open_to = job->spec->item_count;
     if (open_to > job->open_to)
         job->open_to = open_to;
 }
@@ -261,10 +264,20 @@ void job_open(struct job *job, uint64_t open_to)
  * count: a reader that takes items one by one does not make chunks of one. */
 static uint64_t fresh_items(const struct job *job)
 {
-    uint64_t fresh = job->open_to > job->next_item ? job->open_to - job->next_item : 0;
+    uint64_t items = job_items(job->spec, &job->status);
+    bool windowed = job->open_to < items;
+    uint64_t end = windowed ? job->open_to : items;
+    uint64_t fresh = end > job->next_item ? end - job->next_item : 0;
 
-    return job->open_to < job->spec->item_count && fresh < job->spec->chunksize ? 0
-                                                                                : fresh;
+    return windowed && fresh < job->spec->chunksize ? 0 : fresh;
+}
+
+/* As many of `want` items as can be handed out together from this one on. */
+static uint64_t in_one_piece(const struct job *job, uint64_t first, uint64_t want)
+{
+    uint64_t run = job->spec->fed ? feed_run(&job->feed, first) : want;
+
+    return want < run ? want : run;
 }
 
 static bool take_returned(struct job *job, uint64_t want, struct job_range *ret_range)
@@ -274,6 +287,7 @@ static bool take_returned(struct job *job, uint64_t want, struct job_range *ret_
     if (!job->returned_count)
         return false;
     top = &job->returned[job->returned_count - 1];
+    want = in_one_piece(job, top->first, want);
     ret_range->first = top->first;
     ret_range->count = top->count < want ? top->count : want;
     top->first += ret_range->count;
@@ -313,6 +327,7 @@ bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
         !take_retry(job, now_ns, ret_range, ret_retry_at_ns)) {
         if (!fresh)
             return false;
+        want = in_one_piece(job, job->next_item, want);
         *ret_range = (struct job_range){ job->next_item, fresh < want ? fresh : want };
         job->next_item += ret_range->count;
     }
@@ -368,6 +383,8 @@ enum status job_add_results(struct job *job, uint64_t first, uint64_t count,
     }
     if (trouble)
         trouble_drop(job, trouble);
+    if (job->spec->fed)
+        feed_done(&job->feed, first, count);
     job->in_flight -= count;
     job->status.completed += count;
     return ST_OK;
@@ -387,6 +404,8 @@ enum status job_add_error(struct job *job, uint64_t item, struct blob *problem)
     }
     if (trouble)
         trouble_drop(job, trouble);
+    if (job->spec->fed)
+        feed_done(&job->feed, item, 1);
     job->in_flight--;
     job->status.failed++;
     if (item < job->lowest_failed)
@@ -502,10 +521,12 @@ bool job_is_over(const struct job *job, enum job_state *ret_state)
         *ret_state = job->end;
         return true;
     }
-    if (job->status.completed + job->status.failed < job->spec->item_count)
+    if (job->open ||
+        job->status.completed + job->status.failed < job_items(job->spec, &job->status))
         return false;
-    *ret_state =
-        job->status.failed && !job->spec->return_exceptions ? JOB_FAILED : JOB_SUCCEEDED;
+    *ret_state = job->fault || (job->status.failed && !job->spec->return_exceptions)
+                     ? JOB_FAILED
+                     : JOB_SUCCEEDED;
     return true;
 }
 
@@ -519,7 +540,7 @@ struct job_status job_end_status(const struct job *job, enum job_state state,
     status.said = NULL;
     status.state = state;
     status.finished_at_ms = now_ms;
-    status.bytes = job->spec->input.len + job->spec->kwargs.len;
+    status.bytes = job->spec->input.len + job->spec->kwargs.len + job->let_go_bytes;
     for (size_t i = 0; i < job->outcome_count; i++)
         status.bytes += job->outcomes[i].text->len;
     if (state == JOB_FAILED && job->fault) {

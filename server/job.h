@@ -22,6 +22,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "common/uuid.h"
+#include "server/feed.h"
 #include "server/json_slice.h"
 
 #include <stdatomic.h>
@@ -80,7 +81,7 @@ struct job_spec {
         *task; /* this and the texts below are in the same allocation or in `body` */
     const char *pool;
     int priority;
-    uint64_t item_count; /* 1 for apply */
+    uint64_t item_count; /* 1 for apply; 0 if it is fed */
     uint64_t chunksize;  /* JOB_CHUNKSIZE_AUTO or what was asked for */
     uint64_t window; /* items begun that the submitter has not read yet, at most; 0: any
                         number. Not stored: it ends with the submitter's connection */
@@ -95,6 +96,8 @@ struct job_spec {
     bool return_exceptions;
     bool stop_on_error;
     bool cancel_on_disconnect;
+    bool fed; /* its items come one by one, behind it: input is empty, and they are never
+                 stored */
     const char *tags;              /* JSON array text, or NULL for [] */
     const char *metadata;          /* JSON object text, or NULL for {} */
     const char *callback;          /* URL for when it has succeeded, or NULL */
@@ -155,17 +158,22 @@ struct job_status {
     struct blob *said; /* what a task has said last of an item that it runs, as text of
                         * progress_json; NULL: nothing, or the job is over. One reference;
                         * never stored */
+    uint64_t fed;      /* items that have come, of a job that is fed */
 };
 /* A copy that owns its references; and its end. */
 struct job_status job_status_copy(const struct job_status *status);
 void job_status_clear(struct job_status *status);
+/* How many items the job has, so far if it is fed. */
+uint64_t job_items(const struct job_spec *spec, const struct job_status *status);
 
 /* The outcomes of consecutive items. */
 struct outcome {
     uint64_t first;
     uint64_t count; /* 1 for an error */
     bool is_error;
-    bool shown; /* clients may see it: it is stored, or need not be */
+    bool shown;  /* clients may see it: it is stored, or need not be */
+    bool stored; /* of a fed job: it is in the store, */
+    bool read;   /* and its client has it */
     struct blob
         *text; /* results separated by commas; or one problem object. One reference. */
 };
@@ -207,7 +215,9 @@ struct job {
 
     uint64_t next_item; /* items from here on were never handed out */
     uint64_t open_to;   /* items from here on are outside of the window: not yet to be
-                         handed out; item_count when there is no window */
+                         handed out; UINT64_MAX when there is no window */
+    bool open;          /* it is fed, and more items may come */
+    struct feed feed;   /* its items without outcome */
     struct job_range *returned; /* handed out and come back without blame; a stack */
     size_t returned_count, returned_cap;
     struct job_trouble *troubles;    /* hash by item */
@@ -218,6 +228,7 @@ struct job {
     struct outcome
         *outcomes; /* ordered by first; kept until the job is dropped from memory */
     size_t outcome_count, outcome_cap;
+    uint64_t let_go_bytes;  /* of outcomes that were let go of */
     uint64_t lowest_failed; /* index, UINT64_MAX for none: its error is the job's */
     struct blob
         *fault; /* problem that is the job's error whatever its items say, or NULL */
@@ -247,14 +258,20 @@ void job_clear(struct job *job);
 /* The one mover. Asserts that the move is legal. */
 void job_set_state(struct job *job, enum job_state state, int64_t now_ms);
 
+/* One more item of a job that is open, copied. ST_NO_MEMORY: nothing has changed. */
+NODISCARD enum status job_feed(struct job *job, struct text item);
+/* No more items come. With a problem (takes the reference) the input is not complete: the
+ * job ends as FAILED with it, when the items that came have their outcomes. */
+void job_end_input(struct job *job, struct blob *problem);
+
 /* The next range to hand over, at most `want` items (>= 1): items that came back first,
  * then items whose retry time has come (alone), then new ones. false: nothing now;
  * *ret_retry_at_ns is then when the next retry is due, or 0. The range counts as in
  * flight from here on. */
 bool job_take(struct job *job, uint64_t want, uint64_t now_ns,
               struct job_range *ret_range, uint64_t *ret_retry_at_ns);
-/* Moves the window on: items below open_to may be handed out. It never moves back; one
- * behind the end takes it away. */
+/* Moves the window on: items below open_to may be handed out. It never moves back;
+ * UINT64_MAX takes it away. */
 void job_open(struct job *job, uint64_t open_to);
 /* Items that may be handed out, now or, when they are tried again, later. Those outside
  * of the window are not counted. */
@@ -281,6 +298,9 @@ NODISCARD enum status job_item_trouble(struct job *job, uint64_t item, bool is_c
 NODISCARD enum status job_add_error(struct job *job, uint64_t item, struct blob *problem);
 /* The outcome that starts with this item, or NULL. */
 struct outcome *job_outcome(const struct job *job, uint64_t first);
+/* Lets go of the outcomes that are both stored and read (or only stored, if nobody reads),
+ * but for the error that may become the job's. */
+void job_let_go(struct job *job, bool nobody_reads);
 /* A range came back without blame. */
 NODISCARD enum status job_return(struct job *job, struct job_range range);
 

@@ -60,6 +60,25 @@ static uint64_t cpython_chunksize(uint64_t items, unsigned processes)
     return items ? items / parts + (items % parts != 0) : 1;
 }
 
+/* What a job whose items come later, and are not kept, cannot have. */
+static void check_fed(struct parse *parse, const struct slice_envelope *envelope)
+{
+    struct job_spec *spec = &parse->spec;
+
+    if (slice_find(envelope, "items"))
+        parse_wrong(parse, TEXT("items"), PROBLEM_VALIDATION_FAILED,
+                    "cannot be in the first line: each item is a line behind it");
+    if (spec->durability == DURABILITY_DURABLE)
+        parse_wrong(parse, TEXT("durability"), PROBLEM_VALIDATION_FAILED,
+                    "cannot be \"durable\": items that are fed are not stored");
+    if (spec->unique_key)
+        parse_wrong(parse, TEXT("unique_key"), PROBLEM_VALIDATION_FAILED,
+                    "is not for a job that is fed: its items come from one client");
+    if (spec->chunksize == CHUNKSIZE_CPYTHON)
+        parse_wrong(parse, TEXT("chunksize"), PROBLEM_VALIDATION_FAILED,
+                    "cannot be \"cpython\": the number of items is not known");
+}
+
 /* What can only be checked when all members have been read. */
 static void check_whole(struct parse *parse, struct slice_envelope *envelope)
 {
@@ -75,7 +94,9 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
              !registry_find((struct text){ parse->task, strlen(parse->task) }))
         parse_wrong(parse, task, PROBLEM_UNKNOWN_TASK,
                     "names no task that is known here; GET /v1/tasks lists them");
-    if (is_map && !slice_find(envelope, "items"))
+    if (parse->intake->fed)
+        check_fed(parse, envelope);
+    else if (is_map && !slice_find(envelope, "items"))
         parse_wrong(parse, TEXT("items"), PROBLEM_VALIDATION_FAILED, "is missing");
     if (!parse->rules->find_pool(parse->rules->data, parse->pool, &pool) &&
         parse->pool[0])
@@ -102,7 +123,7 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
     }
     if (spec->chunksize == CHUNKSIZE_CPYTHON)
         spec->chunksize = cpython_chunksize(spec->item_count, pool.processes);
-    if (spec->chunksize > spec->item_count)
+    if (spec->chunksize > spec->item_count && !spec->fed)
         spec->chunksize = spec->item_count ? spec->item_count : 1;
     if (parse->intake->async) /* nobody reads along */
         spec->window = 0;
@@ -138,7 +159,8 @@ static void parse_init(struct parse *parse, struct blob *body,
         .backoff = { .initial_ms = 1000, .max_ms = 60000, .factor = 2, .jitter = true },
         .idempotency_key = intake->idempotency_key,
         .body = body,
-        .input = TEXT("[]"),
+        .input = intake->fed ? TEXT("") : TEXT("[]"),
+        .fed = intake->fed,
         .kwargs = { NULL, 0 },
     };
 }
@@ -268,7 +290,7 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
              : status->state == JOB_SUCCEEDED ? "true"
                                               : "false");
     buf_add_str(out, ",\"progress\":");
-    progress_json_write(out, spec->item_count, status->completed, status->failed,
+    progress_json_write(out, job_items(spec, status), status->completed, status->failed,
                         status->said);
     buf_addf(out, ",\"priority\":%d,\"durability\":\"%s\",\"attempt\":%u", spec->priority,
              durability_names[spec->durability], status->attempt);

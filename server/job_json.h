@@ -40,6 +40,7 @@ struct job_intake {
     enum job_method method;
     bool async;
     bool lenient;  /* unknown members are skipped */
+    bool fed;      /* its items come behind it, line by line */
     bool in_batch; /* the member `method` says which method it is */
     struct uuid id;
     int64_t now_ms;              /* wall time */

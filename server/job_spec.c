@@ -134,7 +134,7 @@ struct job_spec *job_spec_ref(struct job_spec *spec)
 
 enum status job_spec_make_index(struct job_spec *spec)
 {
-    if (spec->index || spec->method == JOB_APPLY)
+    if (spec->index || spec->fed || spec->method == JOB_APPLY)
         return ST_OK;
     assert(atomic_load(&spec->refs) == 1);
     spec->index = slice_index_new(spec->input);
@@ -173,4 +173,9 @@ void job_status_clear(struct job_status *status)
     blob_unref(status->error);
     blob_unref(status->said);
     memset(status, 0, sizeof(*status));
+}
+
+uint64_t job_items(const struct job_spec *spec, const struct job_status *status)
+{
+    return spec->fed ? status->fed : spec->item_count;
 }

@@ -151,6 +151,12 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                      "The setting max_processes bounds how many worker "
                                      "processes all pools may have together. Nothing was "
                                      "changed. Delete or shrink another pool." },
+    [PROBLEM_INPUT_INCOMPLETE] = { "input-incomplete", 422,
+                                   "The input of the job did not come to its end",
+                                   "The items of this job were fed line by line, and the "
+                                   "detail says why no more came. Results of those that "
+                                   "came before stand. The items are not kept: feed what "
+                                   "has no result to a new job." },
     [PROBLEM_TASK_ERROR] = { "task-error", 422, "The task raised an error",
                              "`exception` holds its type, message and traceback, `item` "
                              "the index of the input." },

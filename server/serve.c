@@ -364,6 +364,7 @@ static int open_http(struct server *server)
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
         .max_connections = (unsigned)config->max_connections,
+        .is_fed = api_is_fed,
         .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
     };
     struct error_text err = { "" };

@@ -241,7 +241,7 @@ void store_list_deliveries(struct store *store, const struct delivery_query *que
 struct stored_stub {
     struct uuid id;
     enum job_state state;
-    bool begun; /* it had started, or has outcomes */
+    bool begun; /* it had started, or has outcomes, or is fed and has lost its items */
     int priority;
     int64_t start_at_ms, expires_at_ms;
     uint64_t bytes;   /* of the input */

@@ -33,7 +33,8 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_UNFINISHED] =
         "SELECT key, id, pool, priority, start_at_ms, expires_at_ms, idempotency_key, "
         "input_len, state, unique_key, "
-        "started_at_ms > 0 OR EXISTS (SELECT 1 FROM outcome WHERE outcome.job = key) "
+        "started_at_ms > 0 OR input_len = 0 OR EXISTS (SELECT 1 FROM outcome WHERE "
+        "outcome.job = key) "
         "FROM job INDEXED BY job_unfinished "
         "WHERE state IN ('scheduled', 'queued', 'running') ORDER BY key",
     [SQLITE_READ_DELIVERIES] = "SELECT " DELIVERY_COLUMNS " FROM delivery CROSS JOIN job "
@@ -85,6 +86,7 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->request_hash = (uint64_t)row_int(row);
     spec->unique_key = row_string(row);
     spec->input.len = (size_t)row_int(row);
+    spec->fed = !spec->input.len && job_method_streams(spec->method);
     *ret_checksum = (uint64_t)row_int(row);
     row->bad |= !spec->task || !spec->pool;
 }
@@ -140,6 +142,8 @@ static enum status read_body(struct sqlite_reader *reader, struct row *row,
     size_t input_len = spec->input.len;
     enum status st = ST_OK;
 
+    if (!first.at && spec->fed) /* SQLite gives an empty one as NULL */
+        first.at = "";
     if (!first.at || rest > STORE_BYTES_MAX || input_len > first.len + rest)
         return ST_CORRUPT;
     spec->body = blob_new_uninit(first.len + rest);
@@ -159,7 +163,8 @@ static enum status read_body(struct sqlite_reader *reader, struct row *row,
 
 static bool wants_index(const struct job_spec *spec, const struct job_status *status)
 {
-    return spec->body && spec->method != JOB_APPLY && !job_state_final(status->state);
+    return spec->body && !spec->fed && spec->method != JOB_APPLY &&
+           !job_state_final(status->state);
 }
 
 /* The row that the statement is at; with its body, if a reader is given. On failure ret_job
@@ -175,6 +180,10 @@ static enum status read_job(sqlite3_stmt *statement, struct sqlite_reader *for_b
     read_spec(&row, &spec, &checksum);
     st = read_status(&row, &ret_job->status);
     ret_job->gone = row_bool(&row);
+    if (spec.fed) {
+        ret_job->status.fed = spec.item_count;
+        spec.item_count = 0;
+    }
     if (st == ST_OK && sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
         st = ST_NO_MEMORY; /* a text could not be fetched */
     if (st == ST_OK && row.bad)

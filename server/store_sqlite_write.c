@@ -54,7 +54,8 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "DELETE FROM event WHERE id <= "
         "(SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)",
     [SQLITE_WRITE_STATUS] =
-        "UPDATE job SET state = ?, completed = ?, failed = ?, attempt = ?, "
+        "UPDATE job SET item_count = ?, state = ?, completed = ?, failed = ?, attempt = "
+        "?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
         "AND gone = 0",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
@@ -181,7 +182,8 @@ static bool body_of(const struct job_spec *spec, struct buf *joined,
     return !joined->failed;
 }
 
-static void bind_spec(struct binder *b, const struct job_spec *spec, struct text body)
+static void bind_spec(struct binder *b, const struct job_spec *spec,
+                      const struct job_status *status, struct text body)
 {
     bind_int(b, key_of(spec->id));
     bind_blob(b, (struct text){ (const char *)spec->id.bytes, sizeof(spec->id.bytes) });
@@ -190,7 +192,7 @@ static void bind_spec(struct binder *b, const struct job_spec *spec, struct text
     bind_string(b, spec->task);
     bind_string(b, spec->pool);
     bind_int(b, spec->priority);
-    bind_int(b, (int64_t)spec->item_count);
+    bind_int(b, (int64_t)job_items(spec, status));
     bind_int(b, (int64_t)spec->chunksize);
     bind_int(b, spec->created_at_ms);
     bind_int(b, spec->start_at_ms);
@@ -345,7 +347,7 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
         buf_clear(&joined);
         return SQLITE_NOMEM;
     }
-    bind_spec(&b, spec, body);
+    bind_spec(&b, spec, status, body);
     bind_status(&b, status);
     if (body.len <= INLINE_BODY_MAX)
         bind_blob(&b, body);
@@ -461,6 +463,7 @@ static int put_status(struct sqlite_writer *writer, struct store_command *comman
                              SQLITE_OK };
     int rc = uncount(writer, command->id);
 
+    bind_int(&b, (int64_t)job_items(command->spec, &command->status));
     bind_status(&b, &command->status);
     bind_int(&b, key_of(command->id));
     if (rc == SQLITE_OK)

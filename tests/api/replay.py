@@ -237,10 +237,16 @@ class Description:
         """A body that is refused must be outside of the schema, any other within it."""
         request, response = example["request"], example["response"]
         operation = self.operation(example.get("route"))
-        if "body" not in request or not operation or "requestBody" not in operation:
+        if not operation or "requestBody" not in operation:
             return
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        errors = self.errors(schema, request["body"])
+        if "body" in request:
+            kind, value = "application/json", request["body"]
+        elif "lines" in request:
+            kind, value = "application/x-ndjson", request["lines"][0]
+        else:
+            return
+        schema = operation["requestBody"]["content"][kind]["schema"]
+        errors = self.errors(schema, value)
         body = response.get("body") or {}
         refused = isinstance(body, dict) and body.get("type") == "/problems/validation-failed"
         if errors and not refused:
@@ -281,7 +287,10 @@ def call(base, request):
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=90)
     headers = dict(request.get("headers") or {})
     body = None
-    if "body" in request:
+    if "lines" in request:
+        body = "".join(json.dumps(line) + "\n" for line in request["lines"]).encode()
+        headers.setdefault("Content-Type", "application/x-ndjson")
+    elif "body" in request:
         body = json.dumps(request["body"]).encode()
     elif "raw" in request:
         body = request["raw"].encode("utf-8", "surrogateescape")

@@ -325,6 +325,26 @@ static void broken_pool_names_its_exception(void **state)
     blob_unref(exception);
 }
 
+static void broken_input_names_its_line_if_one_is_wrong(void **state)
+{
+    struct uuid job = { { 1 } };
+    struct blob *problem = failure_of_input(&job, "line 4 is wrong", 4);
+
+    (void)state;
+    assert_non_null(strstr(problem->data, "\"detail\":\"line 4 is wrong\""));
+    assert_non_null(strstr(problem->data, "\"job\":\"01000000-"));
+    assert_non_null(strstr(problem->data, ",\"line\":4}"));
+    assert_int_equal(failure_http_status(blob_text(problem)), 422);
+    assert_true(failure_is_of_input(blob_text(problem)));
+    blob_unref(problem);
+    problem = failure_of_input(&job, "gone", 0);
+    assert_null(strstr(problem->data, "line"));
+    assert_true(failure_is_of_input(blob_text(problem)));
+    blob_unref(problem);
+    assert_false(failure_is_of_input(TEXT("")));
+    assert_false(failure_is_of_input(TEXT("{\"type\":\"/problems/task-error\"}")));
+}
+
 static void exception_that_is_not_readable_is_replaced(void **state)
 {
     static const char *const texts[] = { "", "{", "[]", "{\"type\":1,\"message\":\"\"}" };
@@ -365,6 +385,7 @@ int main(void)
         cmocka_unit_test(every_cause_makes_an_object),
         cmocka_unit_test(missing_memory_gives_no_failure),
         cmocka_unit_test(broken_pool_names_its_exception),
+        cmocka_unit_test(broken_input_names_its_line_if_one_is_wrong),
         cmocka_unit_test(exception_that_is_not_readable_is_replaced),
         cmocka_unit_test(status_of_a_problem_is_its_own),
     };

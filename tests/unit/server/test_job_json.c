@@ -286,6 +286,26 @@ static void other_members_are_read(void **state)
     job_spec_unref(accepted("\"retry_backoff\":{}"));
 }
 
+static void job_that_is_fed_has_no_items_yet(void **state)
+{
+    static const struct job_intake fed = { .method = JOB_IMAP, .fed = true };
+    struct job_spec *spec =
+        accepted_with(fed, "{\"task\":\"square\",\"chunksize\":7,\"kwargs\":{}}");
+
+    (void)state;
+    assert_true(spec->fed);
+    assert_int_equal(spec->item_count, 0);
+    assert_int_equal(spec->input.len, 0);
+    assert_int_equal(spec->chunksize, 7);
+    assert_int_equal(spec->window, 1024);
+    assert_int_equal(spec->durability, DURABILITY_RELAXED);
+    assert_null(spec->index);
+    job_spec_unref(spec);
+    spec = accepted_with(WAITING(JOB_IMAP), "{\"task\":\"square\",\"items\":[]}");
+    assert_false(spec->fed);
+    job_spec_unref(spec);
+}
+
 static void imap_has_chunks_of_one_and_a_window(void **state)
 {
     static const struct {
@@ -604,6 +624,7 @@ int main(void)
         cmocka_unit_test(empty_map_is_fine),
         cmocka_unit_test(members_of_one_kind_are_read_up_to_their_limits),
         cmocka_unit_test(other_members_are_read),
+        cmocka_unit_test(job_that_is_fed_has_no_items_yet),
         cmocka_unit_test(imap_has_chunks_of_one_and_a_window),
         cmocka_unit_test(cpython_chunksize_is_that_of_pool_map),
         cmocka_unit_test(request_hash_tells_method_and_body_apart),

@@ -7,6 +7,24 @@
 
 /* ---- members: what is refused, and where ------------------------------------------- */
 
+static void job_that_is_fed_is_neither_durable_nor_shared(void **state)
+{
+    static const struct job_intake fed = { .method = JOB_IMAP_UNORDERED, .fed = true };
+    static const char *const members[][2] = {
+        { "\"items\":[]", "#/items" },
+        { "\"durability\":\"durable\"", "#/durability" },
+        { "\"unique_key\":\"a\"", "#/unique_key" },
+        { "\"chunksize\":\"cpython\"", "#/chunksize" },
+    };
+    char body[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        (void)snprintf(body, sizeof(body), "{\"task\":\"square\",%s}", members[i][0]);
+        refused_with(fed, body, PROBLEM_VALIDATION_FAILED, members[i][1]);
+    }
+}
+
 static void window_is_a_whole_number_in_its_range(void **state)
 {
     static const char *const values[] = { "0", "-1", "100001", "1.0", "\"1\"", "null" };
@@ -307,6 +325,7 @@ static void long_member_names_are_cut_in_the_detail_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(job_that_is_fed_is_neither_durable_nor_shared),
         cmocka_unit_test(window_is_a_whole_number_in_its_range),
         cmocka_unit_test(wrong_members_are_pointed_at),
         cmocka_unit_test(names_of_tasks_have_a_form),

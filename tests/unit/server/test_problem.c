@@ -116,6 +116,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "unknown-task", 422 },
         { "unknown-pool", 422 },
         { "idempotency-mismatch", 422 },
+        { "input-incomplete", 422 },
         { "headers-too-large", 431 },
         { "internal-error", 500 },
         { "result-corrupt", 500 },

@@ -70,10 +70,14 @@ static void a_job_comes_back_with_every_member(void **state)
 {
     struct fixture *fx = *state;
     struct job_spec *spec = spec_make(full_plan(fx), "[1, 2,\n3]", "{\"w\": 1e2}");
-    struct job_status status = {
-        JOB_FAILED, 2,   1, 3, 1700000000100, 1700000000200, blob_new("{\"e\":1}", 7),
-        24,         NULL
-    };
+    struct job_status status = { .state = JOB_FAILED,
+                                 .completed = 2,
+                                 .failed = 1,
+                                 .attempt = 3,
+                                 .started_at_ms = 1700000000100,
+                                 .finished_at_ms = 1700000000200,
+                                 .error = blob_new("{\"e\":1}", 7),
+                                 .bytes = 24 };
     struct answer put = { 0 }, got;
 
     store_put_job(fx->store, spec, &status, NULL, note_put, &put);
@@ -94,6 +98,41 @@ static void a_job_comes_back_with_every_member(void **state)
     answer_clear(&got);
     job_status_clear(&status);
     job_spec_unref(spec);
+}
+
+/* Its count of items grows, and there is no input to be read. */
+static void a_job_that_is_fed_comes_back_as_such(void **state)
+{
+    static const char *const kwargs[] = { "", "{\"w\": 1}" };
+    struct fixture *fx = *state;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct job_spec from = full_plan(fx), *spec;
+        struct job_status status = { .state = JOB_RUNNING };
+        struct answer done = { 0 }, got;
+
+        from.method = JOB_IMAP;
+        from.fed = true;
+        from.idempotency_key = from.unique_key = NULL;
+        from.body = blob_new(kwargs[i], strlen(kwargs[i]));
+        from.input = (struct text){ from.body->data, 0 };
+        from.kwargs = blob_text(from.body);
+        spec = job_spec_new(&from);
+        blob_unref(from.body);
+        store_put_job(fx->store, spec, &status, NULL, NULL, NULL);
+        status.state = JOB_FAILED;
+        status.fed = 12345;
+        store_put_status(fx->store, spec, &status, NULL, note_done, &done);
+        wait_for(fx, &done, 1);
+        assert_int_equal(done.st, ST_OK);
+        assert_int_equal(get_job(fx, spec->id, true, &got), ST_OK);
+        assert_true(got.job.spec->fed);
+        assert_int_equal(job_items(got.job.spec, &got.job.status), 12345);
+        assert_int_equal(got.job.spec->input.len, 0);
+        assert_text_is(got.job.spec->kwargs, kwargs[i]);
+        answer_clear(&got);
+        job_spec_unref(spec);
+    }
 }
 
 static void a_job_with_a_large_input_comes_back_with_it(void **state)
@@ -652,6 +691,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(a_job_comes_back_with_every_member),
+        BOTH(a_job_that_is_fed_comes_back_as_such),
         BOTH(a_job_with_a_large_input_comes_back_with_it),
         BOTH(texts_that_were_not_given_stay_away),
         BOTH(an_unknown_id_is_not_found),

@@ -49,7 +49,11 @@ static void a_finished_job_is_stored_whole_or_not_at_all(void **state)
     enum status st = ST_NO_MEMORY;
 
     for (unsigned i = 0; i < 3; i++)
-        outcomes[i] = (struct outcome){ i, 1, true, true, blob_new("{}", 2) };
+        outcomes[i] = (struct outcome){ .first = i,
+                                        .count = 1,
+                                        .is_error = true,
+                                        .shown = true,
+                                        .text = blob_new("{}", 2) };
     for (unsigned n = 1; st == ST_NO_MEMORY; n++) {
         memset(&done, 0, sizeof(done));
         mem_fail_at(n, 0);
