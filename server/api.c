@@ -32,6 +32,7 @@ static const struct route routes[] = {
     { HTTP_GET, "/v1/jobs/{id}/results", api_job_results },
     { HTTP_GET, "/v1/jobs/{id}/attempts", api_job_attempts },
     { HTTP_GET, "/v1/jobs/{id}/events", api_job_events },
+    { HTTP_GET, "/v1/jobs/{id}/log", api_job_log },
     { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel },
     { HTTP_POST, "/v1/jobs/{id}/retry", api_job_retry },
     { HTTP_GET, "/v1/jobs/{id}/deliveries", api_job_deliveries },

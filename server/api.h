@@ -153,6 +153,7 @@ struct lookup {
     bool for_change;    /* rather wait for any change */
     bool with_outcomes; /* needed if it is in the store */
     bool with_attempts; /* the same */
+    bool with_log;      /* the same */
     bool whole;         /* one that is not over is needed whole in memory */
     /* Whether it is worth waiting, having seen the job; NULL: it is. */
     bool (*waits)(struct request *request, const struct job_view *view, void *data);
@@ -193,6 +194,7 @@ route_handler api_batch;
 route_handler api_jobs_list, api_job_get, api_job_delete, api_job_cancel, api_job_retry;
 route_handler api_jobs_wait, api_jobs_as_completed;
 route_handler api_job_result, api_job_results, api_job_attempts;
+route_handler api_job_log;
 route_handler api_job_deliveries, api_job_redeliver;
 route_handler api_events, api_job_events;
 route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,

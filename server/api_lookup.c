@@ -210,7 +210,8 @@ static void on_stored_job(void *data, enum status st, struct stored_job *stored)
 static void ask_store(struct searching *search)
 {
     unsigned with = (search->lookup.with_outcomes ? STORE_WITH_OUTCOMES : 0) |
-                    (search->lookup.with_attempts ? STORE_WITH_ATTEMPTS : 0);
+                    (search->lookup.with_attempts ? STORE_WITH_ATTEMPTS : 0) |
+                    (search->lookup.with_log ? STORE_WITH_LOG : 0);
 
     store_get_job(dispatch_store(search->api->dispatch), search->lookup.id, with,
                   on_stored_job, search);

@@ -45,8 +45,14 @@ static void add_times(struct buf *out, uint64_t began_ns)
 /* The output is foreign, and may begin in the middle of a character. */
 static struct blob *close_attempt(struct buf *out, const struct worker_trace *trace)
 {
+    struct text output = trace->output;
+
+    if (output.len > ATTEMPT_OUTPUT_MAX) {
+        output.at += output.len - ATTEMPT_OUTPUT_MAX;
+        output.len = ATTEMPT_OUTPUT_MAX;
+    }
     buf_add_str(out, ",\"output\":");
-    buf_add_json_bytes(out, trace->output);
+    buf_add_json_bytes(out, output);
     buf_add_char(out, '}');
     return buf_take_blob(out);
 }

@@ -17,6 +17,8 @@
 
 #include "server/failure.h"
 
+#define ATTEMPT_OUTPUT_MAX 4096 /* bytes: its end; all of it is in the job's log */
+
 /* One reference for the caller; NULL without memory. It has ended now. */
 struct blob *attempt_of_task(const struct failure_place *place,
                              const struct frame_failure *failure,

@@ -42,6 +42,7 @@ struct config {
     uint64_t max_items;      /* of one job */
     uint64_t max_item_bytes;
     uint64_t max_result_bytes;   /* of one item */
+    uint64_t max_log_bytes;      /* of one job */
     uint64_t max_queued_jobs;    /* jobs that are not over, in all */
     uint64_t queue_window;       /* jobs of a pool that wait and are whole in memory */
     uint64_t queue_window_bytes; /* of their inputs */

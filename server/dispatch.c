@@ -96,6 +96,7 @@ void live_free(struct live *live)
     dispatch_timer_free(live->timer);
     mem_free(live->arrivals);
     attempt_log_clear(&live->attempts);
+    job_log_clear(&live->log);
     job_clear(&live->job);
     lane_job_leaves(live->lane);
     mem_free(live);
@@ -335,7 +336,7 @@ static void show_end(struct live *live)
     live->ending = false;
     blob_unref(live->job.status.error);
     live->job.status.error = status.error;
-    live->job.status.bytes = status.bytes;
+    live->job.status.bytes = status.bytes + live->log.bytes;
     job_set_state(&live->job, live->end, live->end_at_ms);
     job_over(live);
     live_told(live, event_of_end(live->end), true);
@@ -382,6 +383,15 @@ static void live_leave_queue(struct live *live)
         queue_remove(live_queue(live), &live->job.place);
 }
 
+void live_store_log(struct live *live)
+{
+    struct blob *log = job_log_blob(&live->log);
+
+    if (log)
+        store_put_log(live->dispatch->store, live->job.spec, log);
+    blob_unref(log);
+}
+
 static void end(struct live *live, enum job_state state)
 {
     struct dispatch *dispatch = live->dispatch;
@@ -409,14 +419,19 @@ static void end(struct live *live, enum job_state state)
     live_pin(live);
     live->ends++;
     status = job_end_status(job, state, live->end_at_ms);
+    status.bytes += live->log.bytes;
     if (live->in_store) {
+        live_store_log(live);
         store_put_status(dispatch->store, job->spec, &status,
                          live_announce(live, event_of_end(state), state, &event),
                          on_end_stored, live);
     } else {
+        struct blob *log = job_log_blob(&live->log);
+
         live->in_store = true;
         store_put_finished(dispatch->store, job->spec, &status, job->outcomes,
-                           job->outcome_count, &live->attempts, on_end_stored, live);
+                           job->outcome_count, &live->attempts, log, on_end_stored, live);
+        blob_unref(log);
     }
     job_status_clear(&status);
     if (show)

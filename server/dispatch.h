@@ -28,6 +28,7 @@
 #include "common/status.h"
 #include "server/events.h"
 #include "server/job.h"
+#include "server/job_log.h"
 #include "server/pool_spec.h"
 #include "server/queue.h"
 #include "server/store.h"
@@ -100,6 +101,7 @@ struct live {
     bool unread;   /* nobody reads its outcomes as they come */
     unsigned pins; /* streams that read from it, commits that will report to it */
     struct attempt_log attempts; /* that have failed */
+    struct job_log log;          /* stored with the job's end */
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order, */
     uint64_t arrivals_gone; /* after so many that are not needed any more */
     size_t arrival_count, arrival_cap;
@@ -125,6 +127,7 @@ struct dispatch_options {
     uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
     uint64_t max_processes;      /* of all pools together */
     uint64_t max_result_bytes;   /* of one item */
+    uint64_t max_log_bytes;      /* of one job */
     int64_t cancel_grace_ms;     /* for tasks that ask whether they are cancelled */
     int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };

@@ -87,6 +87,7 @@ static void strip(struct live *live)
     live->dispatch->kept_bytes -= bytes;
     live->gone = true;
     attempt_log_clear(&live->attempts);
+    job_log_clear(&live->log);
     mem_free(live->arrivals);
     live->arrivals = NULL;
     live->arrival_count = live->arrival_cap = 0;

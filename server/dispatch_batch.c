@@ -273,7 +273,8 @@ static void retry_stored(struct dispatch *dispatch, struct uuid id,
     *retry = (struct retry){ .dispatch = dispatch, .id = id, .done = done, .data = data };
     TAILQ_INSERT_TAIL(&dispatch->retries, retry, link);
     store_get_job(dispatch->store, id,
-                  STORE_WITH_INPUT | STORE_WITH_OUTCOMES | STORE_WITH_ATTEMPTS,
+                  STORE_WITH_INPUT | STORE_WITH_OUTCOMES | STORE_WITH_ATTEMPTS |
+                      STORE_WITH_LOG,
                   on_retry_read, retry);
 }
 

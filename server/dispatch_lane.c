@@ -303,8 +303,19 @@ static void learn_cost(struct live *live, uint64_t items, uint64_t run_ns)
     *average = *average > 0 ? *average + COST_WEIGHT * (item_ns - *average) : item_ns;
 }
 
+/* Notes what the worker has printed for these items. */
+static void note_output(struct live *live, uint64_t item, uint64_t count,
+                        const struct worker_trace *trace)
+{
+    const struct job_log_place place = { item, count,
+                                         job_item_attempt(&live->job, item) };
+
+    if (trace->output.len > 0 || trace->output_cut)
+        job_log_add(&live->log, &place, trace, live->dispatch->options.max_log_bytes);
+}
+
 static void on_result(void *data, struct chunk *chunk, const struct frame_result *result,
-                      bool last)
+                      const struct worker_trace *trace, bool last)
 {
     struct lane *lane = data;
     struct live *live = chunk->owner;
@@ -313,6 +324,7 @@ static void on_result(void *data, struct chunk *chunk, const struct frame_result
     if (last)
         (void)chunk_end(lane, chunk);
     learn_cost(live, result->count, result->run_ns);
+    note_output(live, result->first, result->count, trace);
     lane->items_total += result->count;
     if (!text ||
         job_add_results(&live->job, result->first, result->count, text) != ST_OK) {
@@ -377,6 +389,7 @@ static void on_failure(void *data, struct chunk *chunk,
         (void)chunk_end(lane, chunk);
     learn_cost(live, 1, failure->run_ns);
     note_attempt(live, attempt_of_task(&place, failure, trace));
+    note_output(live, failure->item, 1, trace);
     if (job_item_trouble(&live->job, failure->item, false, clock_mono_ns(),
                          dispatch_random(dispatch), &verdict) != ST_OK)
         verdict = JOB_ITEM_FAILED;
@@ -417,6 +430,7 @@ static void blame(struct lane *lane, struct live *live, uint64_t item,
     enum job_verdict verdict = JOB_ITEM_FAILED;
 
     note_attempt(live, attempt_of_exit(&place, exit, live->job.spec->time_limit_ms));
+    note_output(live, item, 1, &exit->trace);
     if (job_item_trouble(&live->job, item, exit->cause != EXIT_TIME_LIMIT,
                          clock_mono_ns(), dispatch_random(lane->dispatch),
                          &verdict) != ST_OK)

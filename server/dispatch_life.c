@@ -108,12 +108,16 @@ enum status live_restore(struct lane *lane, struct stored_job *stored,
         return ST_NO_MEMORY;
     }
     live->attempts = stored->attempts;
+    if (stored->log && job_log_restore(&live->log, blob_text(stored->log)) != ST_OK)
+        log_warn("the log of a job cannot be read, and is begun anew", "");
+    blob_unref(stored->log);
     job_clear(&live->job);
     st = job_restore(&live->job, stored->spec, &stored->status, stored->outcomes,
                      stored->outcome_count);
     memset(stored, 0, sizeof(*stored));
     if (st != ST_OK) {
         attempt_log_clear(&live->attempts);
+        job_log_clear(&live->log);
         lane_job_leaves(live->lane);
         mem_free(live);
         return st;

@@ -83,8 +83,9 @@ void load_stub(struct stub *stub)
     lane->loading++;
     lane->loading_bytes += stub->place.bytes;
     store_get_job(lane->dispatch->store, stub->id,
-                  STORE_WITH_INPUT | STORE_WITH_OUTCOMES | STORE_WITH_ATTEMPTS, on_loaded,
-                  stub);
+                  STORE_WITH_INPUT | STORE_WITH_OUTCOMES | STORE_WITH_ATTEMPTS |
+                      STORE_WITH_LOG,
+                  on_loaded, stub);
 }
 
 void load_on_pause_over(uv_timer_t *timer)

@@ -199,6 +199,16 @@ static void check_deleted(struct lane *lane)
     store_delete_pool(lane->dispatch->store, lane->spec, on_forgotten, lane);
 }
 
+/* What is not over goes on after the next start, its log too. */
+static void store_logs(struct dispatch *dispatch)
+{
+    struct live *live;
+
+    TAILQ_FOREACH (live, &dispatch->lives, link)
+        if (live->in_store && !live->ending && !job_state_final(live->job.status.state))
+            live_store_log(live);
+}
+
 /* After dispatch_stop: once, when all workers have gone. */
 static void check_stopped(struct dispatch *dispatch)
 {
@@ -208,8 +218,10 @@ static void check_stopped(struct dispatch *dispatch)
         if (!lane->stopped)
             return;
     dispatch->on_stopped = NULL;
-    if (on_stopped)
-        on_stopped(dispatch->data);
+    if (!on_stopped)
+        return;
+    store_logs(dispatch);
+    on_stopped(dispatch->data);
 }
 
 void lane_check_stopped(struct lane *lane)

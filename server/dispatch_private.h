@@ -91,6 +91,9 @@ struct live *live_new(struct dispatch *dispatch, struct lane *lane,
  */
 NODISCARD enum status live_restore(struct lane *lane, struct stored_job *stored,
                                    struct live **ret_live);
+/* Gives the store what the job's tasks have printed so far, if anything. The job is
+ * there. */
+void live_store_log(struct live *live);
 /* The pool of this name; the default one if it does not exist any more. */
 struct lane *lane_or_default(struct dispatch *dispatch, const char *name);
 /* Only for one that was never added; live_forget is for the others. */

@@ -333,6 +333,7 @@ static int open_dispatch(struct server *server)
         .max_processes = config->max_processes,
         .max_result_bytes = config->max_result_bytes,
         .cancel_grace_ms = config->cancel_grace_ms,
+        .max_log_bytes = config->max_log_bytes,
         .catalog = server->folders ? task_folders_fd(server->folders) : -1,
     };
     const struct pool_spec plan = { .name = POOL_DEFAULT,

@@ -109,6 +109,11 @@ const struct setting settings[] = {
       .min = 1, .max = BYTES_MAX,
       .value = "BYTES",
       .help = "JSON text of one item's result. More: the item fails, result-too-large." },
+    { "max_log_bytes", SETTING_NUMBER, AT(max_log_bytes), .initial = "1048576",
+      .max = 64u << 20,
+      .value = "BYTES",
+      .help = "JSON text of what one job's tasks have printed. More: the oldest goes. 0: none "
+              "of it is kept." },
     { "max_queued_jobs", SETTING_NUMBER, AT(max_queued_jobs), .initial = "100000",
       .min = 1, .max = 10000000,
       .value = "N",

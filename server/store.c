@@ -21,6 +21,7 @@ void stored_job_clear(struct stored_job *stored)
         blob_unref(stored->outcomes[i].text);
     mem_free(stored->outcomes);
     attempt_log_clear(&stored->attempts);
+    blob_unref(stored->log);
     job_status_clear(&stored->status);
     job_spec_unref(stored->spec);
     memset(stored, 0, sizeof(*stored));
@@ -126,6 +127,7 @@ static void command_free(struct store *store, struct store_command *command)
     if (command->outcomes != &command->outcome)
         mem_free(command->outcomes);
     blob_unref(command->attempt);
+    blob_unref(command->log);
     attempt_log_clear(&command->attempts);
     if (command->events != &command->event)
         mem_free(command->events);
@@ -289,6 +291,19 @@ void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t numb
     command_submit(store, command);
 }
 
+void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
+{
+    struct store_command *command = command_new(store, STORE_PUT_LOG);
+
+    if (!command)
+        return;
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->log = blob_ref(log);
+    command->bytes = log->len;
+    command_submit(store, command);
+}
+
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, const struct event *event,
                       store_done *done, void *data)
@@ -319,7 +334,7 @@ void store_put_event(struct store *store, const struct event *event)
 void store_put_finished(struct store *store, struct job_spec *spec,
                         const struct job_status *status, const struct outcome *outcomes,
                         size_t count, const struct attempt_log *attempts,
-                        store_done *done, void *data)
+                        struct blob *log, store_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_FINISHED);
 
@@ -333,6 +348,10 @@ void store_put_finished(struct store *store, struct job_spec *spec,
     command_add_outcomes(command, outcomes, count);
     if (attempts && !attempt_log_copy(&command->attempts, attempts))
         log_warn("no memory to store the failed attempts of a job", "");
+    if (log) {
+        command->log = blob_ref(log);
+        command->bytes += log->len;
+    }
     command->on.done = done;
     command->data = data;
     command_submit(store, command);
@@ -542,6 +561,7 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_PUT_JOBS:
     case STORE_PUT_OUTCOME:
     case STORE_PUT_ATTEMPT:
+    case STORE_PUT_LOG:
     case STORE_PUT_EVENT:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:

@@ -120,6 +120,9 @@ void store_put_outcome(struct store *store, struct job_spec *spec,
  * its own to the text. A number that is not above all that are stored is raised. */
 void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t number,
                        struct blob *attempt, store_done *done, void *data);
+/* What the job's tasks have printed, as JSON (server/job_log.h), in place of what was stored
+ * of it; takes a reference of its own. Nobody waits for it. */
+void store_put_log(struct store *store, struct job_spec *spec, struct blob *log);
 /* Records the status. JOB_QUEUED for a job that had failed is a retry: its outcomes that
  * are errors are forgotten in the same commit. */
 void store_put_status(struct store *store, struct job_spec *spec,
@@ -127,13 +130,14 @@ void store_put_status(struct store *store, struct job_spec *spec,
                       store_done *done, void *data);
 /* An event alone; nobody waits for it. */
 void store_put_event(struct store *store, const struct event *event);
-/* Stores a new job that is over already, with all its outcomes and attempts (NULL: none),
- * as one command. Both are copied; without memory for the attempts they are left out.
- * ST_NO_MEMORY when the outcomes cannot be; otherwise kept like put_status. */
+/* Stores a new job that is over already, with all its outcomes, attempts and log (NULL:
+ * none), as one command. The arrays are copied, the log is referenced; without memory for
+ * the attempts they are left out. ST_NO_MEMORY when the outcomes cannot be; otherwise kept
+ * like put_status. */
 void store_put_finished(struct store *store, struct job_spec *spec,
                         const struct job_status *status, const struct outcome *outcomes,
                         size_t count, const struct attempt_log *attempts,
-                        store_done *done, void *data);
+                        struct blob *log, store_done *done, void *data);
 /* Records what became of a delivery: its state, times and attempts. */
 void store_put_delivery(struct store *store, const struct delivery *delivery,
                         store_done *done, void *data);
@@ -187,6 +191,7 @@ struct stored_job {
     size_t outcome_count;
     bool gone; /* stripped: there is no input and there are no outcomes any more */
     struct attempt_log attempts; /* only if asked for */
+    struct blob *log;            /* the same; NULL: there is none */
 };
 void stored_job_clear(struct stored_job *stored);
 
@@ -197,6 +202,7 @@ typedef void store_got_job(void *data, enum status st, struct stored_job *stored
 #define STORE_WITH_OUTCOMES 1u
 #define STORE_WITH_ATTEMPTS 2u
 #define STORE_WITH_INPUT    4u /* input, kwargs, and their index if it is not over */
+#define STORE_WITH_LOG      8u
 void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
                    void *data);
 

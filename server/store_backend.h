@@ -28,6 +28,7 @@ enum store_command_kind {
     STORE_PUT_JOBS,
     STORE_PUT_OUTCOME,
     STORE_PUT_ATTEMPT,
+    STORE_PUT_LOG,
     STORE_PUT_EVENT,
     STORE_PUT_STATUS,
     STORE_PUT_FINISHED,
@@ -62,6 +63,7 @@ struct store_command {
     struct store_purged purged; /* the answer */
     char *key;                  /* to be found; owned */
     struct blob *attempt;       /* one reference */
+    struct blob *log;           /* one reference, or NULL */
     uint64_t attempt_number;
     struct event event;
     struct event *events; /* that come with it; owned, unless it is &event */

@@ -130,6 +130,8 @@ static enum status copy_job(const struct stored_job *from, unsigned with,
     if ((with & STORE_WITH_ATTEMPTS) &&
         !attempt_log_copy(&ret_job->attempts, &from->attempts))
         return ST_NO_MEMORY;
+    if ((with & STORE_WITH_LOG) && from->log)
+        ret_job->log = blob_ref(from->log);
     if ((with & STORE_WITH_OUTCOMES) && from->outcome_count > 0) {
         if (outcomes_reserve(ret_job, from->outcome_count) != ST_OK)
             return ST_NO_MEMORY;
@@ -276,6 +278,22 @@ static enum status put_attempt(struct memory_store *memory, struct store_command
                : ST_NO_MEMORY;
 }
 
+static void keep_log(struct stored_job *job, struct blob *log)
+{
+    blob_unref(job->log);
+    job->log = log ? blob_ref(log) : NULL;
+}
+
+static enum status put_log(struct memory_store *memory, struct store_command *command)
+{
+    struct slot *slot = find(memory, command->id);
+
+    if (!slot || slot->kept->job.gone)
+        return ST_NOT_FOUND;
+    keep_log(&slot->kept->job, command->log);
+    return ST_OK;
+}
+
 /* This store does not outlive those who remember the events. */
 static enum status put_event(struct memory_store *memory, struct store_command *command)
 {
@@ -357,6 +375,8 @@ static enum status put_finished(struct memory_store *memory,
         st = add_outcome(&slot->kept->job, &command->outcomes[i]);
     if (st == ST_OK && !attempt_log_copy(&slot->kept->job.attempts, &command->attempts))
         st = ST_NO_MEMORY;
+    if (st == ST_OK)
+        keep_log(&slot->kept->job, command->log);
     if (slot && st != ST_OK)
         (void)delete_job(memory, command);
     return st;
@@ -433,6 +453,7 @@ static void strip(struct memory_store *memory, struct kept *kept)
     job->outcomes = NULL;
     job->outcome_count = 0;
     attempt_log_clear(&job->attempts);
+    keep_log(job, NULL);
     job_spec_unref(job->spec);
     job->spec = bare;
 }
@@ -506,14 +527,23 @@ static void memory_submit(struct store *store, struct store_command *command)
 {
     static enum status (*const handlers[])(struct memory_store *,
                                            struct store_command *) = {
-        [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
-        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_EVENT] = put_event,       [STORE_PUT_STATUS] = put_status,
-        [STORE_PUT_DELIVERY] = put_delivery, [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_FINISHED] = put_finished, [STORE_PURGE] = purge,
-        [STORE_PUT_POOL] = forget_pool,      [STORE_DELETE_POOL] = forget_pool,
-        [STORE_GET_JOB] = get_job,           [STORE_FIND_KEY] = find_key,
-        [STORE_LIST_JOBS] = list_jobs,       [STORE_LIST_DELIVERIES] = list_deliveries,
+        [STORE_PUT_JOB] = put_job,
+        [STORE_PUT_JOBS] = put_jobs,
+        [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_ATTEMPT] = put_attempt,
+        [STORE_PUT_LOG] = put_log,
+        [STORE_PUT_EVENT] = put_event,
+        [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_DELIVERY] = put_delivery,
+        [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_FINISHED] = put_finished,
+        [STORE_PURGE] = purge,
+        [STORE_PUT_POOL] = forget_pool,
+        [STORE_DELETE_POOL] = forget_pool,
+        [STORE_GET_JOB] = get_job,
+        [STORE_FIND_KEY] = find_key,
+        [STORE_LIST_JOBS] = list_jobs,
+        [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
     command->st = handlers[command->kind](memory_of(store), command);

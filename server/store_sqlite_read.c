@@ -20,6 +20,7 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
                              "WHERE job = ? ORDER BY first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
+    [SQLITE_READ_LOG] = "SELECT body FROM job_log WHERE job = ?",
     [SQLITE_READ_EVENTS] = "SELECT id, kind, job, state, total, completed, failed FROM "
                            "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
     /* json_valid: a damaged row must not end the whole listing. */
@@ -303,6 +304,27 @@ static enum status read_attempts(struct sqlite_reader *reader, struct stored_job
     return st;
 }
 
+static enum status read_log(struct sqlite_reader *reader, struct stored_job *job)
+{
+    sqlite3_stmt *statement = reader->statements[SQLITE_READ_LOG];
+    enum status st = ST_OK;
+    int rc = sqlite3_bind_int64(statement, 1, (int64_t)uuid_key(job->spec->id));
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW) {
+        struct row row = { statement, 0, false };
+        struct text text = row_blob(&row);
+
+        job->log = text.at ? blob_new(text.at, text.len) : NULL;
+        st = job->log ? ST_OK : ST_NO_MEMORY;
+    } else if (rc != SQLITE_DONE) {
+        st = row_status(rc);
+    }
+    sqlite3_reset(statement);
+    return st;
+}
+
 /* The statement for the job stays open until the outcomes and attempts are read: so all see
  * the same commit. */
 static enum status get_job(struct sqlite_reader *reader, struct store_command *command)
@@ -326,6 +348,8 @@ static enum status get_job(struct sqlite_reader *reader, struct store_command *c
         st = read_outcomes(reader, job);
     if (st == ST_OK && (command->with & STORE_WITH_ATTEMPTS))
         st = read_attempts(reader, job);
+    if (st == ST_OK && (command->with & STORE_WITH_LOG))
+        st = read_log(reader, job);
     sqlite3_reset(statement);
     if (st != ST_OK)
         stored_job_clear(job);

@@ -48,6 +48,8 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_TRIM_ATTEMPTS] =
         "DELETE FROM attempt WHERE job = ?1 AND "
         "seq <= (SELECT max(seq) FROM attempt WHERE job = ?1) - ?2",
+    [SQLITE_WRITE_LOG] = "INSERT INTO job_log (job, body) VALUES (?, ?) "
+                         "ON CONFLICT (job) DO UPDATE SET body = excluded.body",
     [SQLITE_WRITE_EVENT] = "INSERT INTO event (id, kind, job, state, total, completed, "
                            "failed) VALUES (?, ?, ?, ?, ?, ?, ?)",
     [SQLITE_WRITE_TRIM_EVENTS] =
@@ -72,6 +74,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_DROP_PARTS] = "DELETE FROM body_part WHERE job = ?",
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
     [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
+    [SQLITE_WRITE_DROP_LOG] = "DELETE FROM job_log WHERE job = ?",
     [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
     [SQLITE_WRITE_ADD_TALLY] = "UPDATE tally SET finished_jobs = finished_jobs + ?, "
                                "finished_bytes = finished_bytes + ?",
@@ -437,6 +440,20 @@ static int put_attempt(struct sqlite_writer *writer, struct store_command *comma
     return add_attempt(writer, command, command->attempt_number, command->attempt);
 }
 
+static int put_log(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder b = { writer->statements[SQLITE_WRITE_LOG], 0, SQLITE_OK };
+    int rc;
+
+    bind_int(&b, key_of(command->id));
+    bind_string(&b, command->log->data);
+    rc = run(&b);
+    if (rc != SQLITE_CONSTRAINT_FOREIGNKEY)
+        return rc;
+    command->st = ST_NOT_FOUND;
+    return SQLITE_OK;
+}
+
 static int put_finished(struct sqlite_writer *writer, struct store_command *command)
 {
     const struct attempt_log *attempts = &command->attempts;
@@ -453,6 +470,8 @@ static int put_finished(struct sqlite_writer *writer, struct store_command *comm
         rc = add_attempt(writer, command, attempts->dropped + i + 1,
                          attempt_log_at(attempts, i));
     }
+    if (rc == SQLITE_OK && command->st == ST_OK && command->log)
+        rc = put_log(writer, command);
     return rc;
 }
 
@@ -560,10 +579,11 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_EVENT] = put_event,       [STORE_PUT_STATUS] = put_status,
-        [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PUT_POOL] = put_pool,
-        [STORE_DELETE_POOL] = delete_pool,   [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_PUT_LOG] = put_log,           [STORE_PUT_EVENT] = put_event,
+        [STORE_PUT_STATUS] = put_status,     [STORE_PUT_FINISHED] = put_finished,
+        [STORE_DELETE_JOB] = delete_job,     [STORE_PUT_DELIVERY] = put_delivery,
+        [STORE_PUT_POOL] = put_pool,         [STORE_DELETE_POOL] = delete_pool,
+        [STORE_PURGE] = sqlite_writer_purge,
     };
     int rc;
 

@@ -103,6 +103,7 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
 
     if (run->gathered == 0)
         return ST_OK;
+    result.printed = page_printed(child->page, STDERR_FILENO);
     frame_result_head(&result, head);
     st = send_frame(run, FRAME_RESULT, flags, head, sizeof(head),
                     buf_text(&child->results));
@@ -162,6 +163,7 @@ static enum status end_with_failure(struct run *run, enum failure_kind kind,
             return st;
     }
     failure.run_ns = now - run->mark_ns;
+    failure.printed = page_printed(run->child->page, STDERR_FILENO);
     frame_failure_head(&failure, head);
     next_item(run);
     run->mark_ns = now;

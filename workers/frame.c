@@ -147,7 +147,7 @@ void frame_result_head(const struct frame_result *result,
     assert(run_fits(result->first, result->count));
     put_u64(ret_head, result->first);
     put_u32(ret_head + 8, result->count);
-    put_u32(ret_head + 12, 0);
+    put_u32(ret_head + 12, result->printed);
     put_u64(ret_head + 16, result->run_ns);
 }
 
@@ -156,12 +156,12 @@ enum frame_verdict frame_result_parse(struct text payload,
 {
     const uint8_t *at = (const uint8_t *)payload.at;
 
-    if (payload.len < FRAME_RESULT_HEAD_LEN || !run_fits(get_u64(at), get_u32(at + 8)) ||
-        get_u32(at + 12) != 0)
+    if (payload.len < FRAME_RESULT_HEAD_LEN || !run_fits(get_u64(at), get_u32(at + 8)))
         return FRAME_BROKEN;
     *ret_result = (struct frame_result){
         .first = get_u64(at),
         .count = get_u32(at + 8),
+        .printed = get_u32(at + 12),
         .run_ns = get_u64(at + 16),
         .results = behind(payload, FRAME_RESULT_HEAD_LEN),
     };
@@ -174,7 +174,7 @@ void frame_failure_head(const struct frame_failure *failure,
     assert(failure->kind < FAILURE_KIND_COUNT);
     put_u64(ret_head, failure->item);
     put_u32(ret_head + 8, failure->kind);
-    put_u32(ret_head + 12, 0);
+    put_u32(ret_head + 12, failure->printed);
     put_u64(ret_head + 16, failure->run_ns);
 }
 
@@ -184,11 +184,12 @@ enum frame_verdict frame_failure_parse(struct text payload,
     const uint8_t *at = (const uint8_t *)payload.at;
 
     if (payload.len < FRAME_FAILURE_HEAD_LEN || !run_fits(get_u64(at), 1) ||
-        get_u32(at + 8) >= FAILURE_KIND_COUNT || get_u32(at + 12) != 0)
+        get_u32(at + 8) >= FAILURE_KIND_COUNT)
         return FRAME_BROKEN;
     *ret_failure = (struct frame_failure){
         .item = get_u64(at),
         .kind = get_u32(at + 8),
+        .printed = get_u32(at + 12),
         .run_ns = get_u64(at + 16),
         .exception = behind(payload, FRAME_FAILURE_HEAD_LEN),
     };

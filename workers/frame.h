@@ -89,12 +89,13 @@ void frame_chunk_head(const struct frame_chunk *chunk,
                       uint8_t ret_head[FRAME_CHUNK_HEAD_LEN]);
 enum frame_verdict frame_chunk_parse(struct text payload, struct frame_chunk *ret_chunk);
 
-/* RESULT: head 24 bytes: first u64, count u32, reserved u32, run time of these items in
+/* RESULT: head 24 bytes: first u64, count u32, printed u32, run time of these items in
  * nanoseconds u64; then the results as JSON texts separated by commas. */
 #define FRAME_RESULT_HEAD_LEN 24
 struct frame_result {
     uint64_t first;
     uint32_t count;
+    uint32_t printed; /* see page_printed */
     uint64_t run_ns;
     struct text results;
 };
@@ -103,7 +104,7 @@ void frame_result_head(const struct frame_result *result,
 enum frame_verdict frame_result_parse(struct text payload,
                                       struct frame_result *ret_result);
 
-/* FAILURE: head 24 bytes: item u64, kind u32 (enum failure_kind), reserved u32, run time
+/* FAILURE: head 24 bytes: item u64, kind u32 (enum failure_kind), printed u32, run time
  * of the item in nanoseconds u64; then the exception as JSON text
  * {"type":…,"message":…,"traceback":…}. */
 #define FRAME_FAILURE_HEAD_LEN 24
@@ -119,6 +120,7 @@ enum failure_kind {
 struct frame_failure {
     uint64_t item;
     enum failure_kind kind;
+    uint32_t printed; /* see page_printed */
     uint64_t run_ns;
     struct text exception;
 };

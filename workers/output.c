@@ -6,8 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,11 +15,14 @@
 
 struct output {
     uv_poll_t poll;
+    struct worker_page *page;
     int fd;
     bool ended;
-    uint64_t total;         /* bytes read so far */
-    uint64_t mark;          /* of them before the current item */
-    char ring[OUTPUT_KEEP]; /* byte number n is at n % OUTPUT_KEEP */
+    uint64_t total; /* bytes read so far */
+    uint64_t mark;  /* of them taken */
+    char *ring;     /* OUTPUT_KEEP bytes, byte number n at n % OUTPUT_KEEP; NULL until
+                      * something is printed */
+    char *unrolled; /* the same, for what begins before the ring's end */
 };
 
 static void keep(struct output *output, const char *bytes, size_t len)
@@ -42,6 +43,19 @@ static void keep(struct output *output, const char *bytes, size_t len)
     }
 }
 
+/* Without memory nothing is kept, and all counts as cut. */
+static void take_in(struct output *output, const char *bytes, size_t len)
+{
+    if (!output->ring) {
+        output->ring = mem_alloc(OUTPUT_KEEP);
+        output->unrolled = mem_alloc(OUTPUT_KEEP);
+    }
+    if (output->ring && output->unrolled)
+        keep(output, bytes, len);
+    else
+        output->mark = output->total += len;
+}
+
 /* Whether there may be more. */
 static bool read_once(struct output *output)
 {
@@ -50,11 +64,13 @@ static bool read_once(struct output *output)
 
     if (output->ended)
         return false;
+    page_reading(output->page);
     do
         n = read(output->fd, bytes, sizeof(bytes));
     while (n == -1 && errno == EINTR);
+    page_has_read(output->page, n > 0 ? (uint64_t)n : 0);
     if (n > 0) {
-        keep(output, bytes, (size_t)n);
+        take_in(output, bytes, (size_t)n);
         return true;
     }
     if (n == 0 || errno != EAGAIN) { /* the task may close its descriptors and go on */
@@ -71,7 +87,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)read_once(poll->data);
 }
 
-enum status output_open(uv_loop_t *loop, struct output **ret_output, int *ret_end)
+enum status output_open(uv_loop_t *loop, struct worker_page *page,
+                        struct output **ret_output, int *ret_end)
 {
     struct output *output = mem_zalloc(sizeof(*output));
     int pair[2] = { -1, -1 };
@@ -85,6 +102,7 @@ enum status output_open(uv_loop_t *loop, struct output **ret_output, int *ret_en
         mem_free(output);
         return ST_IO;
     }
+    output->page = page;
     output->fd = pair[0];
     output->poll.data = output;
     uv_poll_start(&output->poll, UV_READABLE, on_readable);
@@ -104,6 +122,9 @@ void output_close(struct output *output)
         return;
     uv_close((uv_handle_t *)&output->poll, on_closed);
     fd_close(&output->fd);
+    mem_free(output->ring);
+    mem_free(output->unrolled);
+    output->ring = output->unrolled = NULL;
 }
 
 void output_drain(struct output *output)
@@ -112,18 +133,56 @@ void output_drain(struct output *output)
         ;
 }
 
-void output_mark(struct output *output)
+/* The bytes from the mark up to `end`, as far as they are still in the ring. */
+static struct text part(struct output *output, uint64_t end, bool *ret_cut)
 {
-    output->mark = output->total;
+    uint64_t from = output->mark, kept_from;
+    size_t at, head;
+
+    kept_from = output->total > OUTPUT_KEEP ? output->total - OUTPUT_KEEP : 0;
+    *ret_cut = from < kept_from && from < end;
+    if (from < kept_from)
+        from = kept_from < end ? kept_from : end;
+    if (from == end)
+        return (struct text){ NULL, 0 };
+    at = from % OUTPUT_KEEP;
+    if (at + (end - from) <= OUTPUT_KEEP)
+        return (struct text){ output->ring + at, (size_t)(end - from) };
+    head = OUTPUT_KEEP - at;
+    memcpy(output->unrolled, output->ring + at, head);
+    memcpy(output->unrolled + head, output->ring, (size_t)(end - from) - head);
+    return (struct text){ output->unrolled, (size_t)(end - from) };
 }
 
-struct text output_tail(const struct output *output, char bytes[OUTPUT_KEEP])
+struct text output_take(struct output *output, uint32_t printed, bool *ret_cut)
 {
-    uint64_t len = output->total - output->mark;
+    uint64_t end = output->mark + (uint32_t)(printed - (uint32_t)output->mark);
+    struct text text;
 
-    if (len > OUTPUT_KEEP)
-        len = OUTPUT_KEEP;
-    for (uint64_t i = 0; i < len; i++)
-        bytes[i] = output->ring[(output->total - len + i) % OUTPUT_KEEP];
-    return (struct text){ bytes, (size_t)len };
+    *ret_cut = false;
+    if (end == output->mark)
+        return (struct text){ NULL, 0 };
+    if (end > output->total)
+        output_drain(output);
+    if (end > output->total) /* somebody else has read it, or the worker lies */
+        end = output->total;
+    text = part(output, end, ret_cut);
+    output->mark = end;
+    return text;
+}
+
+struct text output_take_all(struct output *output, bool *ret_cut)
+{
+    struct text text;
+
+    output_drain(output);
+    text = part(output, output->total, ret_cut);
+    output->mark = output->total;
+    return text;
+}
+
+struct text output_peek(struct output *output, bool *ret_cut)
+{
+    output_drain(output);
+    return part(output, output->total, ret_cut);
 }

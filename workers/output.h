@@ -4,37 +4,44 @@
  *
  * Both are one pipe, which the loop drains as fast as it is filled, 64 KiB for a turn of
  * the loop, so that a task that prints without end waits for nobody for long and holds up
- * nobody else. Only the last OUTPUT_KEEP bytes are kept, since only these are ever told:
- * with an attempt that failed, and in the log when a worker is lost.
+ * nobody else. Of what was not taken yet, the last OUTPUT_KEEP bytes are kept.
  *
- * The mark is where the output of the current item begins: it is set when the worker has
- * told an outcome. Outcomes and output come on different ways, so a line that is written
- * just around an outcome may be counted to the neighbour.
+ * Outcomes come on another way than output. With each the worker says how much had been
+ * printed by then (page_printed), and what lies before that is the item's, to the byte.
  */
 #ifndef WORKERS_OUTPUT_H
 #define WORKERS_OUTPUT_H
 
 #include "common/blob.h"
 #include "common/status.h"
+#include "workers/page.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
-#define OUTPUT_KEEP 4096 /* bytes */
+#define OUTPUT_KEEP (64u * 1024) /* bytes */
 
 struct output;
 
-/* A pipe that is being drained. The caller owns *ret_end, the end to write to. */
-NODISCARD enum status output_open(uv_loop_t *loop, struct output **ret_output,
-                                  int *ret_end);
+/* A pipe that is being drained; the page, which stays the caller's, is told. The caller
+ * owns *ret_end, the end to write to. */
+NODISCARD enum status output_open(uv_loop_t *loop, struct worker_page *page,
+                                  struct output **ret_output, int *ret_end);
 /* Nobody reads any more. The memory goes in the loop's next turn. NULL is fine. */
 void output_close(struct output *output);
 
 /* Reads what is in the pipe now. */
 void output_drain(struct output *output);
-/* What comes from here on is of the next item. */
-void output_mark(struct output *output);
-/* The last bytes since the mark, in bytes, at most OUTPUT_KEEP. */
-struct text output_tail(const struct output *output, char bytes[OUTPUT_KEEP]);
+
+/* What was printed since the last take, up to where `printed` says (page_printed): the
+ * last OUTPUT_KEEP bytes of it, valid until the loop goes on. *ret_cut: there was more. It
+ * is read from the pipe if it has to be. Costs nothing if nothing was printed. */
+struct text output_take(struct output *output, uint32_t printed, bool *ret_cut);
+/* The same of all that is there, with what is in the pipe. */
+struct text output_take_all(struct output *output, bool *ret_cut);
+/* All that is there, without taking it. */
+struct text output_peek(struct output *output, bool *ret_cut);
 
 #endif

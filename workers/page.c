@@ -2,6 +2,8 @@
 #include "workers/page.h"
 
 #include <assert.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 
 static_assert(sizeof(struct worker_page) <= PAGE_SIZE, "the page is one page");
 /* Shared between processes: a lock inside libatomic would not be. */
@@ -64,4 +66,35 @@ bool page_cancel(struct worker_page *page, uint64_t chunk_id)
 {
     atomic_store(&page->cancelled, chunk_id);
     return atomic_load(&page->listening) == chunk_id;
+}
+
+/* The server is between the two for microseconds; but it may be interrupted there. */
+#define TURNS_MAX 1000
+
+uint32_t page_printed(struct worker_page *page, int pipe)
+{
+    uint64_t turn, read = 0;
+    int left = 0;
+
+    for (int i = 0; i < TURNS_MAX; i++) {
+        turn = atomic_load(&page->output_turn);
+        read = atomic_load(&page->output_read);
+        if (ioctl(pipe, FIONREAD, &left) == -1)
+            left = 0;
+        if (turn % 2 == 0 && atomic_load(&page->output_turn) == turn)
+            break;
+        sched_yield();
+    }
+    return (uint32_t)(read + (uint64_t)left);
+}
+
+void page_reading(struct worker_page *page)
+{
+    atomic_fetch_add(&page->output_turn, 1);
+}
+
+void page_has_read(struct worker_page *page, uint64_t len)
+{
+    atomic_fetch_add(&page->output_read, len);
+    atomic_fetch_add(&page->output_turn, 1);
 }

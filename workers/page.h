@@ -26,6 +26,11 @@
  *     worker, when the task asks:   listening = id of its chunk, then reads cancelled
  *     server, to cancel:            cancelled = id of the chunk, then reads listening
  *
+ * Output. What a task prints comes through a pipe of its own, and the server is to know
+ * where an item's output ends. So the worker says with each outcome how much had been
+ * printed by then: what the server has read, which it notes here, and what is left in the
+ * pipe. No message passes, and nobody waits.
+ *
  * The page is written by a process that runs foreign code: the server treats every value
  * as a hint, checks its range, and drops the worker if a claim holds what it cannot hold.
  */
@@ -52,6 +57,10 @@ struct worker_page {
     _Atomic uint64_t hurry;
     _Atomic uint64_t cancelled; /* id of the chunk that is to end; 0: none has been */
     _Atomic uint64_t listening; /* id of the last chunk whose task has asked for that */
+    /* Of the worker's output, by the server: bytes read from the pipe so far, and a
+     * number that is odd while it reads. */
+    _Atomic uint64_t output_read, output_turn;
+    _Atomic uint32_t retire; /* by the worker: it is not fit for another chunk */
 };
 
 /* The three moves of the table above; the latter two return whether they won. */
@@ -67,5 +76,12 @@ bool page_ask_cancelled(struct worker_page *page);
 bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id);
 /* Server: returns whether the chunk's task is one that asks. */
 bool page_cancel(struct worker_page *page, uint64_t chunk_id);
+/* In the worker: how many bytes have been written to its output so far, read by the server
+ * or still in the pipe, modulo 2^32. Exact unless something that outlives the item writes
+ * beside it. `pipe` is any end of the pipe; without one it is what the server has read. */
+uint32_t page_printed(struct worker_page *page, int pipe);
+/* In the server, around a read from the pipe; len is what was read. */
+void page_reading(struct worker_page *page);
+void page_has_read(struct worker_page *page, uint64_t len);
 
 #endif

@@ -177,11 +177,13 @@ static void on_prepare(uv_prepare_t *prepare)
 static enum status on_ready(struct worker *worker, const struct frame *frame)
 {
     struct frame_ready ready;
+    bool cut;
 
     if (worker->ready || frame_ready_parse(frame->payload, &ready) != FRAME_OK ||
         ready.version != FRAME_VERSION)
         return ST_PROTOCOL;
     worker->ready = true;
+    (void)output_take_all(worker->output, &cut); /* of the initializer */
     pool_init_succeeded(worker->pool);
     worker->pool->pause_ns = worker->pool->retry_ns = 0;
     worker->pool->start_error[0] = '\0';
@@ -211,7 +213,6 @@ static bool move_on(struct worker *worker, struct chunk *chunk, uint32_t count)
     worker->items_done += count;
     chunk->first += count;
     chunk->count -= count;
-    output_mark(worker->output);
     if (chunk->count > 0)
         return false;
     worker->chunks_done++;
@@ -228,14 +229,16 @@ static enum status on_result(struct worker *worker, const struct frame *frame)
     struct pool *pool = worker->pool;
     struct chunk *chunk = answered_chunk(worker, frame);
     bool last = (frame->flags & FRAME_LAST) != 0;
+    struct worker_trace trace = { .pid = worker->pid };
     struct frame_result result;
 
     if (!chunk || frame_result_parse(frame->payload, &result) != FRAME_OK ||
         result.first != chunk->first || result.count > chunk->count ||
         last != (result.count == chunk->count) || result.results.len == 0)
         return ST_PROTOCOL;
+    trace.output = output_take(worker->output, result.printed, &trace.output_cut);
     last = move_on(worker, chunk, result.count);
-    pool->events.on_result(pool->data, chunk, &result, last);
+    pool->events.on_result(pool->data, chunk, &result, &trace, last);
     return ST_OK;
 }
 
@@ -245,7 +248,6 @@ static enum status on_failure(struct worker *worker, const struct frame *frame)
     struct chunk *chunk = answered_chunk(worker, frame);
     bool last = (frame->flags & FRAME_LAST) != 0;
     struct worker_trace trace = { .pid = worker->pid };
-    char output[OUTPUT_KEEP];
     struct frame_failure failure;
 
     if (!worker->ready)
@@ -254,8 +256,7 @@ static enum status on_failure(struct worker *worker, const struct frame *frame)
         failure.item != chunk->first || last != (chunk->count == 1) ||
         failure.exception.len == 0)
         return ST_PROTOCOL;
-    output_drain(worker->output);
-    trace.output = output_tail(worker->output, output);
+    trace.output = output_take(worker->output, failure.printed, &trace.output_cut);
     trace.began_ns = clock_mono_ns() - failure.run_ns;
     last = move_on(worker, chunk, 1);
     pool->events.on_failure(pool->data, chunk, &failure, &trace, last);
@@ -384,6 +385,20 @@ bool pool_reclaim(struct pool *pool, struct chunk *chunk)
     worker_take(worker, chunk, now);
     pool_update(worker, now);
     return true;
+}
+
+bool pool_chunk_output(struct pool *pool, const struct chunk *chunk, uint64_t *ret_item,
+                       struct worker_trace *ret_trace)
+{
+    struct worker *worker = chunk->worker;
+
+    (void)pool;
+    if (!worker || worker->chunks[0] != chunk)
+        return false;
+    *ret_item = worker_item(worker, chunk);
+    *ret_trace = (struct worker_trace){ .pid = worker->pid };
+    ret_trace->output = output_peek(worker->output, &ret_trace->output_cut);
+    return *ret_item != UINT64_MAX;
 }
 
 void pool_kill_chunk(struct pool *pool, struct chunk *chunk, enum exit_cause cause)

@@ -69,12 +69,14 @@ enum exit_cause {
 extern const char
     *const exit_cause_names[EXIT_CAUSE_COUNT]; /* "normal", "exit", "signal", ... */
 
-/* What is known of a worker when an attempt of its has failed. */
+/* What is known of a worker when it has told, or lost, an outcome. */
 struct worker_trace {
     pid_t pid;
-    uint64_t began_ns;  /* CLOCK_MONOTONIC when it began the item; 0: not known */
-    struct text output; /* the last of what it wrote to stdout and stderr for the item, at
-                         * most 4 KiB of any bytes; valid during the call */
+    uint64_t began_ns;  /* CLOCK_MONOTONIC when it began the item; 0: not known, and with
+                         * a result */
+    struct text output; /* the last of what it wrote to stdout and stderr for the items,
+                         * at most OUTPUT_KEEP bytes of any kind; valid during the call */
+    bool output_cut;    /* there was more */
 };
 
 struct worker_exit {
@@ -91,7 +93,7 @@ struct pool_events {
     /* The next `count` items of the chunk have results, separated by commas, valid during
      * the call. chunk->first and ->count have been moved behind them already. */
     void (*on_result)(void *data, struct chunk *chunk, const struct frame_result *result,
-                      bool last);
+                      const struct worker_trace *trace, bool last);
     void (*on_failure)(void *data, struct chunk *chunk,
                        const struct frame_failure *failure,
                        const struct worker_trace *trace, bool last);
@@ -163,6 +165,10 @@ void pool_send(struct pool *pool, struct worker *worker, struct chunk *chunk,
 /* Takes a chunk back that its worker has not begun: true, and the caller owns it again.
  * The worker may have room now; this is not an event. */
 bool pool_reclaim(struct pool *pool, struct chunk *chunk);
+/* What the worker that runs this chunk has printed and not told an outcome of yet, and
+ * the item it is on: false if it is not at this chunk. Valid until the loop goes on. */
+bool pool_chunk_output(struct pool *pool, const struct chunk *chunk, uint64_t *ret_item,
+                       struct worker_trace *ret_trace);
 /* Kills the worker that has this chunk for EXIT_TIME_LIMIT or EXIT_TERMINATED. on_lost
  * follows with `cause`, unless the last result was on its way already. Another chunk of
  * that worker comes back by on_returned, or by on_lost with nobody guilty if it had been

@@ -217,15 +217,13 @@ static void finish(struct worker *worker, uint64_t now)
 {
     struct pool *pool = worker->pool;
     struct worker_exit exit;
-    char output[OUTPUT_KEEP];
 
     if (worker
             ->doomed) /* it has ended by itself: that is what the cancellation was for */
         worker_kill(worker, EXIT_TERMINATED, worker->doomed, now);
     exit = worker_exit_of(worker);
-    output_drain(worker->output);
     exit.trace.pid = worker->pid;
-    exit.trace.output = output_tail(worker->output, output);
+    exit.trace.output = output_take_all(worker->output, &exit.trace.output_cut);
     log_end(worker, &exit);
     worker->deaf = true;
     leave(worker, now);

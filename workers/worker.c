@@ -53,7 +53,7 @@ enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t 
     if (st == ST_OK)
         st = open_page(&worker->page, &page_fd);
     if (st == ST_OK)
-        st = output_open(loop, &worker->output, &output_fd);
+        st = output_open(loop, worker->page, &worker->output, &output_fd);
     if (st == ST_OK && uv_poll_init(loop, &worker->poll, pair[0]) != 0)
         st = ST_IO;
     if (st != ST_OK) {

@@ -426,7 +426,8 @@ static void a_finished_job_is_stored_with_its_outcomes(void **state)
     };
     struct answer done = { 0 }, got;
 
-    store_put_finished(fx->store, spec, &failed, outcomes, 2, NULL, note_done, &done);
+    store_put_finished(fx->store, spec, &failed, outcomes, 2, NULL, NULL, note_done,
+                       &done);
     wait_for(fx, &done, 1);
     assert_int_equal(done.st, ST_OK);
     assert_int_equal(get_job(fx, spec->id, true, &got), ST_OK);
@@ -454,7 +455,7 @@ static void a_finished_job_with_a_known_key_changes_nothing(void **state)
     plan.id = uuid_next(&fx->ids, 1700000000000);
     second = spec_make(plan, "[5]", "");
     assert_int_equal(put_job(fx, first, JOB_QUEUED), ST_OK);
-    store_put_finished(fx->store, second, &succeeded, &outcome, 1, NULL, note_done,
+    store_put_finished(fx->store, second, &succeeded, &outcome, 1, NULL, NULL, note_done,
                        &done);
     wait_for(fx, &done, 1);
     assert_int_equal(done.st, ST_EXISTS);
@@ -676,13 +677,45 @@ static void a_finished_job_is_stored_with_its_attempts(void **state)
     struct answer done = { 0 }, answer;
 
     assert_true(attempt_log_add(&attempts, blob_new("{}", 2)));
-    store_put_finished(fx->store, spec, &status, NULL, 0, &attempts, note_done, &done);
+    store_put_finished(fx->store, spec, &status, NULL, 0, &attempts, NULL, note_done,
+                       &done);
     attempt_log_clear(&attempts);
     wait_for(fx, &done, 1);
     assert_int_equal(done.st, ST_OK);
     get_attempts(fx, spec->id, &answer);
     assert_int_equal(answer.job.attempts.count, 1);
     assert_int_equal(answer.job.attempts.dropped, 7);
+    answer_clear(&answer);
+    job_spec_unref(spec);
+}
+
+static void put_log(struct fixture *fx, struct job_spec *spec, const char *json)
+{
+    struct blob *log = blob_new(json, strlen(json));
+
+    assert_non_null(log);
+    store_put_log(fx->store, spec, log);
+    blob_unref(log);
+}
+
+static void the_newest_log_of_a_job_is_kept(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    struct answer answer = { 0 };
+
+    put_log(fx, spec, "no job"); /* is passed over */
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    put_log(fx, spec, "old");
+    put_log(fx, spec, "new");
+    assert_int_equal(put_status(fx, spec, JOB_SUCCEEDED), ST_OK);
+    store_get_job(fx->store, spec->id, STORE_WITH_LOG, note_job, &answer);
+    wait_for(fx, &answer, 1);
+    assert_int_equal(answer.st, ST_OK);
+    assert_string_equal(answer.job.log->data, "new");
+    answer_clear(&answer);
+    assert_int_equal(get_job(fx, spec->id, true, &answer), ST_OK);
+    assert_null(answer.job.log);
     answer_clear(&answer);
     job_spec_unref(spec);
 }
@@ -712,6 +745,7 @@ int main(void)
         BOTH(attempts_need_a_job_and_go_with_it),
         BOTH(the_newest_attempts_are_kept_and_the_others_counted),
         BOTH(a_finished_job_is_stored_with_its_attempts),
+        BOTH(the_newest_log_of_a_job_is_kept),
         BOTH(answers_come_in_the_order_of_the_commands),
         BOTH(a_text_over_the_limit_is_refused),
         BOTH(close_answers_what_is_due_and_takes_nothing_more),

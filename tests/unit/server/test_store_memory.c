@@ -57,7 +57,8 @@ static void a_finished_job_is_stored_whole_or_not_at_all(void **state)
     for (unsigned n = 1; st == ST_NO_MEMORY; n++) {
         memset(&done, 0, sizeof(done));
         mem_fail_at(n, 0);
-        store_put_finished(fx->store, spec, &failed, outcomes, 3, NULL, note_done, &done);
+        store_put_finished(fx->store, spec, &failed, outcomes, 3, NULL, NULL, note_done,
+                           &done);
         mem_fail_at(0, 0);
         wait_for(fx, &done, 1);
         st = done.st;

@@ -9,25 +9,30 @@
 /* Large enough for everything. */
 static const struct store_limits roomy = { .job_ttl_ms = KNOWN_MS, .max_jobs = 1000000 };
 
-/* A job that ended at this time, with a result of two bytes for an input of three. */
+/* A job that ended at this time, with a log, and a result of two bytes for an input of
+ * three. */
 static struct uuid put_over(struct fixture *fx, int64_t end_ms, const char *key)
 {
     struct job_spec plan = spec_plan(fx);
     struct job_status status = status_of(JOB_SUCCEEDED);
     struct outcome outcome = { .count = 1, .text = blob_new("25", 2) };
+    struct blob *log = blob_new("{}", 2);
     struct answer answer = { 0 };
     struct job_spec *spec;
 
+    assert_non_null(log);
     plan.idempotency_key = key;
     plan.result_ttl_ms = TTL_MS;
     spec = spec_make(plan, "[5]", "");
     status.finished_at_ms = end_ms;
     status.bytes = 5;
     assert_non_null(outcome.text);
-    store_put_finished(fx->store, spec, &status, &outcome, 1, NULL, note_done, &answer);
+    store_put_finished(fx->store, spec, &status, &outcome, 1, NULL, log, note_done,
+                       &answer);
     wait_for(fx, &answer, 1);
     assert_int_equal(answer.st, ST_OK);
     blob_unref(outcome.text);
+    blob_unref(log);
     job_spec_unref(spec);
     return plan.id;
 }
@@ -50,6 +55,18 @@ static struct store_purged purge_at(struct fixture *fx, int64_t now_ms)
     return purge(fx, limits);
 }
 
+static bool has_log(struct fixture *fx, struct uuid id)
+{
+    struct answer got = { 0 };
+    bool has;
+
+    store_get_job(fx->store, id, STORE_WITH_LOG, note_job, &got);
+    wait_for(fx, &got, 1);
+    has = got.job.log != NULL;
+    answer_clear(&got);
+    return has;
+}
+
 enum kept { WHOLE, STRIPPED, NOTHING };
 
 static enum kept kept_of(struct fixture *fx, struct uuid id)
@@ -65,6 +82,7 @@ static enum kept kept_of(struct fixture *fx, struct uuid id)
         assert_int_equal(got.job.status.state, JOB_SUCCEEDED);
     }
     answer_clear(&got);
+    assert_int_equal(has_log(fx, id), kept == WHOLE);
     return kept;
 }
 

@@ -330,7 +330,8 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
 #define BACK_TO_VERSION_2                                                                \
     "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "                        \
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
-    "DROP TABLE event; DROP TABLE pool; DROP TABLE body_part; DROP INDEX "               \
+    "DROP TABLE event; DROP TABLE pool; DROP TABLE body_part; "                          \
+    "DROP TABLE job_log; DROP INDEX "                                                    \
     "job_over; " VERSION_2_TALLY "PRAGMA user_version = 2"
 
 static void jobs_of_the_schema_without_an_outbox_stay(void **state)

@@ -82,10 +82,13 @@ static inline void rig_on_capacity(void *data)
 }
 
 static inline void rig_on_result(void *data, struct chunk *chunk,
-                                 const struct frame_result *result, bool last)
+                                 const struct frame_result *result,
+                                 const struct worker_trace *trace, bool last)
 {
     struct rig *rig = data;
     struct seen *seen = rig_note(rig, SEEN_RESULT, chunk);
+
+    rig_note_trace(seen, trace);
 
     seen->item = result->first;
     seen->count = result->count;

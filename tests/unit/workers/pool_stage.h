@@ -111,7 +111,11 @@ static inline void send_ready(struct actor *actor, uint32_t version)
 static inline void send_result(struct actor *actor, uint64_t chunk_id, uint64_t first,
                                uint32_t count, uint8_t flags)
 {
-    struct frame_result result = { .first = first, .count = count };
+    struct frame_result result = {
+        .first = first,
+        .count = count,
+        .printed = page_printed(actor->page, actor->output),
+    };
     uint8_t bytes[FRAME_HEADER_LEN + FRAME_RESULT_HEAD_LEN + 1];
 
     frame_header(FRAME_RESULT, flags, chunk_id, FRAME_RESULT_HEAD_LEN + 1, bytes);
@@ -123,7 +127,10 @@ static inline void send_result(struct actor *actor, uint64_t chunk_id, uint64_t 
 static inline void send_failure(struct actor *actor, uint64_t chunk_id, uint64_t item,
                                 uint8_t flags)
 {
-    struct frame_failure failure = { .item = item };
+    struct frame_failure failure = {
+        .item = item,
+        .printed = page_printed(actor->page, actor->output),
+    };
     uint8_t bytes[FRAME_HEADER_LEN + FRAME_FAILURE_HEAD_LEN + 2];
 
     frame_header(FRAME_FAILURE, flags, chunk_id, FRAME_FAILURE_HEAD_LEN + 2, bytes);

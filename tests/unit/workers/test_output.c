@@ -14,6 +14,7 @@
 
 struct rig {
     uv_loop_t loop;
+    struct worker_page page;
     struct output *output;
     int end; /* the writer's */
 };
@@ -23,7 +24,7 @@ static int set_up(void **state)
     struct rig *rig = calloc(1, sizeof(*rig));
 
     if (!rig || uv_loop_init(&rig->loop) != 0 ||
-        output_open(&rig->loop, &rig->output, &rig->end) != ST_OK)
+        output_open(&rig->loop, &rig->page, &rig->output, &rig->end) != ST_OK)
         return -1;
     *state = rig;
     return 0;
@@ -46,26 +47,33 @@ static void print(struct rig *rig, const char *string)
     assert_int_equal(write(rig->end, string, strlen(string)), strlen(string));
 }
 
-static void assert_tail(struct rig *rig, const char *expected)
+static void assert_text(struct text text, const char *expected)
 {
-    char bytes[OUTPUT_KEEP];
-    struct text tail = output_tail(rig->output, bytes);
+    assert_int_equal(text.len, strlen(expected));
+    if (text.len > 0)
+        assert_memory_equal(text.at, expected, text.len);
+}
 
-    assert_int_equal(tail.len, strlen(expected));
-    assert_memory_equal(tail.at, expected, tail.len);
+static void assert_peek(struct rig *rig, const char *expected)
+{
+    bool cut;
+
+    assert_text(output_peek(rig->output, &cut), expected);
+    assert_false(cut);
 }
 
 static void what_was_written_is_kept(void **state)
 {
     struct rig *rig = *state;
+    bool cut;
 
-    assert_tail(rig, "");
+    assert_peek(rig, "");
     print(rig, "one\n");
     output_drain(rig->output);
     print(rig, "two\n");
-    assert_tail(rig, "one\n");
-    output_drain(rig->output);
-    assert_tail(rig, "one\ntwo\n");
+    assert_peek(rig, "one\ntwo\n");
+    assert_text(output_take_all(rig->output, &cut), "one\ntwo\n");
+    assert_peek(rig, "");
 }
 
 static void the_loop_drains_it(void **state)
@@ -74,26 +82,63 @@ static void the_loop_drains_it(void **state)
 
     print(rig, "hello");
     uv_run(&rig->loop, UV_RUN_ONCE);
-    assert_tail(rig, "hello");
+    assert_peek(rig, "hello");
 }
 
-static void the_mark_hides_what_came_before(void **state)
+static uint32_t printed(struct rig *rig)
+{
+    return page_printed(&rig->page, rig->end);
+}
+
+static void an_item_gets_what_was_printed_before_its_end(void **state)
 {
     struct rig *rig = *state;
+    uint32_t first, second;
+    bool cut;
 
-    print(rig, "the neighbour's");
+    print(rig, "first");
+    output_drain(rig->output); /* before the worker tells, */
+    first = printed(rig);
+    print(rig, "second");
+    second = printed(rig); /* and behind it */
+    print(rig, "third");
     output_drain(rig->output);
-    output_mark(rig->output);
-    assert_tail(rig, "");
-    print(rig, "mine");
+    assert_text(output_take(rig->output, first, &cut), "first");
+    assert_false(cut);
+    assert_text(output_take(rig->output, first, &cut), "");
+    assert_text(output_take(rig->output, second, &cut), "second");
+    assert_text(output_take(rig->output, printed(rig), &cut), "third");
+}
+
+static void what_the_worker_says_is_not_believed_beyond_what_is_there(void **state)
+{
+    struct rig *rig = *state;
+    bool cut;
+
+    print(rig, "all");
+    assert_text(output_take(rig->output, 1000000, &cut), "all");
+    assert_text(output_take(rig->output, 1, &cut), ""); /* back in time */
+    print(rig, "more");
+    assert_text(output_take(rig->output, printed(rig), &cut), "more");
+}
+
+static void without_its_pipe_a_worker_owns_what_has_been_read(void **state)
+{
+    struct rig *rig = *state;
+    bool cut;
+
+    print(rig, "read");
     output_drain(rig->output);
-    assert_tail(rig, "mine");
+    print(rig, "not yet");
+    assert_text(output_take(rig->output, page_printed(&rig->page, -1), &cut), "read");
 }
 
 static void only_the_end_of_much_is_kept(void **state)
 {
     struct rig *rig = *state;
-    char line[OUTPUT_KEEP + 1];
+    static char line[OUTPUT_KEEP + 1];
+    struct text text;
+    bool cut;
 
     for (char c = 'a'; c <= 'z'; c++) {
         memset(line, c, sizeof(line) - 1);
@@ -104,19 +149,29 @@ static void only_the_end_of_much_is_kept(void **state)
     memset(line, 'z', sizeof(line));
     memset(line, 'y', 3);
     line[OUTPUT_KEEP] = '\0';
-    assert_tail(rig, line);
+    text = output_take(rig->output, printed(rig), &cut);
+    assert_text(text, line);
+    assert_true(cut);
 }
 
-static void more_than_a_read_at_once_is_kept_at_its_end(void **state)
+static void what_others_have_printed_over_is_cut(void **state)
 {
     struct rig *rig = *state;
-    static char much[60000 + 1];
+    static char much[OUTPUT_KEEP - 2];
+    uint32_t first, second;
+    bool cut;
 
-    memset(much, 'x', sizeof(much) - 1);
-    memcpy(much + 60000 - 4, "last", 4);
-    print(rig, much);
+    print(rig, "first");
+    first = printed(rig);
     output_drain(rig->output);
-    assert_tail(rig, much + 60000 - OUTPUT_KEEP);
+    memset(much, 'x', sizeof(much) - 1);
+    print(rig, much);
+    second = printed(rig);
+    output_drain(rig->output);
+    assert_text(output_take(rig->output, first, &cut), "rst");
+    assert_true(cut);
+    assert_int_equal(output_take(rig->output, second, &cut).len, sizeof(much) - 1);
+    assert_false(cut);
 }
 
 static void the_end_of_the_writer_does_not_keep_the_loop_busy(void **state)
@@ -127,7 +182,7 @@ static void the_end_of_the_writer_does_not_keep_the_loop_busy(void **state)
     fd_close(&rig->end);
     /* Ends only when nothing is watched any more. */
     uv_run(&rig->loop, UV_RUN_DEFAULT);
-    assert_tail(rig, "bye");
+    assert_peek(rig, "bye");
     output_drain(rig->output);
 }
 
@@ -136,11 +191,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_was_written_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_loop_drains_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_mark_hides_what_came_before, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(only_the_end_of_much_is_kept, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(more_than_a_read_at_once_is_kept_at_its_end,
+        cmocka_unit_test_setup_teardown(an_item_gets_what_was_printed_before_its_end,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            what_the_worker_says_is_not_believed_beyond_what_is_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_its_pipe_a_worker_owns_what_has_been_read,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(only_the_end_of_much_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_others_have_printed_over_is_cut, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(the_end_of_the_writer_does_not_keep_the_loop_busy,
                                         set_up, tear_down),
     };

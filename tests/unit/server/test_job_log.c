@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/job_log.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LOG_MAX 4096 /* bytes */
+
+static void add(struct job_log *log, uint64_t item, const char *output, size_t max)
+{
+    const struct job_log_place place = { item, 1, 2 };
+    const struct worker_trace trace = { .pid = 7, .output = { output, strlen(output) } };
+
+    job_log_add(log, &place, &trace, max);
+}
+
+/* The log as clients read it. */
+static json_t *read_back(const struct job_log *log)
+{
+    struct buf out = BUF_INIT;
+    json_t *json;
+
+    job_log_open(&out, log);
+    job_log_close(&out, log);
+    assert_false(out.failed);
+    json = json_loadb(out.data, out.len, 0, NULL);
+    assert_non_null(json);
+    buf_clear(&out);
+    return json;
+}
+
+static const char *output_of(json_t *json, size_t i)
+{
+    json_t *piece = json_array_get(json_object_get(json, "log"), i);
+
+    return json_string_value(json_object_get(piece, "output"));
+}
+
+static size_t count_of(json_t *json)
+{
+    return json_array_size(json_object_get(json, "log"));
+}
+
+static json_int_t dropped_of(json_t *json)
+{
+    return json_integer_value(json_object_get(json, "dropped"));
+}
+
+static void pieces_come_in_the_order_in_which_they_were_added(void **state)
+{
+    struct job_log log = { 0 };
+    json_t *json, *piece;
+
+    (void)state;
+    add(&log, 5, "one\n", LOG_MAX);
+    add(&log, 3, "a \x1b[31m\xff\"", LOG_MAX);
+    json = read_back(&log);
+    assert_int_equal(count_of(json), 2);
+    assert_string_equal(output_of(json, 0), "one\n");
+    assert_string_equal(output_of(json, 1), "a \x1b[31m\xef\xbf\xbd\"");
+    piece = json_array_get(json_object_get(json, "log"), 0);
+    assert_int_equal(json_integer_value(json_object_get(piece, "item")), 5);
+    assert_int_equal(json_integer_value(json_object_get(piece, "count")), 1);
+    assert_int_equal(json_integer_value(json_object_get(piece, "attempt")), 2);
+    assert_int_equal(json_integer_value(json_object_get(piece, "pid")), 7);
+    assert_true(json_is_false(json_object_get(piece, "truncated")));
+    assert_int_equal(dropped_of(json), 0);
+    json_decref(json);
+    job_log_clear(&log);
+}
+
+static void nothing_printed_is_no_piece(void **state)
+{
+    struct job_log log = { 0 };
+
+    (void)state;
+    add(&log, 0, "", LOG_MAX);
+    assert_null(log.oldest);
+    assert_null(job_log_blob(&log));
+}
+
+static void the_oldest_go_first_and_are_counted(void **state)
+{
+    struct job_log log = { 0 };
+    json_t *json;
+
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        add(&log, (uint64_t)i, i == 99 ? "the last" : "some line or other", LOG_MAX);
+    assert_true(log.bytes <= LOG_MAX);
+    json = read_back(&log);
+    assert_int_equal((json_int_t)count_of(json) + dropped_of(json), 100);
+    assert_string_equal(output_of(json, count_of(json) - 1), "the last");
+    json_decref(json);
+    job_log_clear(&log);
+}
+
+static void a_piece_that_is_too_large_keeps_its_end(void **state)
+{
+    struct job_log log = { 0 };
+    static char much[LOG_MAX + 1];
+    json_t *json;
+
+    (void)state;
+    memset(much, 1, LOG_MAX); /* each becomes six bytes */
+    memcpy(much + LOG_MAX - 3, "end", 3);
+    add(&log, 0, much, LOG_MAX);
+    json = read_back(&log);
+    assert_int_equal(count_of(json), 1);
+    assert_int_equal(strlen(output_of(json, 0)), LOG_MAX / 6);
+    assert_string_equal(output_of(json, 0) + LOG_MAX / 6 - 3, "end");
+    assert_true(json_is_true(
+        json_object_get(json_array_get(json_object_get(json, "log"), 0), "truncated")));
+    json_decref(json);
+    job_log_clear(&log);
+}
+
+static void with_a_limit_of_0_all_is_dropped(void **state)
+{
+    struct job_log log = { 0 };
+
+    (void)state;
+    add(&log, 0, "x", 0);
+    assert_null(log.oldest);
+    assert_int_equal(log.dropped, 1);
+    job_log_clear(&log);
+}
+
+static void a_log_comes_back_from_the_store(void **state)
+{
+    struct job_log log = { 0 }, restored = { 0 };
+    struct blob *blob;
+    json_t *json;
+
+    (void)state;
+    for (int i = 0; i < 60; i++)
+        add(&log, (uint64_t)i, "line \xc3\xa9\n", LOG_MAX);
+    assert_true(log.dropped > 0);
+    blob = job_log_blob(&log);
+    assert_int_equal(job_log_restore(&restored, blob_text(blob)), ST_OK);
+    add(&restored, 60, "new", 2 * LOG_MAX);
+    assert_int_equal(restored.dropped, log.dropped);
+    json = read_back(&restored);
+    assert_string_equal(output_of(json, 0), "line \xc3\xa9\n");
+    assert_string_equal(output_of(json, count_of(json) - 1), "new");
+    json_decref(json);
+    blob_unref(blob);
+    job_log_clear(&log);
+    job_log_clear(&restored);
+}
+
+static void a_damaged_log_is_not_restored(void **state)
+{
+    static const char *const texts[] = { "", "{", "{}", "[]", "{\"log\":3}" };
+    struct job_log log = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct text text = { texts[i], strlen(texts[i]) };
+
+        assert_int_equal(job_log_restore(&log, text), ST_CORRUPT);
+        assert_null(log.oldest);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_come_in_the_order_in_which_they_were_added),
+        cmocka_unit_test(nothing_printed_is_no_piece),
+        cmocka_unit_test(the_oldest_go_first_and_are_counted),
+        cmocka_unit_test(a_piece_that_is_too_large_keeps_its_end),
+        cmocka_unit_test(with_a_limit_of_0_all_is_dropped),
+        cmocka_unit_test(a_log_comes_back_from_the_store),
+        cmocka_unit_test(a_damaged_log_is_not_restored),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
