@@ -60,7 +60,7 @@ engine_build() {
 
 engine_start() {
     container=poold-test-$$
-    "$engine" run -d --name "$container" --read-only --cap-drop ALL \
+    "$engine" run -d --name "$container" --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
         --security-opt no-new-privileges -v "poold-test-$$:/data" \
         -p 127.0.0.1::8080 "$tag" --processes 2 >/dev/null
     url=http://$("$engine" port "$container" 8080/tcp | sed -n 1p)

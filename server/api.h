@@ -37,6 +37,7 @@
 struct api {
     const struct config *config;
     struct dispatch *dispatch;
+    const struct confinement *confinement;
     struct callback *callback;
     struct http *http;
     int64_t started_at_ms;
@@ -109,6 +110,8 @@ bool api_idempotency_key(struct request *request, const char **ret_key);
 
 /* The pool of a path. Answers 404 and returns NULL if there is none. */
 struct lane *api_pool(struct api *api, struct request *request, struct text name);
+/* Writes the members of limits, with a comma before each; null is none. */
+void api_write_limits(struct buf *out, const struct limits *limits);
 void api_write_pool(struct buf *out, const struct api *api, const struct lane *lane);
 /* Answers why a pool that is not running takes nothing. */
 void api_pool_not_running(struct request *request, const struct lane *lane);

@@ -209,6 +209,10 @@ static void write_string(struct buf *out, const char *string)
 
 static void write_task(struct buf *out, const struct api *api, const struct task *task)
 {
+    int64_t time_limit_ms =
+        task->time_limit_ms ? task->time_limit_ms : api->config->time_limit_ms;
+    struct limits limits = limits_or(&task->limits, &api->config->limits);
+
     buf_addf(out, "{\"name\":\"%s\",\"summary\":", task->name);
     write_string(out, task->summary);
     buf_add_str(out, ",\"signature\":");
@@ -219,12 +223,14 @@ static void write_task(struct buf *out, const struct api *api, const struct task
     else
         buf_add_str(out, "null");
     buf_add_str(out, ",\"limits\":{\"time_limit\":");
-    if (api->config->time_limit_ms)
-        buf_addf(out, "%g", (double)api->config->time_limit_ms / 1000);
+    if (time_limit_ms)
+        buf_addf(out, "%g", (double)time_limit_ms / 1000);
     else
         buf_add_str(out, "null");
-    buf_addf(out, ",\"max_result_bytes\":%llu}}",
+    buf_addf(out, ",\"max_result_bytes\":%llu",
              (unsigned long long)api->config->max_result_bytes);
+    api_write_limits(out, &limits);
+    buf_add_str(out, "}}");
 }
 
 static void write_refused(struct buf *out, const struct task_folders *folders)

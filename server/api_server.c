@@ -18,6 +18,36 @@ static void add_seconds_or_null(struct buf *out, int64_t ms)
         buf_add_str(out, "null");
 }
 
+void api_write_limits(struct buf *out, const struct limits *limits)
+{
+    buf_add_str(out, ",\"" CPU_LIMIT_NAME "\":");
+    add_seconds_or_null(out, limits->cpu_ms);
+    for (unsigned i = 0; i < LIMIT_COUNT; i++) {
+        if (limits->at[i])
+            buf_addf(out, ",\"%s\":%llu", limit_kinds[i].name,
+                     (unsigned long long)limits->at[i]);
+        else
+            buf_addf(out, ",\"%s\":null", limit_kinds[i].name);
+    }
+}
+
+/* What tasks are held by here and now. */
+static void write_confinement(struct buf *out, const struct confinement *plan)
+{
+    struct confine_support support = confine_support();
+
+    buf_addf(out, ",\"confinement\":{\"no_new_privs\":true,\"seccomp\":%s,\"landlock\":",
+             plan->sandbox && support.seccomp ? "true" : "false");
+    if (plan->sandbox && support.landlock)
+        buf_addf(out, "%d", support.landlock);
+    else
+        buf_add_str(out, "null");
+    if (plan->has_user)
+        buf_addf(out, ",\"user\":%u}", plan->uid);
+    else
+        buf_add_str(out, ",\"user\":null}");
+}
+
 void api_info(struct api *api, struct request *request, struct text param)
 {
     const struct config *config = api->config;
@@ -44,7 +74,8 @@ void api_info(struct api *api, struct request *request, struct text param)
         "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_connections\":%llu,"
         "\"max_waiters\":%llu,\"max_processes\":%llu,\"max_finished_jobs\":%llu,"
         "\"max_finished_bytes\":%llu,"
-        "\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_limit\":",
+        "\"max_log_bytes\":%llu,\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_"
+        "limit\":",
         (unsigned long long)config->max_body_bytes, (unsigned long long)config->max_items,
         (unsigned long long)config->max_item_bytes,
         (unsigned long long)config->max_result_bytes,
@@ -54,10 +85,13 @@ void api_info(struct api *api, struct request *request, struct text param)
         (unsigned long long)config->max_processes,
         (unsigned long long)config->max_finished_jobs,
         (unsigned long long)config->max_finished_bytes,
-        (double)config->max_wait_ms / 1000, (double)config->result_ttl_ms / 1000,
-        (double)config->job_ttl_ms / 1000);
+        (unsigned long long)config->max_log_bytes, (double)config->max_wait_ms / 1000,
+        (double)config->result_ttl_ms / 1000, (double)config->job_ttl_ms / 1000);
     add_seconds_or_null(&reply.body, config->time_limit_ms);
-    buf_add_str(&reply.body, "}}");
+    api_write_limits(&reply.body, &config->limits);
+    buf_add_char(&reply.body, '}');
+    write_confinement(&reply.body, api->confinement);
+    buf_add_char(&reply.body, '}');
     request_reply(request, &reply);
 }
 

@@ -30,8 +30,14 @@ const char *const store_kind_names[STORE_KIND_COUNT] = {
     [STORE_MEMORY] = "memory",
 };
 
+const char *const sandbox_mode_names[SANDBOX_MODE_COUNT] = {
+    [SANDBOX_AUTO] = "auto",
+    [SANDBOX_OFF] = "off",
+};
+
 /* Choices are stored as unsigned int, which is what compilers take for such an enum. */
 static_assert(sizeof(enum store_kind) == sizeof(unsigned) &&
+                  sizeof(enum sandbox_mode) == sizeof(unsigned) &&
                   sizeof(enum log_level) == sizeof(unsigned) &&
                   sizeof(enum log_format) == sizeof(unsigned),
               "enums are as large as unsigned");
@@ -574,6 +580,13 @@ static enum status check_together(struct loader *loader)
         return error_set(loader->err, ST_INVALID,
                          "setting callback_allow with store memory, which keeps nothing, "
                          "needs callback_secret_file as well");
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        if (config->limits.at[i] && config->limits.at[i] < limit_kinds[i].min)
+            return error_set(loader->err, ST_INVALID,
+                             "setting %s: %llu is less than %llu, and not 0 for no limit",
+                             limit_kinds[i].name,
+                             (unsigned long long)config->limits.at[i],
+                             (unsigned long long)limit_kinds[i].min);
     if (config->insecure || address_is_loopback(config->listen_host))
         return ST_OK;
     return refuse(
@@ -640,6 +653,9 @@ void config_clear(struct config *config)
     mem_free(config->tasks);
     mem_free(config->python);
     mem_free(config->python_modules);
+    mem_free(config->scratch_dir);
+    mem_free(config->task_write);
+    mem_free(config->task_user);
     mem_free(config->callback_allow);
     mem_free(config->callback_secret_file);
     mem_free(config->callback_ca_file);

@@ -14,9 +14,13 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "workers/limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+enum sandbox_mode { SANDBOX_AUTO, SANDBOX_OFF, SANDBOX_MODE_COUNT };
+extern const char *const sandbox_mode_names[SANDBOX_MODE_COUNT];
 
 enum store_kind { STORE_SQLITE, STORE_MEMORY, STORE_KIND_COUNT };
 extern const char *const store_kind_names[STORE_KIND_COUNT];
@@ -34,6 +38,11 @@ struct config {
     int64_t probe_timeout_ms; /* how long one file of them may take to be looked at */
     char *python;             /* interpreter */
     char *python_modules;     /* names, separated by commas; NULL: none */
+    enum sandbox_mode sandbox;
+    char *scratch_dir;       /* NULL: $TMPDIR, or /tmp */
+    char *task_write;        /* folders, separated by commas; NULL: any */
+    char *task_user;         /* see confine_user; NULL: the server's */
+    uint64_t max_worker_rss; /* bytes; 0: any */
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
     enum log_level log_level;
     enum log_format log_format;
@@ -54,6 +63,7 @@ struct config {
     int64_t drain_timeout_ms; /* how long SIGTERM lets running items finish */
     int64_t cancel_grace_ms;  /* for tasks that ask whether they are cancelled */
     int64_t time_limit_ms;    /* default per item; 0: none */
+    struct limits limits;     /* of pools that do not say */
 
     int64_t result_ttl_ms;       /* default per job */
     int64_t job_ttl_ms;          /* how long a job is known after its end */

@@ -129,6 +129,9 @@ struct dispatch_options {
     uint64_t max_result_bytes;   /* of one item */
     uint64_t max_log_bytes;      /* of one job */
     int64_t cancel_grace_ms;     /* for tasks that ask whether they are cancelled */
+    struct limits limits;        /* of tasks in pools that do not say */
+    uint64_t max_worker_rss;     /* of one that is kept for more; 0: any */
+    const struct confinement *confinement; /* of tasks; not owned, or NULL */
     int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };
 

@@ -423,6 +423,12 @@ static bool exit_is_blameless(enum exit_cause cause)
     return cause == EXIT_NORMAL || cause == EXIT_TERMINATED || cause == EXIT_FORKSERVER;
 }
 
+/* The task is to blame, and will run into it again: its budget is that of errors. */
+static bool is_limit(enum exit_cause cause)
+{
+    return cause == EXIT_TIME_LIMIT || cause == EXIT_CPU_LIMIT;
+}
+
 static void blame(struct lane *lane, struct live *live, uint64_t item,
                   const struct worker_exit *exit)
 {
@@ -431,9 +437,8 @@ static void blame(struct lane *lane, struct live *live, uint64_t item,
 
     note_attempt(live, attempt_of_exit(&place, exit, live->job.spec->time_limit_ms));
     note_output(live, item, 1, &exit->trace);
-    if (job_item_trouble(&live->job, item, exit->cause != EXIT_TIME_LIMIT,
-                         clock_mono_ns(), dispatch_random(lane->dispatch),
-                         &verdict) != ST_OK)
+    if (job_item_trouble(&live->job, item, !is_limit(exit->cause), clock_mono_ns(),
+                         dispatch_random(lane->dispatch), &verdict) != ST_OK)
         verdict = JOB_ITEM_FAILED;
     if (verdict == JOB_ITEM_FAILED)
         add_error(lane, live, item,

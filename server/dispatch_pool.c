@@ -94,9 +94,11 @@ struct pool_options lane_pool_options(const struct dispatch *dispatch,
         .initargs = spec->initargs,
         .init_limit_ms = spec->time_limit_ms,
         .worker = { .result_max = dispatch->options.max_result_bytes,
-                    .memory_max = spec->memory_limit,
+                    .limits = limits_or(&spec->limits, &dispatch->options.limits),
+                    .rss_max = dispatch->options.max_worker_rss,
                     .fresh = spec->start_method == START_SPAWN },
         .result_frame_max = dispatch->options.max_result_bytes + FRAME_MORE,
+        .confinement = dispatch->options.confinement,
         .catalog = dispatch->options.catalog,
     };
 }
@@ -136,7 +138,8 @@ static enum status add_new_lane(struct dispatch *dispatch, struct pool_spec *spe
 {
     struct forkserver forkserver;
     struct error_text err = { "" };
-    enum status st = forkserver_start(&forkserver, dispatch->options.catalog, &err);
+    enum status st = forkserver_start(&forkserver, dispatch->options.catalog,
+                                      dispatch->options.confinement, &err);
 
     if (st != ST_OK) {
         log_error("a pool cannot be made", "pool=%s error=\"%s\"", spec->name, err.text);

@@ -118,7 +118,8 @@ static enum status new_pool(struct lane *lane, struct pool **ret_pool,
 {
     struct pool_options options = lane_pool_options(lane->dispatch, lane->spec);
     struct forkserver forkserver;
-    enum status st = forkserver_start(&forkserver, options.catalog, err);
+    enum status st =
+        forkserver_start(&forkserver, options.catalog, options.confinement, err);
 
     if (st != ST_OK)
         return st;

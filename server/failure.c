@@ -165,6 +165,10 @@ void failure_cause_of_exit(const struct worker_exit *exit, int64_t time_limit_ms
         buf_addf(detail, "the item ran longer than %g seconds",
                  (double)time_limit_ms / 1000);
         break;
+    case EXIT_CPU_LIMIT:
+        ret_cause->problem = PROBLEM_TIME_LIMIT;
+        buf_add_str(detail, "the item used more processor time than its cpu_limit");
+        break;
     case EXIT_PROTOCOL:
         ret_cause->problem = PROBLEM_PROTOCOL_ERROR;
         buf_add_str(detail,

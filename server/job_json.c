@@ -79,6 +79,17 @@ static void check_fed(struct parse *parse, const struct slice_envelope *envelope
                     "cannot be \"cpython\": the number of items is not known");
 }
 
+/* The task knows best what it needs, then the pool. */
+static int64_t default_time_limit(const struct parse *parse, const struct job_pool *pool)
+{
+    const struct task *task =
+        registry_find((struct text){ parse->task, strlen(parse->task) });
+
+    if (task && task->time_limit_ms)
+        return task->time_limit_ms;
+    return pool->time_limit_ms ? pool->time_limit_ms : parse->spec.time_limit_ms;
+}
+
 /* What can only be checked when all members have been read. */
 static void check_whole(struct parse *parse, struct slice_envelope *envelope)
 {
@@ -102,8 +113,8 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
         parse->pool[0])
         parse_wrong(parse, TEXT("pool"), PROBLEM_UNKNOWN_POOL,
                     "names no pool that is known here; GET /v1/pools lists them");
-    if (pool.time_limit_ms && !slice_find(envelope, "time_limit"))
-        spec->time_limit_ms = pool.time_limit_ms;
+    if (!slice_find(envelope, "time_limit"))
+        spec->time_limit_ms = default_time_limit(parse, &pool);
     if (slice_find(envelope, "delay") && slice_find(envelope, "eta"))
         parse_wrong(parse, TEXT("eta"), PROBLEM_VALIDATION_FAILED,
                     "and delay exclude each other");

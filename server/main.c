@@ -31,7 +31,8 @@ int main(int argc, char **argv)
     if (strcmp(command, "tasks") == 0)
         return scan_main(argc - 2, argv + 2);
     if (strcmp(command, "forkserver") == 0)
-        return forkserver_main(); /* only the service itself starts this */
+        return forkserver_main(argc - 2,
+                               argv + 2); /* only the service itself starts this */
     if (strcmp(command, "worker") == 0)
         return worker_main(argc - 2, argv + 2); /* and only the forkserver this */
     if (strcmp(command, "--version") == 0)

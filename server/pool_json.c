@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "workers/registry.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -123,16 +124,32 @@ static void read_time_limit(struct parse *parse, const struct slice_member *memb
                              &parse->spec.time_limit_ms);
 }
 
-static void read_memory_limit(struct parse *parse, const struct slice_member *member,
-                              const json_t *value)
+static void read_limit(struct parse *parse, const struct slice_member *member,
+                       const json_t *value)
+{
+    char what[96];
+    unsigned i = 0;
+
+    while (!text_equals(member->name, limit_kinds[i].name))
+        i++;
+    if (json_is_null(value)) {
+        parse->spec.limits.at[i] = 0;
+    } else if (!whole_number(value, limit_kinds[i].min, limit_kinds[i].max,
+                             &parse->spec.limits.at[i])) {
+        (void)snprintf(what, sizeof(what), "is not %s, or null", limit_kinds[i].range);
+        invalid(parse, member, what);
+    }
+}
+
+static void read_cpu_limit(struct parse *parse, const struct slice_member *member,
+                           const json_t *value)
 {
     if (json_is_null(value))
-        parse->spec.memory_limit = 0;
-    else if (!whole_number(value, POOL_MEMORY_MIN, POOL_MEMORY_MAX,
-                           &parse->spec.memory_limit))
-        invalid(parse, member,
-                "is not a whole number of bytes from 67108864 to 1125899906842624, or "
-                "null");
+        parse->spec.limits.cpu_ms = 0;
+    else if (member_seconds(parse->refusal, member, value, false,
+                            &parse->spec.limits.cpu_ms) &&
+             parse->spec.limits.cpu_ms > CPU_LIMIT_MAX_MS)
+        invalid(parse, member, "is not a number of seconds up to 2592000, or null");
 }
 
 static const struct member_rule {
@@ -148,7 +165,11 @@ static const struct member_rule {
     { "initializer", true, true, read_initializer },
     { "initargs", true, true, read_initargs },
     { "time_limit", false, false, read_time_limit },
-    { "memory_limit", false, false, read_memory_limit },
+    { CPU_LIMIT_NAME, false, false, read_cpu_limit },
+    { "memory_limit", false, false, read_limit },
+    { "file_size_limit", false, false, read_limit },
+    { "open_files_limit", false, false, read_limit },
+    { "process_limit", false, false, read_limit },
 };
 
 static const struct member_rule *find_rule(struct text name)
@@ -257,6 +278,14 @@ static void add_number(struct buf *out, const char *name, uint64_t number)
         buf_addf(out, ",\"%s\":null", name);
 }
 
+static void add_seconds(struct buf *out, const char *name, int64_t ms)
+{
+    if (ms)
+        buf_addf(out, ",\"%s\":%.12g", name, (double)ms / 1000);
+    else
+        buf_addf(out, ",\"%s\":null", name);
+}
+
 void pool_json_write(struct buf *out, const struct pool_spec *spec)
 {
     buf_addf(out, "\"name\":\"%s\",\"processes\":%u,\"start_method\":\"%s\"", spec->name,
@@ -267,9 +296,8 @@ void pool_json_write(struct buf *out, const struct pool_spec *spec)
     else
         buf_add_str(out, ",\"initializer\":null");
     buf_addf(out, ",\"initargs\":%s", spec->initargs);
-    if (spec->time_limit_ms)
-        buf_addf(out, ",\"time_limit\":%.12g", (double)spec->time_limit_ms / 1000);
-    else
-        buf_add_str(out, ",\"time_limit\":null");
-    add_number(out, "memory_limit", spec->memory_limit);
+    add_seconds(out, "time_limit", spec->time_limit_ms);
+    add_seconds(out, CPU_LIMIT_NAME, spec->limits.cpu_ms);
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        add_number(out, limit_kinds[i].name, spec->limits.at[i]);
 }

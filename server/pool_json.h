@@ -13,9 +13,7 @@
 #include "server/pool_spec.h"
 
 #define POOL_PROCESSES_MAX 1024
-#define POOL_INITARGS_MAX  65536        /* bytes */
-#define POOL_MEMORY_MIN    (64u << 20)  /* less and no worker could start */
-#define POOL_MEMORY_MAX    (1ull << 50) /* bytes */
+#define POOL_INITARGS_MAX  65536 /* bytes */
 
 struct pool_intake {
     const struct pool_spec *old; /* the pool that is to be changed; NULL: a new one */

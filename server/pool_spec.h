@@ -8,6 +8,8 @@
 #ifndef SERVER_POOL_SPEC_H
 #define SERVER_POOL_SPEC_H
 
+#include "workers/limits.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -39,7 +41,7 @@ struct pool_spec {
     const char *initializer; /* name of a task, or NULL */
     const char *initargs;    /* JSON array text */
     int64_t time_limit_ms;   /* per item, for jobs that do not say; 0: the setting's */
-    uint64_t memory_limit;   /* bytes of a worker's address space; 0: no limit */
+    struct limits limits;    /* 0: the setting's */
     const char *idempotency_key; /* or NULL */
     uint64_t request_hash;       /* of the request that carried the key */
 };

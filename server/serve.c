@@ -7,6 +7,7 @@
 #include "server/ca_file.h"
 #include "server/callback.h"
 #include "server/config.h"
+#include "server/confining.h"
 #include "server/dispatch.h"
 #include "server/http.h"
 #include "server/retention.h"
@@ -25,6 +26,7 @@
 struct server {
     struct config config;
     uv_loop_t loop;
+    struct confining *confining;
     struct task_folders *folders; /* NULL: there are none */
     bool looked;                  /* at the folders, for the first time */
     bool reload_due;              /* SIGHUP has come while the last one is under way */
@@ -318,6 +320,15 @@ static void on_ended(void *data, const struct job_spec *spec,
     callback_job_ended(server->callback, spec, status);
 }
 
+/* Behind the store: from there on no other server has these folders. */
+static int open_scratch(struct server *server)
+{
+    struct error_text err = { "" };
+    enum status st = confining_open(server->confining, &err);
+
+    return st == ST_OK ? 0 : fail(EXIT_CANNOT_WRITE, &err);
+}
+
 static int open_dispatch(struct server *server)
 {
     static const struct dispatch_events events = { on_drained, on_ended, on_reloaded };
@@ -334,6 +345,9 @@ static int open_dispatch(struct server *server)
         .max_result_bytes = config->max_result_bytes,
         .cancel_grace_ms = config->cancel_grace_ms,
         .max_log_bytes = config->max_log_bytes,
+        .limits = config->limits,
+        .max_worker_rss = config->max_worker_rss,
+        .confinement = confining_plan(server->confining),
         .catalog = server->folders ? task_folders_fd(server->folders) : -1,
     };
     const struct pool_spec plan = { .name = POOL_DEFAULT,
@@ -374,8 +388,11 @@ static int open_http(struct server *server)
 
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
-    server->api = (struct api){ config,       server->dispatch, server->callback,
-                                server->http, clock_wall_ms(),  server->folders };
+    server->api = (struct api){
+        config,           server->dispatch, confining_plan(server->confining),
+        server->callback, server->http,     clock_wall_ms(),
+        server->folders,
+    };
     return 0;
 }
 
@@ -425,6 +442,8 @@ static int open_all(struct server *server)
 {
     int exit_code = open_store(server);
 
+    if (!exit_code)
+        exit_code = open_scratch(server);
     if (!exit_code)
         exit_code = open_callbacks(server);
     if (!exit_code)
@@ -487,12 +506,14 @@ static int prepare(struct server *server)
         (void)error_set(&err, ST_IO, "the event loop cannot be made");
         return fail(EXIT_SYSTEM, &err);
     }
+    if (confining_new(&server->config, &server->confining, &err) != ST_OK)
+        return fail(EXIT_CONFIGURATION, &err);
     open_handles(server);
     exit_code = look_at_folders(server, &err);
     if (exit_code == 0 && !server->stopping &&
         forkserver_start(&server->forkserver,
                          server->folders ? task_folders_fd(server->folders) : -1,
-                         &err) != ST_OK)
+                         confining_plan(server->confining), &err) != ST_OK)
         exit_code = fail(EXIT_SYSTEM, &err);
     return exit_code;
 }
@@ -503,6 +524,8 @@ static void close_loop(struct server *server)
     (void)uv_loop_close(&server->loop);
     task_folders_free(server->folders);
     server->folders = NULL;
+    confining_free(server->confining);
+    server->confining = NULL;
 }
 
 static int run(struct server *server)
@@ -519,6 +542,8 @@ static int run(struct server *server)
     if (server->exit_code)
         close_half_open(server);
     else
+        confining_log(server->confining);
+    if (!server->exit_code)
         log_info(
             "server ready",
             "listen=%s:%u pid=%d processes=%llu store=%s data=%s version=" POOLD_VERSION,

@@ -93,6 +93,51 @@ const struct setting settings[] = {
               "again after the next start. Stay below what the process manager allows "
               "(docker stop: 10 seconds)." },
 
+    { "sandbox", SETTING_CHOICE, AT(sandbox), .initial = "auto",
+      .choices = sandbox_mode_names, .choice_count = SANDBOX_MODE_COUNT,
+      .group = "What tasks may do", .value = "auto|off",
+      .help = "auto: tasks cannot read the data directory nor use what is for administrators, "
+              "as far as the kernel can see to that; the log says how far. They cannot make files "
+              "right beside the data directory or above it, either." },
+    { "scratch_dir", SETTING_TEXT, AT(scratch_dir),
+      .value = "DIR", .initial_help = "$TMPDIR, or /tmp",
+      .help = "Where workers have their scratch folders: the working directory of tasks, "
+              "emptied behind each." },
+    { "task_write", SETTING_LIST, AT(task_write),
+      .value = "DIR", .initial_help = "wherever the user may",
+      .help = "Folder that tasks may write into, and nowhere else but their scratch folder; "
+              "repeatable, in the file an array. Needs sandbox auto and a kernel with Landlock." },
+    { "task_user", SETTING_TEXT, AT(task_user),
+      .value = "NAME|UID[:GID]", .initial_help = "the user of the server",
+      .help = "User that workers are, if the server is started as root." },
+    { "max_worker_rss", SETTING_NUMBER, AT(max_worker_rss), .initial = "0",
+      .max = 1ull << 50,
+      .value = "BYTES",
+      .help = "Memory in use beyond which a worker is replaced when it has finished what it is "
+              "at. 0: never." },
+    { "cpu_limit", SETTING_SECONDS, AT(limits.cpu_ms), .initial = "0",
+      .max = CPU_LIMIT_MAX_MS,
+      .value = "SECONDS",
+      .help = "How much processor time an attempt at one item may use, in steps of a second. "
+              "This and the next four hold for pools and tasks that do not say. 0: no limit." },
+    { "memory_limit", SETTING_NUMBER, AT(limits.at[LIMIT_MEMORY]), .initial = "0",
+      .max = 1ull << 50,
+      .value = "BYTES",
+      .help = "Address space of a worker, at least 67108864. 0: no limit." },
+    { "file_size_limit", SETTING_NUMBER, AT(limits.at[LIMIT_FILE_SIZE]), .initial = "0",
+      .max = 1ull << 50,
+      .value = "BYTES",
+      .help = "Size of a file that a task writes. 0: no limit." },
+    { "open_files_limit", SETTING_NUMBER, AT(limits.at[LIMIT_OPEN_FILES]), .initial = "0",
+      .max = 1u << 20,
+      .value = "N",
+      .help = "Files that a worker may have open, at least 32. 0: no limit." },
+    { "process_limit", SETTING_NUMBER, AT(limits.at[LIMIT_PROCESSES]), .initial = "0",
+      .max = 1u << 22,
+      .value = "N",
+      .help = "Processes and threads that the user of the workers may have in all; root has "
+              "no limit. 0: no limit." },
+
     { "max_body_bytes", SETTING_NUMBER, AT(max_body_bytes), .initial = "67108864",
       .min = 1, .max = BYTES_MAX,
       .group = "Limits", .value = "BYTES",

@@ -95,7 +95,8 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
 /* Every column of table pool, in that order, too. */
 #define SQLITE_POOL_COLUMNS                                                              \
     "name, processes, maxtasksperchild, start_method, initializer, initargs, "           \
-    "time_limit_ms, memory_limit, state, idempotency_key, request_hash"
+    "time_limit_ms, memory_limit, state, idempotency_key, request_hash, cpu_limit_ms, "  \
+    "file_size_limit, open_files_limit, process_limit"
 
 /* The place of a text is part of its checksum, so that one that has got into another row
  * is found out, too. body is the input followed by the kwargs. */

@@ -115,10 +115,14 @@ static enum status read_pool(sqlite3_stmt *statement, struct pool_spec **ret_spe
     spec.initializer = row_string(&row);
     spec.initargs = row_string(&row);
     spec.time_limit_ms = row_int(&row);
-    spec.memory_limit = (uint64_t)row_int(&row);
+    spec.limits.at[LIMIT_MEMORY] = (uint64_t)row_int(&row);
     *ret_state = row_name(&row, pool_state_names, POOL_STATE_COUNT);
     spec.idempotency_key = row_string(&row);
     spec.request_hash = (uint64_t)row_int(&row);
+    spec.limits.cpu_ms = row_int(&row);
+    spec.limits.at[LIMIT_FILE_SIZE] = (uint64_t)row_int(&row);
+    spec.limits.at[LIMIT_OPEN_FILES] = (uint64_t)row_int(&row);
+    spec.limits.at[LIMIT_PROCESSES] = (uint64_t)row_int(&row);
     if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
         return ST_NO_MEMORY; /* a text could not be fetched */
     if (row.bad || !spec.name || !spec.initargs || spec.processes == 0)

@@ -30,11 +30,13 @@ extern const unsigned char embed_schema_0008[];
 extern const size_t embed_schema_0008_len;
 extern const unsigned char embed_schema_0009[];
 extern const size_t embed_schema_0009_len;
+extern const unsigned char embed_schema_0010[];
+extern const size_t embed_schema_0010_len;
 
 const unsigned char *const sqlite_migrations[] = {
-    embed_schema_0001, embed_schema_0002, embed_schema_0003,
-    embed_schema_0004, embed_schema_0005, embed_schema_0006,
-    embed_schema_0007, embed_schema_0008, embed_schema_0009,
+    embed_schema_0001, embed_schema_0002, embed_schema_0003, embed_schema_0004,
+    embed_schema_0005, embed_schema_0006, embed_schema_0007, embed_schema_0008,
+    embed_schema_0009, embed_schema_0010,
 };
 const int sqlite_migration_count =
     sizeof(sqlite_migrations) / sizeof(sqlite_migrations[0]);

@@ -99,11 +99,15 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "ORDER BY place LIMIT ?2",
     /* Only what can change of a pool is written anew. */
     [SQLITE_WRITE_POOL] =
-        "INSERT INTO pool (" SQLITE_POOL_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?) "
+        "INSERT INTO pool (" SQLITE_POOL_COLUMNS ") VALUES "
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
         "ON CONFLICT (name) DO UPDATE SET processes = excluded.processes, "
         "maxtasksperchild = excluded.maxtasksperchild, "
         "time_limit_ms = excluded.time_limit_ms, memory_limit = excluded.memory_limit, "
-        "state = excluded.state",
+        "state = excluded.state, cpu_limit_ms = excluded.cpu_limit_ms, "
+        "file_size_limit = excluded.file_size_limit, "
+        "open_files_limit = excluded.open_files_limit, "
+        "process_limit = excluded.process_limit",
     [SQLITE_WRITE_DELETE_POOL] = "DELETE FROM pool WHERE name = ?",
 };
 
@@ -555,10 +559,14 @@ static int put_pool(struct sqlite_writer *writer, struct store_command *command)
     bind_string(&b, spec->initializer);
     bind_string(&b, spec->initargs);
     bind_int(&b, spec->time_limit_ms);
-    bind_int(&b, (int64_t)spec->memory_limit);
+    bind_int(&b, (int64_t)spec->limits.at[LIMIT_MEMORY]);
     bind_string(&b, pool_state_names[command->pool_state]);
     bind_string(&b, spec->idempotency_key);
     bind_int(&b, (int64_t)spec->request_hash);
+    bind_int(&b, spec->limits.cpu_ms);
+    bind_int(&b, (int64_t)spec->limits.at[LIMIT_FILE_SIZE]);
+    bind_int(&b, (int64_t)spec->limits.at[LIMIT_OPEN_FILES]);
+    bind_int(&b, (int64_t)spec->limits.at[LIMIT_PROCESSES]);
     return run(&b);
 }
 

@@ -16,7 +16,8 @@ bool catalog_task_valid(const json_t *json, const char **ret_why)
 {
     static const char *const texts[] = { "name", "summary", "signature" };
     const json_t *name = json_object_get(json, "name");
-    const json_t *limits = json_object_get(json, "limits");
+    struct limits limits;
+    int64_t time_limit_ms;
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         if (!json_is_string(json_object_get(json, texts[i]))) {
@@ -30,11 +31,8 @@ bool catalog_task_valid(const json_t *json, const char **ret_why)
                    ": -";
         return false;
     }
-    if (limits && !json_is_object(limits)) {
-        *ret_why = "a task's limits are not an object";
-        return false;
-    }
-    return true;
+    *ret_why = limits_parse(json_object_get(json, "limits"), &limits, &time_limit_ms);
+    return *ret_why == NULL;
 }
 
 static const char *text_of(const json_t *object, const char *name)
@@ -69,13 +67,17 @@ static enum status read_tasks(const json_t *json, struct catalog_file *file,
     {
         if (!catalog_task_valid(task, &why))
             return error_set(err, ST_INVALID, "%s: %s", file->path, why);
-        file->tasks[file->task_count++] = (struct task){
+        file->tasks[file->task_count] = (struct task){
             .name = text_of(task, "name"),
             .summary = text_of(task, "summary"),
             .signature = text_of(task, "signature"),
             .runtime = file->runtime,
             .file = file->path,
         };
+        (void)limits_parse(json_object_get(task, "limits"),
+                           &file->tasks[file->task_count].limits,
+                           &file->tasks[file->task_count].time_limit_ms);
+        file->task_count++;
     }
     return ST_OK;
 }

@@ -16,8 +16,10 @@
 #include "workers/progress.h"
 #include "workers/registry.h"
 #include "workers/runner.h"
+#include "workers/tidy.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,6 +38,10 @@ struct child {
     struct progress progress; /* of the item that is run */
     struct runner runner;     /* of relayed tasks */
     struct buf results;       /* of the items that are gathered, separated by commas */
+    int64_t cpu_ms;           /* the pool's limit for an item; 0: none */
+    bool narrowed;            /* a task's own limits may be in force */
+    bool granted;             /* RLIMIT_CPU may be */
+    uint64_t granted_at;      /* coarse clock */
 };
 
 /* One chunk on its way. */
@@ -45,6 +51,9 @@ struct run {
     struct frame_chunk chunk;
     uint64_t id;
     bool timed;
+    bool loaded;         /* the task is from a file, see tidy.h */
+    int64_t cpu_ms;      /* limit for an item; 0: none */
+    uint64_t tidied_at;  /* coarse clock */
     uint64_t item;       /* the one being run; gathered ones lie before it */
     uint32_t left;       /* items from `item` on */
     uint32_t gathered;   /* finished items whose results wait in child->results */
@@ -103,6 +112,7 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
 
     if (run->gathered == 0)
         return ST_OK;
+    (void)fflush(stdout);
     result.printed = page_printed(child->page, STDERR_FILENO);
     frame_result_head(&result, head);
     st = send_frame(run, FRAME_RESULT, flags, head, sizeof(head),
@@ -112,6 +122,46 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
     run->mark_ns = until_ns;
     run->flushed_at = coarse_ns();
     return st;
+}
+
+/* ---- limits ------------------------------------------------------------------------ */
+
+/* Granted once a tick of the coarse clock: more is not used in between. */
+static void grant_cpu(struct run *run)
+{
+    struct child *child = run->child;
+
+    if (child->granted && child->granted_at == run->began_at)
+        return;
+    (void)limits_grant_cpu(0, run->cpu_ms);
+    child->granted = true;
+    child->granted_at = run->began_at;
+}
+
+static int64_t stricter(int64_t a, int64_t b)
+{
+    return a == 0 || (b > 0 && b < a) ? b : a;
+}
+
+/* Before a chunk. A task without limits of its own behind another such one costs nothing. */
+static void hold_limits(struct run *run)
+{
+    static const struct limits none = { 0 };
+    struct child *child = run->child;
+    /* Other runtimes hold their own processes to the limits of a task. */
+    const struct limits *limits =
+        run->task && run->task->runtime == TASK_NATIVE ? &run->task->limits : &none;
+    bool own = !limits_equal(limits, &none);
+
+    run->cpu_ms = stricter(child->cpu_ms, limits->cpu_ms);
+    if (child->granted) {
+        child->granted = false; /* by another task's limit */
+        if (run->cpu_ms == 0)
+            (void)limits_grant_cpu(0, 0);
+    }
+    if (own || child->narrowed)
+        (void)limits_narrow(0, limits);
+    child->narrowed = own;
 }
 
 /* ---- one item ---------------------------------------------------------------------- */
@@ -138,10 +188,32 @@ static void note_pause(struct run *run)
                               memory_order_release);
 }
 
+/* Behind the last item, and before its outcome is told: nobody is handed a worker that is
+ * not clean. Items that take less than a tick of the coarse clock are not tidied after one
+ * by one. */
+static void tidy_up(struct run *run)
+{
+    uint64_t now = coarse_ns();
+    bool limits;
+
+    if (run->left > 0) {
+        if (now != run->tidied_at)
+            tidy_item();
+        run->tidied_at = now;
+        return;
+    }
+    if (!tidy_chunk(now, &limits))
+        atomic_store(&run->child->page->retire, 1);
+    if (limits)
+        run->child->narrowed = run->child->granted = false;
+}
+
 static void next_item(struct run *run)
 {
     run->item++;
     run->left--;
+    if (run->loaded)
+        tidy_up(run);
 }
 
 static enum status end_with_failure(struct run *run, enum failure_kind kind,
@@ -163,6 +235,7 @@ static enum status end_with_failure(struct run *run, enum failure_kind kind,
             return st;
     }
     failure.run_ns = now - run->mark_ns;
+    (void)fflush(stdout);
     failure.printed = page_printed(run->child->page, STDERR_FILENO);
     frame_failure_head(&failure, head);
     next_item(run);
@@ -256,6 +329,8 @@ static enum status call_task(struct run *run, struct text positional)
 static enum status run_item(struct run *run, struct text item)
 {
     note_item(run);
+    if (run->cpu_ms > 0)
+        grant_cpu(run);
     if (!run->task)
         return fail(run, FAILURE_TASK, "LookupError",
                     "this worker has no task of that name");
@@ -293,15 +368,20 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
         frame_chunk_parse(frame->payload, &run.chunk) != FRAME_OK)
         return ST_PROTOCOL;
     run.task = registry_find(run.chunk.task);
-    if (run.task && run.task->relayed)
-        return runner_run(&child->runner, frame, &run.chunk);
+    if (run.task && run.task->relayed) {
+        st = runner_run(&child->runner, frame, &run.chunk);
+        tidy_up(&run); /* the runner tidies its own process; what lies around is ours */
+        return st;
+    }
     if (!page_claim(child->page, run.id))
         return ST_OK; /* taken back meanwhile: somebody else runs it */
     run.item = run.chunk.first;
     run.left = run.chunk.count;
     child->progress.chunk_id = run.id;
     run.mark_ns = clock_mono_ns();
-    run.flushed_at = run.began_at = coarse_ns();
+    run.flushed_at = run.began_at = run.tidied_at = coarse_ns();
+    run.loaded = run.task && run.task->file;
+    hold_limits(&run);
     rest = run.chunk.items;
     if (!run.timed)
         atomic_store_explicit(&child->page->item_started_ns, 0, memory_order_relaxed);
@@ -436,7 +516,9 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
          */
         .result_max = options->result_max < FRAME_PAYLOAD_MAX / 2 ? options->result_max
                                                                   : FRAME_PAYLOAD_MAX / 2,
+        .cpu_ms = options->limits.cpu_ms,
     };
+    const struct tidy_options tidy = { options->scratch, options->rss_max };
     size_t need = FRAME_HEADER_LEN;
     enum status st;
 
@@ -444,6 +526,8 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
     child.progress.out = &child.out;
     runner_init(&child.runner, &child.out, page, PAGE_FD, child.result_max);
     st = options->initializer ? initialize(&child) : ST_OK;
+    if (st == ST_OK && !tidy_init(&tidy))
+        st = ST_NO_MEMORY;
     if (st == ST_OK)
         st = send_ready(&child);
     while (st == ST_OK) {

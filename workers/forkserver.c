@@ -3,6 +3,7 @@
 #include "workers/forkserver.h"
 
 #include "common/fd.h"
+#include "common/mem.h"
 #include "workers/forkserver_wire.h"
 
 #include <errno.h>
@@ -71,9 +72,8 @@ static int move_up(int *fd)
 }
 
 /* Returns 0 or an errno. */
-static int spawn_self(int sock, int catalog, pid_t *ret_pid)
+static int spawn_self(int sock, int catalog, char *argv[], pid_t *ret_pid)
 {
-    char *argv[] = { "poold", "forkserver", NULL };
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
     int err = posix_spawn_file_actions_init(&actions);
@@ -93,12 +93,18 @@ static int spawn_self(int sock, int catalog, pid_t *ret_pid)
     return err;
 }
 
-enum status forkserver_start(struct forkserver *fs, int catalog, struct error_text *err)
+enum status forkserver_start(struct forkserver *fs, int catalog,
+                             const struct confinement *confinement,
+                             struct error_text *err)
 {
+    static const struct confinement none = { 0 };
+    char *argv[2 + CONFINE_ARGS_MAX] = { "poold", "forkserver" }, *text = NULL;
     int pair[2] = { -1, -1 };
-    int error;
+    int error = ENOMEM;
 
     *fs = (struct forkserver){ .sock = -1, .pidfd = -1 };
+    if (confine_args(confinement ? confinement : &none, argv + 2, &text) != ST_OK)
+        goto failed;
     if (fd_socket_pair(SOCK_SEQPACKET, pair) != ST_OK ||
         fd_set_nonblock(pair[0], true) != ST_OK) {
         error = errno;
@@ -106,7 +112,7 @@ enum status forkserver_start(struct forkserver *fs, int catalog, struct error_te
     }
     error = move_up(&pair[1]);
     if (error == 0)
-        error = spawn_self(pair[1], catalog, &fs->pid);
+        error = spawn_self(pair[1], catalog, argv, &fs->pid);
     if (error != 0) {
         fs->pid = 0;
         goto failed;
@@ -118,9 +124,11 @@ enum status forkserver_start(struct forkserver *fs, int catalog, struct error_te
     }
     fs->sock = pair[0];
     fd_close(&pair[1]);
+    mem_free(text);
     return ST_OK;
 
 failed:
+    mem_free(text);
     fd_close(&pair[0]);
     fd_close(&pair[1]);
     forkserver_stop(fs);

@@ -17,6 +17,8 @@
 #define WORKERS_FORKSERVER_H
 
 #include "common/status.h"
+#include "workers/confine.h"
+#include "workers/limits.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,9 +34,11 @@
 /* What one worker is to be like. */
 struct worker_options {
     uint64_t result_max; /* bytes of one item's result */
-    uint64_t memory_max; /* bytes of address space (RLIMIT_AS); 0: no limit */
-    bool fresh;          /* execute the binary anew instead of going on as a copy */
-    bool initializer;    /* an INIT frame comes first */
+    struct limits limits;
+    uint64_t rss_max; /* bytes in use from which on it is replaced; 0: any */
+    bool scratch;     /* set by the forkserver: it has a scratch folder */
+    bool fresh;       /* execute the binary anew instead of going on as a copy */
+    bool initializer; /* an INIT frame comes first */
 };
 
 /* ---- in the server ----------------------------------------------------------------- */
@@ -47,8 +51,9 @@ struct forkserver {
 
 /* Starts this binary again as `poold forkserver` with posix_spawn. Nothing but the socket,
  * the catalog and stderr is inherited. catalog is the caller's; one that is not above
- * CATALOG_FD is none: the built-in tasks alone. */
+ * CATALOG_FD is none: the built-in tasks alone. confinement may be NULL: none. */
 NODISCARD enum status forkserver_start(struct forkserver *fs, int catalog,
+                                       const struct confinement *confinement,
                                        struct error_text *err);
 /* Closes the socket, kills the process if it is still there, reaps it. Safe on {0, -1,
  * -1} . */
@@ -82,9 +87,10 @@ NODISCARD enum status forkserver_next_event(struct forkserver *fs,
 
 /* ---- the process itself ------------------------------------------------------------ */
 
-/* The main function of `poold forkserver`: serves the socket on FORKSERVER_FD until its
- * end of file, then kills and reaps what it has forked. Returns the exit code. */
-int forkserver_main(void);
+/* The main function of `poold forkserver CONFINEMENT…` (confine_args): serves the socket on
+ * FORKSERVER_FD until its end of file, then kills and reaps what it has forked. Returns the
+ * exit code. */
+int forkserver_main(int argc, char **argv);
 
 /* The main function of `poold worker`, which a forkserver executes for a `fresh` worker:
  * its socket is on FORKSERVER_FD, its page on PAGE_FD. Returns the exit code. */

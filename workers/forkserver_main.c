@@ -13,6 +13,9 @@
  * stranger, and is killed. A dying stranger hands up its own children, and its SIGCHLD
  * starts the next sweep, so that sweeping goes on until nobody is left and never has to
  * wait for anybody.
+ *
+ * A worker's scratch folder goes with it. Removing what is in it may take long, so that is
+ * done by a child of its own, the cleaner.
  */
 #include "workers/forkserver.h"
 
@@ -23,10 +26,12 @@
 #include "workers/forkserver_wire.h"
 #include "workers/python.h"
 #include "workers/runtime.h"
+#include "workers/scratch.h"
 #include "workers/template.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,11 +59,13 @@ enum { FD_SOCK, FD_PAGE, FD_OUTPUT, FD_COUNT };
 struct member {
     pid_t pid;
     uint64_t tag;
+    bool cleaner; /* no worker: it removes the scratch folder of one */
 };
 
 struct forkserver_process {
     int sock;
     int signals; /* signalfd of SIGCHLD */
+    struct confinement confinement;
     struct member *workers;
     size_t count, cap;
 };
@@ -93,16 +100,42 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* It ends with the forkserver. */
+static bool bind_to(pid_t parent)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+/* Its own folder, and then nobody else's. */
+static bool shut_in(const struct confinement *confinement)
+{
+    uid_t uid = confinement->has_user ? confinement->uid : (uid_t)-1;
+    struct error_text err = { "" };
+    char folder[PATH_MAX];
+
+    if (confinement->scratch &&
+        (!scratch_enter(confinement->scratch, uid, confinement->gid) ||
+         !getcwd(folder, sizeof(folder)))) {
+        log_error("a worker cannot make its scratch folder", "dir=%s error=\"%s\"",
+                  confinement->scratch, strerror(errno));
+        return false;
+    }
+    if (confinement->scratch && confinement->has_user)
+        (void)setenv("HOME", folder, 1); /* the server's is not for this user */
+    if (confine_self(confinement, confinement->scratch ? folder : NULL, &err) == ST_OK)
+        return true;
+    log_error("a worker cannot be confined", "error=\"%s\"", err.text);
+    return false;
+}
+
 /* The last moment in which nothing foreign has run in the process yet. */
 static bool confine(pid_t parent)
 {
     const struct rlimit no_core = { 0, 0 };
 
     reset_signals();
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
-        return false;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
-        setrlimit(RLIMIT_CORE, &no_core) == -1)
+    signal(SIGXFSZ, SIG_IGN); /* too large a file is an error, no death */
+    if (!bind_to(parent) || setrlimit(RLIMIT_CORE, &no_core) == -1)
         return false;
     setpgid(0, 0);
     umask(077);
@@ -110,12 +143,27 @@ static bool confine(pid_t parent)
     return true;
 }
 
-static bool confine_worker(pid_t parent, uint64_t memory_max)
+/* Another user's process is unbound again, and what tasks start is to end with the worker
+ * (workers/tidy.h). */
+static bool confine_worker(pid_t parent, const struct confinement *confinement,
+                           const struct worker_options *options)
 {
-    const struct rlimit memory = { memory_max, memory_max };
-
     prctl(PR_SET_NAME, "poold-worker");
-    return confine(parent) && (memory_max == 0 || setrlimit(RLIMIT_AS, &memory) == 0);
+    return confine(parent) && limits_set(0, &options->limits) && shut_in(confinement) &&
+           prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 && bind_to(parent);
+}
+
+/* Its runners get the rest from their workers, the folder to run in as well. */
+static bool confine_template(pid_t parent, const struct confinement *confinement)
+{
+    struct error_text err = { "" };
+
+    if (!confine(parent))
+        return false;
+    if (confine_self(confinement, NULL, &err) == ST_OK)
+        return bind_to(parent);
+    log_error("Python tasks cannot be confined", "error=\"%s\"", err.text);
+    return false;
 }
 
 /* The task's output goes to the server. Line by line, so that a death does not take much
@@ -130,12 +178,21 @@ static bool redirect(int output)
 _Noreturn static void execute_worker(const int fds[],
                                      const struct worker_options *options)
 {
-    char result_max[24];
-    char *argv[] = { "poold", "worker", result_max, options->initializer ? "1" : "0",
+    char result_max[24], cpu_ms[24], rss_max[24];
+    char *argv[] = { "poold",
+                     "worker",
+                     result_max,
+                     options->initializer ? "1" : "0",
+                     cpu_ms,
+                     rss_max,
+                     options->scratch ? "1" : "0",
                      NULL };
 
     (void)snprintf(result_max, sizeof(result_max), "%llu",
                    (unsigned long long)options->result_max);
+    (void)snprintf(cpu_ms, sizeof(cpu_ms), "%lld", (long long)options->limits.cpu_ms);
+    (void)snprintf(rss_max, sizeof(rss_max), "%llu",
+                   (unsigned long long)options->rss_max);
     /* Neither is in the other's place before its turn: both lie behind CATALOG_FD, and
      * the socket has left its own when the page comes. */
     if (dup2(fds[FD_SOCK], FORKSERVER_FD) == -1 ||
@@ -176,11 +233,13 @@ static bool keep_files(const int fds[])
 }
 
 _Noreturn static void become_worker(pid_t parent, const int fds[],
-                                    const struct worker_options *options)
+                                    const struct confinement *confinement,
+                                    struct worker_options *options)
 {
     struct worker_page *page;
 
-    if (!redirect(fds[FD_OUTPUT]) || !confine_worker(parent, options->memory_max))
+    options->scratch = confinement->scratch != NULL;
+    if (!redirect(fds[FD_OUTPUT]) || !confine_worker(parent, confinement, options))
         _exit(EXIT_FAILURE);
     if (options->fresh)
         execute_worker(fds, options);
@@ -207,10 +266,13 @@ int worker_main(int argc, char **argv)
     struct worker_options options = { 0 };
     struct worker_page *page;
 
-    if (argc != 2)
+    if (argc != 5)
         return EXIT_FAILURE;
     options.result_max = strtoull(argv[0], NULL, 10);
     options.initializer = argv[1][0] == '1';
+    options.limits.cpu_ms = strtoll(argv[2], NULL, 10);
+    options.rss_max = strtoull(argv[3], NULL, 10);
+    options.scratch = argv[4][0] == '1';
     page = map_page(PAGE_FD);
     if (!page || fcntl(FORKSERVER_FD, F_SETFD, FD_CLOEXEC) == -1 ||
         fcntl(CATALOG_FD, F_SETFD, FD_CLOEXEC) == -1)
@@ -287,7 +349,7 @@ static bool table_reserve(struct forkserver_process *fs)
     return true;
 }
 
-static bool spawn(struct forkserver_process *fs, const struct forkserver_request *request,
+static bool spawn(struct forkserver_process *fs, struct forkserver_request *request,
                   const int fds[])
 {
     struct forkserver_answer spawned = { .kind = FORKSERVER_SPAWNED,
@@ -302,7 +364,7 @@ static bool spawn(struct forkserver_process *fs, const struct forkserver_request
     if (pid == -1)
         return answer_failed(fs, request->tag, errno);
     if (pid == 0)
-        become_worker(self, fds, &request->options);
+        become_worker(self, fds, &fs->confinement, &request->options);
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (pidfd == -1) {
         error = errno;
@@ -368,14 +430,32 @@ static size_t kill_strangers(const struct forkserver_process *fs)
     return count;
 }
 
+/* Without memory or a process for it, the folder stays until the server has ended. */
+static void clear_away(struct forkserver_process *fs, pid_t pid)
+{
+    const char *base = fs->confinement.scratch;
+    pid_t cleaner;
+
+    if (!base || scratch_leave(base, pid) || !table_reserve(fs))
+        return;
+    cleaner = fork();
+    if (cleaner == 0) {
+        prctl(PR_SET_NAME, "poold-clean");
+        scratch_remove(base, pid);
+        _exit(EXIT_SUCCESS);
+    }
+    if (cleaner > 0)
+        fs->workers[fs->count++] = (struct member){ .pid = cleaner, .cleaner = true };
+}
+
 static bool reap(struct forkserver_process *fs, pid_t pid)
 {
     struct member *worker = find_worker(fs, pid);
     struct rusage usage;
-    bool ok = true;
+    bool ok = true, cleaner = worker && worker->cleaner;
     int wait_status;
 
-    if (worker || template_is(pid))
+    if ((worker && !cleaner) || template_is(pid))
         kill(-pid, SIGKILL);
     if (wait4(pid, &wait_status, 0, &usage) != pid)
         return true;
@@ -383,8 +463,11 @@ static bool reap(struct forkserver_process *fs, pid_t pid)
         template_ended(wait_status);
     if (!worker)
         return true;
-    ok = answer_exited(fs, worker, wait_status, &usage);
+    if (!cleaner)
+        ok = answer_exited(fs, worker, wait_status, &usage);
     *worker = fs->workers[--fs->count];
+    if (!cleaner)
+        clear_away(fs, pid);
     return ok;
 }
 
@@ -415,7 +498,8 @@ static void kill_all(struct forkserver_process *fs)
         kill(template, SIGKILL);
     for (size_t i = 0; i < fs->count; i++) {
         kill(fs->workers[i].pid, SIGKILL);
-        kill(-fs->workers[i].pid, SIGKILL);
+        if (!fs->workers[i].cleaner)
+            kill(-fs->workers[i].pid, SIGKILL);
     }
     for (int i = 0; i < STOP_ROUNDS; i++) {
         struct pollfd children = { .fd = fs->signals, .events = POLLIN };
@@ -447,6 +531,7 @@ static bool prepare_signals(struct forkserver_process *fs)
 
 static bool prepare(struct forkserver_process *fs)
 {
+    struct error_text err = { "" };
     struct ucred server;
     socklen_t len = sizeof(server);
 
@@ -464,6 +549,10 @@ static bool prepare(struct forkserver_process *fs)
         fcntl(fs->sock, F_SETFD, FD_CLOEXEC) == -1)
         return false;
     prctl(PR_SET_NAME, "poold-fork");
+    if (confine_filter(&fs->confinement, &err) != ST_OK) {
+        log_error("tasks cannot be confined", "error=\"%s\"", err.text);
+        return false;
+    }
     return load_tasks() && prepare_signals(fs);
 }
 
@@ -490,13 +579,13 @@ static void serve(struct forkserver_process *fs)
     }
 }
 
-int forkserver_main(void)
+int forkserver_main(int argc, char **argv)
 {
     struct forkserver_process fs = { .sock = FORKSERVER_FD, .signals = -1 };
 
-    if (!prepare(&fs))
+    if (!confine_parse(argc, argv, &fs.confinement) || !prepare(&fs))
         return EXIT_FAILURE;
-    template_open(confine);
+    template_open(confine_template, &fs.confinement);
     serve(&fs);
     kill_all(&fs);
     fd_close(&fs.signals);

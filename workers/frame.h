@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_VERSION    3
+#define FRAME_VERSION    4
 #define FRAME_HEADER_LEN 16
 #define FRAME_PAYLOAD_MAX                                                                \
     (1u << 30) /* bytes; the real limits are the server's settings */

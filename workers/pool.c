@@ -23,9 +23,9 @@
 
 const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
     [EXIT_NORMAL] = "normal",         [EXIT_CODE] = "exit",
-    [EXIT_SIGNAL] = "signal",         [EXIT_TIME_LIMIT] = "time_limit",
-    [EXIT_TERMINATED] = "terminated", [EXIT_PROTOCOL] = "protocol",
-    [EXIT_FORKSERVER] = "forkserver",
+    [EXIT_SIGNAL] = "signal",         [EXIT_CPU_LIMIT] = "cpu_limit",
+    [EXIT_TIME_LIMIT] = "time_limit", [EXIT_TERMINATED] = "terminated",
+    [EXIT_PROTOCOL] = "protocol",     [EXIT_FORKSERVER] = "forkserver",
 };
 
 const char *const worker_state_names[WORKER_STATE_COUNT] = {
@@ -216,6 +216,8 @@ static bool move_on(struct worker *worker, struct chunk *chunk, uint32_t count)
     if (chunk->count > 0)
         return false;
     worker->chunks_done++;
+    if (atomic_load(&worker->page->retire))
+        worker->retiring = true;
     worker_take(worker, chunk, now);
     pool_update(worker, now);
     limit_ns = worker_limit_ns(worker, now);

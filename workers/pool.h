@@ -60,6 +60,7 @@ enum exit_cause {
     EXIT_NORMAL,     /* it was asked to */
     EXIT_CODE,       /* by itself, with `code` */
     EXIT_SIGNAL,     /* by signal `code` from outside or a fault */
+    EXIT_CPU_LIMIT,  /* by SIGXCPU: the item used more processor time than it may */
     EXIT_TIME_LIMIT, /* killed: the item ran longer than its time limit */
     EXIT_TERMINATED, /* killed on request (pool_kill_chunk) */
     EXIT_PROTOCOL,   /* killed: it wrote what is no frame, or not its turn */
@@ -124,6 +125,7 @@ struct pool_options {
     const char *initargs;         /* its positional arguments, JSON array; copied */
     int64_t init_limit_ms;        /* for the initializer; 0: none */
     struct worker_options worker; /* `initializer` is set by the pool */
+    const struct confinement *confinement; /* for a new forkserver; not owned, or NULL */
     /* What a new forkserver is to load (forkserver_start): the caller's, copied. */
     int catalog;
     /* Bytes: a longer frame from a worker is a protocol error. At least worker.result_max
@@ -143,9 +145,9 @@ void pool_start(struct pool *pool);
  * more. on_stopped is called once, when the last one has gone and all handles are closed;
  * then pool_free may be called. */
 void pool_stop(struct pool *pool, void (*on_stopped)(void *data));
-/* Takes over processes, chunks_per_worker, init_limit_ms and worker.memory_max. Surplus
+/* Takes over processes, chunks_per_worker, init_limit_ms and worker.limits. Surplus
  * workers retire: idle ones at once, then those that start, then busy ones. With another
- * memory_max all workers retire and are replaced. Not after pool_stop. */
+ * limits all workers retire and are replaced. Not after pool_stop. */
 void pool_change(struct pool *pool, const struct pool_options *options);
 const struct pool_options *pool_options(const struct pool *pool);
 /* Kills all workers now. Only after pool_stop, whose on_stopped is called as ever. */

@@ -50,7 +50,7 @@ static struct worker *dispensable(const struct pool *pool)
 
 void pool_change(struct pool *pool, const struct pool_options *options)
 {
-    bool anew = pool->options.worker.memory_max != options->worker.memory_max;
+    bool anew = !limits_equal(&pool->options.worker.limits, &options->worker.limits);
     uint64_t now = clock_mono_ns();
     struct worker *worker;
 
@@ -58,7 +58,7 @@ void pool_change(struct pool *pool, const struct pool_options *options)
     pool->options.processes = options->processes;
     pool->options.chunks_per_worker = options->chunks_per_worker;
     pool->options.init_limit_ms = options->init_limit_ms;
-    pool->options.worker.memory_max = options->worker.memory_max;
+    pool->options.worker.limits = options->worker.limits;
     TAILQ_FOREACH (worker, &pool->workers, link) {
         if (anew && stays(worker))
             retire(worker, now);

@@ -372,7 +372,8 @@ static enum status watch_forkserver(struct pool *pool)
 static void restart_forkserver(struct pool *pool, uint64_t now)
 {
     struct error_text err = { "out of memory" };
-    enum status st = forkserver_start(&pool->forkserver, pool->options.catalog, &err);
+    enum status st = forkserver_start(&pool->forkserver, pool->options.catalog,
+                                      pool->options.confinement, &err);
 
     if (st == ST_OK)
         st = watch_forkserver(pool);

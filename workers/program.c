@@ -33,16 +33,38 @@ static enum status load_manifest(const char *path, json_t **ret_manifest,
     return error_set(err, ST_INVALID, "line %d: %s", error.line, error.text);
 }
 
+/* What a program is limited to is its runtime's business; here it is only told. Its time is
+ * not, which would become that of jobs. */
+static json_t *describe_limits(const json_t *manifest)
+{
+    static const char *const names[][2] = { { "cpu", CPU_LIMIT_NAME },
+                                            { "memory", "memory_limit" },
+                                            { "file_size", "file_size_limit" },
+                                            { "open_files", "open_files_limit" } };
+    const json_t *limits = json_object_get(manifest, "limits");
+    json_t *told = json_object();
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        json_t *value = json_object_get(limits, names[i][0]);
+
+        if (value && json_object_set(told, names[i][1], value) != 0) {
+            json_decref(told);
+            return NULL;
+        }
+    }
+    return told;
+}
+
 static json_t *describe(const json_t *manifest)
 {
-    const json_t *limits = json_object_get(manifest, "limits");
+    json_t *limits = describe_limits(manifest);
     const char *name = json_string_value(json_object_get(manifest, "name"));
     const char *summary = json_string_value(json_object_get(manifest, "summary"));
     json_t *signature = json_incref(json_object_get(manifest, "signature"));
 
     if (!signature)
         signature = json_sprintf("%s(*args, **kwargs)", name);
-    return json_pack("{s:s, s:s, s:o, s:O*}", "name", name, "summary",
+    return json_pack("{s:s, s:s, s:o, s:o*}", "name", name, "summary",
                      summary ? summary : "", "signature", signature, "limits", limits);
 }
 

@@ -253,7 +253,7 @@ void program_run_oneshot(struct task_call *call)
     struct process_children before;
     struct error_text err = { "" };
 
-    process_adopt_orphans(true);
+    process_adopt_orphans();
     process_list_children(&before);
     write_input(&shot);
     if (shot.in.failed)
@@ -263,7 +263,6 @@ void program_run_oneshot(struct task_call *call)
     else
         run_started(&shot);
     process_sweep(&before);
-    process_adopt_orphans(false);
     buf_clear(&shot.in);
     buf_clear(&shot.out);
     buf_clear(&shot.err);

@@ -2,6 +2,7 @@
 #include "workers/program_process.h"
 
 #include "common/fd.h"
+#include "workers/tidy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -181,7 +182,8 @@ enum status process_start(const struct program_manifest *manifest, bool own_err,
     }
     if (pid == 0)
         become_program(manifest, &pipes, self);
-    setpgid(pid, pid); /* the child does so too: whoever comes first */
+    setpgid(pid, pid);          /* the child does so too: whoever comes first */
+    (void)tidy_keep_child(pid); /* else it is started anew for each chunk */
     fd_close(&pipes.in[0]);
     fd_close(&pipes.out[1]);
     fd_close(&pipes.err[1]);
@@ -215,6 +217,7 @@ int process_end(struct process *process)
         kill(-process->pid, SIGKILL);
         while (waitpid(process->pid, &wait_status, 0) == -1 && errno == EINTR)
             ;
+        tidy_forget_child(process->pid);
     }
     process->pid = 0;
     return wait_status;
@@ -233,9 +236,9 @@ bool process_ends_within(const struct process *process, int ms)
 
 /* ---- what it leaves behind --------------------------------------------------------- */
 
-void process_adopt_orphans(bool adopt)
+void process_adopt_orphans(void)
 {
-    (void)prctl(PR_SET_CHILD_SUBREAPER, adopt, 0, 0, 0);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
 void process_list_children(struct process_children *ret_children)

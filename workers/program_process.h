@@ -43,9 +43,9 @@ struct process_children {
     pid_t pids[PROCESS_STRANGERS_MAX];
     size_t count;
 };
-/* Whether what a program leaves behind becomes a child of the worker, instead of one of
- * the forkserver, which kills it some time. */
-void process_adopt_orphans(bool adopt);
+/* What a program leaves behind becomes a child of this process from now on. Workers have
+ * that from the start. */
+void process_adopt_orphans(void);
 /* Up to PROCESS_STRANGERS_MAX. */
 void process_list_children(struct process_children *ret_children);
 /* Kills and reaps the children that were not there `before`, and those that they leave

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "workers/python.h"
 #include "workers/template.h"
+#include "workers/tidy.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -212,7 +213,7 @@ static bool start_interpreter(struct runner *runner, int channel)
             python_execute("run", result_max, channel, runner->page_fd);
         _exit(EXIT_FAILURE);
     }
-    return runner->pid > 0;
+    return runner->pid > 0 && tidy_keep_child(runner->pid);
 }
 
 /* A socket pair of its own for each way: what the template has done with the one that it got

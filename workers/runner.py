@@ -36,6 +36,7 @@ import select
 import signal
 import socket
 import struct
+import termios
 import threading
 import time
 import traceback
@@ -72,7 +73,7 @@ PROGRESS_MESSAGE_MAX = 256  # bytes
 SHOWN_MAX = 200  # characters of a signature or a value
 
 # The page (page.h) as numbers of 64 bits.
-ITEM, STARTED, HURRY = 9, 10, 11
+ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN = 9, 10, 11, 14, 15
 PAGE_SIZE = 4096
 
 
@@ -409,10 +410,10 @@ class Runner:
             self.next += count
 
     def tell_results(self, count, run_ns, text):
-        self.tell(RESULT, count, RESULT_HEAD.pack(self.next, count, 0, run_ns), text)
+        self.tell(RESULT, count, RESULT_HEAD.pack(self.next, count, self.printed(), run_ns), text)
 
     def tell_failure(self, kind, run_ns, exception):
-        self.tell(FAILURE, 1, FAILURE_HEAD.pack(self.next, kind, 0, run_ns), exception)
+        self.tell(FAILURE, 1, FAILURE_HEAD.pack(self.next, kind, self.printed(), run_ns), exception)
 
     def tell_exception(self, exc, run_ns):
         kind = OUT_OF_MEMORY if isinstance(exc, MemoryError) else TASK_RAISED
@@ -466,6 +467,19 @@ class Runner:
                 self.progress_ns = now() + PROGRESS_NS
         finally:
             self.telling.release()
+
+    def printed(self):
+        """How much has been written to the output so far, as page_printed in page.c has it."""
+        for _ in range(1000):
+            turn, read = self.cells[OUTPUT_TURN], self.cells[OUTPUT_READ]
+            try:
+                left = int.from_bytes(fcntl.ioctl(2, termios.FIONREAD, bytes(4)), sys.byteorder)
+            except OSError:  # the task has closed it
+                left = 0
+            if turn % 2 == 0 and turn == self.cells[OUTPUT_TURN]:
+                break
+            os.sched_yield()
+        return read + left & 0xFFFFFFFF
 
     # ---- running
 

@@ -25,6 +25,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "workers/frame.h"
+#include "workers/limits.h"
 #include "workers/number.h"
 #include "workers/page.h"
 #include "workers/progress.h"
@@ -60,8 +61,12 @@ struct task {
     bool unbound;
     /* Chunks go whole to the worker's runner (workers/runner.h): `run` is not used. */
     bool relayed;
-    void *data;       /* the runtime's own */
-    const char *file; /* absolute path of where it comes from; NULL: it is built in */
+    struct limits limits;  /* where they are stricter than those of its pool */
+    int64_t time_limit_ms; /* for jobs that do not say; 0: the pool's */
+    void *data;            /* the runtime's own */
+    /* Absolute path of where it comes from; NULL: it is built in. What a task from a file
+     * leaves in its worker is cleared away (tidy.h). */
+    const char *file;
 };
 
 /* [A-Za-z_][A-Za-z0-9_.:-]*, 1 to TASK_NAME_MAX bytes. */

@@ -20,7 +20,8 @@ static struct {
     pid_t pid;
     uint64_t started_ns;
     unsigned strikes;
-    bool (*confine)(pid_t parent);
+    template_confine *confine;
+    const struct confinement *confinement;
 } template = { .asking = -1, .answering = -1 };
 
 static void start(void)
@@ -28,7 +29,7 @@ static void start(void)
     pid_t self = getpid(), pid = fork();
 
     if (pid == 0) {
-        if (template.confine(self))
+        if (template.confine(self, template.confinement))
             python_execute("template", NULL, template.answering, template.answering);
         _exit(EXIT_FAILURE);
     }
@@ -38,7 +39,7 @@ static void start(void)
         (void)template_close();
 }
 
-void template_open(bool (*confine)(pid_t parent))
+void template_open(template_confine *confine, const struct confinement *confinement)
 {
     int pair[2];
 
@@ -49,6 +50,7 @@ void template_open(bool (*confine)(pid_t parent))
     template.asking = pair[0];
     template.answering = pair[1];
     template.confine = confine;
+    template.confinement = confinement;
     start();
 }
 

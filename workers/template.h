@@ -15,12 +15,16 @@
 #ifndef WORKERS_TEMPLATE_H
 #define WORKERS_TEMPLATE_H
 
+#include "workers/confine.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 
 /* In a forkserver, once its tasks are loaded. confine makes the new process one that may run
- * foreign code; false: it ends. Without Python tasks nothing happens. */
-void template_open(bool (*confine)(pid_t parent));
+ * foreign code; false: it ends. The confinement stays the caller's. Without Python tasks
+ * nothing happens. */
+typedef bool template_confine(pid_t parent, const struct confinement *confinement);
+void template_open(template_confine *confine, const struct confinement *confinement);
 /* Whether this child is the template. */
 bool template_is(pid_t pid);
 /* It has been reaped. */

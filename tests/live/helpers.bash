@@ -23,7 +23,9 @@ poold=(env -u POOLD_BIN "$POOLD_BIN")
 PATIENCE=${PATIENCE:-30}
 
 setup() {
-    POOLD_DATA_DIR=$BATS_TEST_TMPDIR/data
+    # Not in the test's folder: tasks cannot make files right in a folder that leads there.
+    POOLD_DATA_DIR=$BATS_RUN_TMPDIR/data/$BATS_TEST_NUMBER
+    mkdir -p "$BATS_RUN_TMPDIR/data"
     POOLD_STDERR=$BATS_TEST_TMPDIR/stderr
     POOLD_STATUS=
     POOLD_PID=

@@ -162,3 +162,18 @@ runs_attempt() {
     get /v1/jobs/x/log
     expect 404 not-found
 }
+
+@test "what a Python function prints is its item's, to the byte" {
+    mkdir "$BATS_TEST_TMPDIR/tasks"
+    printf '%s\n' 'import sys' 'def talk(n):' '    print("out", n)' \
+        '    print("err", n, file=sys.stderr)' '    return n' >"$BATS_TEST_TMPDIR/tasks/chat.py"
+    start_poold --processes 1 --tasks "$BATS_TEST_TMPDIR/tasks"
+    first=$(submit apply_async '{"task":"chat:talk","args":[1]}')
+    second=$(submit apply_async '{"task":"chat:talk","args":[2]}')
+    wait_for_state "$first" succeeded
+    wait_for_state "$second" succeeded
+    log_of "$first"
+    body_is '[.log[].output]' '["out 1\nerr 1\n"]'
+    log_of "$second"
+    body_is '[.log[].output]' '["out 2\nerr 2\n"]'
+}

@@ -127,7 +127,7 @@ static inline void open_all(struct rig *rig)
     struct error_text err = { "" };
 
     rig->drained = rig->stopped = rig->holding = false;
-    assert_int_equal(forkserver_start(&forkserver, -1, &err), ST_OK);
+    assert_int_equal(forkserver_start(&forkserver, -1, NULL, &err), ST_OK);
     assert_int_equal(
         rig->dir[0] ? store_open_sqlite(rig->dir, &store_events, rig, &rig->store, &err)
                     : store_open_memory(&store_events, rig, &rig->store, &err),

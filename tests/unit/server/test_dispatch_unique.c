@@ -169,6 +169,6 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
-        return forkserver_main();
+        return forkserver_main(argc - 2, argv + 2);
     return cmocka_run_group_tests_name("dispatch_unique", tests, NULL, NULL);
 }

@@ -73,7 +73,9 @@ static void name_alone_is_enough(void **state)
     (void)state;
     assert_written(spec, "\"name\":\"p\",\"processes\":3,\"start_method\":\"forkserver\","
                          "\"maxtasksperchild\":null,\"initializer\":null,\"initargs\":[],"
-                         "\"time_limit\":null,\"memory_limit\":null");
+                         "\"time_limit\":null,\"cpu_limit\":null,\"memory_limit\":null,"
+                         "\"file_size_limit\":null,\"open_files_limit\":null,"
+                         "\"process_limit\":null");
     pool_spec_unref(spec);
 }
 
@@ -81,7 +83,9 @@ static void null_is_the_default(void **state)
 {
     struct pool_spec *spec =
         accepted("{\"name\":\"p\",\"processes\":null,\"maxtasksperchild\":null,"
-                 "\"initializer\":null,\"time_limit\":null,\"memory_limit\":null}",
+                 "\"initializer\":null,\"time_limit\":null,\"memory_limit\":null,"
+                 "\"cpu_limit\":null,\"file_size_limit\":null,\"open_files_limit\":null,"
+                 "\"process_limit\":null}",
                  NULL);
 
     (void)state;
@@ -89,7 +93,7 @@ static void null_is_the_default(void **state)
     assert_int_equal(spec->maxtasksperchild, 0);
     assert_null(spec->initializer);
     assert_int_equal(spec->time_limit_ms, 0);
-    assert_int_equal(spec->memory_limit, 0);
+    assert_true(limits_equal(&spec->limits, &(struct limits){ .cpu_ms = 0 }));
     pool_spec_unref(spec);
 }
 
@@ -99,14 +103,17 @@ static void everything_comes_back_as_it_was_sent(void **state)
         accepted("{\"name\":\"a.b:c-d_9\",\"processes\":1024,\"maxtasksperchild\":1,"
                  "\"start_method\":\"spawn\",\"initializer\":\"power\","
                  "\"initargs\":[ 0.10,1e400 ],\"time_limit\":1.5,"
-                 "\"memory_limit\":67108864}",
+                 "\"cpu_limit\":2.5,\"memory_limit\":67108864,\"file_size_limit\":1,"
+                 "\"open_files_limit\":32,\"process_limit\":4194304}",
                  NULL);
 
     (void)state;
     assert_written(spec, "\"name\":\"a.b:c-d_9\",\"processes\":1024,\"start_method\":"
                          "\"spawn\",\"maxtasksperchild\":1,\"initializer\":\"power\","
                          "\"initargs\":[ 0.10,1e400 ],\"time_limit\":1.5,"
-                         "\"memory_limit\":67108864");
+                         "\"cpu_limit\":2.5,\"memory_limit\":67108864,"
+                         "\"file_size_limit\":1,\"open_files_limit\":32,"
+                         "\"process_limit\":4194304");
     pool_spec_unref(spec);
 }
 
@@ -136,6 +143,16 @@ static void every_member_has_its_range(void **state)
         { "\"memory_limit\":67108863", "#/memory_limit" },
         { "\"memory_limit\":1125899906842625", "#/memory_limit" },
         { "\"memory_limit\":1e9", "#/memory_limit" },
+        { "\"cpu_limit\":0", "#/cpu_limit" },
+        { "\"cpu_limit\":2592001", "#/cpu_limit" },
+        { "\"cpu_limit\":\"1\"", "#/cpu_limit" },
+        { "\"file_size_limit\":0", "#/file_size_limit" },
+        { "\"file_size_limit\":1125899906842625", "#/file_size_limit" },
+        { "\"open_files_limit\":31", "#/open_files_limit" },
+        { "\"open_files_limit\":1048577", "#/open_files_limit" },
+        { "\"process_limit\":0", "#/process_limit" },
+        { "\"process_limit\":4194305", "#/process_limit" },
+        { "\"process_limit\":true", "#/process_limit" },
         { "\"other\":1", "#/other" },
     };
     char text[128];

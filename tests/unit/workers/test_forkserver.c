@@ -129,7 +129,7 @@ static int set_up(void **state)
     struct rig *rig = calloc(1, sizeof(*rig));
     struct error_text err;
 
-    if (!rig || forkserver_start(&rig->fs, -1, &err) != ST_OK)
+    if (!rig || forkserver_start(&rig->fs, -1, NULL, &err) != ST_OK)
         return -1;
     rig->sock = rig->pidfd = -1;
     *state = rig;
@@ -335,6 +335,6 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
-        return forkserver_main();
+        return forkserver_main(argc - 2, argv + 2);
     return cmocka_run_group_tests_name("forkserver", tests, NULL, NULL);
 }

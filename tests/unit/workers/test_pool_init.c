@@ -17,7 +17,7 @@ static struct rig *rig_new(unsigned processes, const char *task, const char *arg
 
     assert_non_null(rig);
     rig->fd_count = rig_count_fds();
-    assert_int_equal(forkserver_start(&rig->forkserver, -1, &err), ST_OK);
+    assert_int_equal(forkserver_start(&rig->forkserver, -1, NULL, &err), ST_OK);
     options.initializer = task;
     options.initargs = args;
     options.init_limit_ms = limit_ms;
@@ -163,6 +163,6 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
-        return forkserver_main();
+        return forkserver_main(argc - 2, argv + 2);
     return cmocka_run_group_tests_name("pool_init", tests, NULL, NULL);
 }

@@ -556,6 +556,6 @@ int main(int argc, char **argv)
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
-        return forkserver_main();
+        return forkserver_main(argc - 2, argv + 2);
     return cmocka_run_group_tests_name("pool_supervise", tests, NULL, NULL);
 }
