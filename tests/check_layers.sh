@@ -53,12 +53,13 @@ check_listed() {
     while IFS= read -r file; do
         name=$file
         [[ $file != tests/unit/* ]] || name=$(basename "${file#*/test_}" .c)
+        [[ $file != tests/fault/test_* ]] || name=$(basename "${file#*/test_}" .c)
         [[ $file != tests/fuzz/fuzz_* ]] || name=$(basename "${file#*/fuzz_}" .c)
         name=${name#tests/}
         if ! grep -qE "(^|[^a-z0-9_/])${name//./\\.}([^a-z0-9_]|$)" <<<"$lists"; then
             echo "$file:1: not named in CMakeLists.txt"
         fi
-    done < <(find common workers server tests/unit tests/fuzz -name '*.c' 2>/dev/null | sort)
+    done < <(find common workers server tests/unit tests/fuzz tests/fault -name '*.c' 2>/dev/null | sort)
 }
 
 check() {
