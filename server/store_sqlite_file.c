@@ -157,6 +157,16 @@ static enum status check_content(const struct sqlite_file *file, bool unclean, o
     return st;
 }
 
+/* Of some pages SQLite tells a read that has failed as damage. A connection without anything
+ * in its cache fails to read once more, or finds nothing. */
+static enum status check_twice(const struct sqlite_file *file, bool unclean, off_t size,
+                               struct error_text *err)
+{
+    enum status st = check_content(file, unclean, size, err);
+
+    return st == ST_CORRUPT ? check_content(file, unclean, size, err) : st;
+}
+
 static enum status check_file(const struct sqlite_file *file, bool *ret_exists,
                               struct error_text *err)
 {
@@ -178,7 +188,7 @@ static enum status check_file(const struct sqlite_file *file, bool *ret_exists,
         return error_set(err, ST_FOREIGN, "%s: is not a regular file", file->path);
     st = check_header(file->path, err);
     if (st == ST_OK)
-        st = check_content(file, unclean, db.st_size, err);
+        st = check_twice(file, unclean, db.st_size, err);
     return st;
 }
 
