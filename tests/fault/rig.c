@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/fault/rig.h"
 
-#include "common/log.h"
+#include "server/store_sqlite.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +73,9 @@ static bool take_news(struct rig *rig)
     return true;
 }
 
-void rig_init(void)
+void rig_init(enum log_level level)
 {
-    log_init(LOG_ERROR, LOG_TEXT, NULL);
+    log_init(level, LOG_TEXT, NULL);
     test_thread = pthread_self();
     sem_init(&news, 0, 0);
     disk_init(on_news);
@@ -144,6 +143,32 @@ void rig_copy_dir(const char *from, const char *to)
     each_file(from, copy_one, to);
 }
 
+/* ---- an old database --------------------------------------------------------------- */
+
+void rig_make_version_1(const char *dir)
+{
+    char path[RIG_DIR_MAX + 16];
+    sqlite3 *db;
+
+    (void)snprintf(path, sizeof(path), "%s/poold.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite_run(db, "PRAGMA page_size = 4096;"
+                                    "PRAGMA auto_vacuum = INCREMENTAL;"
+                                    "PRAGMA application_id = 1886350436;"
+                                    "PRAGMA user_version = 1"),
+                     SQLITE_OK);
+    assert_int_equal(sqlite_run(db, (const char *)sqlite_migrations[0]), SQLITE_OK);
+    assert_int_equal(
+        sqlite_run(db,
+                   "WITH id (key, at) AS (VALUES (1, 5000), (2, 6000)) INSERT INTO job "
+                   "SELECT key, randomblob(16), 'apply', 'durable', 'square', 'default', "
+                   "0, 1, 0, at, 0, 0, 0, 1000, 0, 2, 1000, 60000, 2.0, 1, 0, 0, 0, "
+                   "NULL, NULL, 'k' || key, 7, 3, 0, 'succeeded', 1, 0, 1, at, at, NULL, "
+                   "zeroblob(3000) FROM id; PRAGMA journal_mode = WAL"),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
 /* ---- the store --------------------------------------------------------------------- */
 
 enum status rig_open(struct rig *rig)
@@ -201,38 +226,43 @@ static void wait_for(struct rig *rig, const struct workload *workload, size_t fr
     }
 }
 
+void rig_settle(struct rig *rig)
+{
+    while (rig->store && store_backlog(rig->store) > 0)
+        if (!take_news(rig))
+            fail_msg("the store keeps what it could store");
+}
+
 /* Nothing to wait for when the WAL is empty, or will never be. */
 static void idle(struct rig *rig)
 {
-    unsigned emptied = disk_emptied();
+    unsigned emptied = disk_emptied(), idles = disk_idles();
     struct store_info info;
 
     store_get_info(rig->store, &info);
     if (rig->fatal || !info.writable || info.wal_bytes == 0)
         return;
     disk_idle(true);
-    while (disk_emptied() == emptied && !rig->fatal) {
-        bool came = take_news(rig);
-
-        if (!came && rig->patient)
-            fail_msg("the WAL has not been emptied");
-        if (!came)
+    while (disk_emptied() == emptied && !rig->fatal && disk_idles() - idles < 3)
+        if (!take_news(rig))
             break;
-    }
     disk_idle(false);
+    if (rig->patient && disk_emptied() == emptied)
+        fail_msg("the WAL has not been emptied");
 }
 
 /* The first one holds the disk until the others are given: they share a commit. */
 static void run_group(struct rig *rig, const struct workload *workload, size_t from,
                       size_t to)
 {
+    unsigned pauses = disk_pauses();
     size_t next = from + 1;
 
     if (to > next)
         disk_hold();
     give(rig, workload, from);
     while (to > next && !disk_held() && !is_answered(rig, workload, from) &&
-           take_news(rig))
+           disk_pauses() - pauses <= 2 && take_news(rig))
         continue;
     if (disk_held()) {
         while (next < to)
@@ -260,7 +290,7 @@ void rig_run(struct rig *rig, const struct workload *workload, size_t from, size
             break;
         case OP_REOPEN:
             rig_close(rig);
-            if (rig_open(rig) != ST_OK)
+            if (rig->fatal || rig_open(rig) != ST_OK)
                 return;
             break;
         default:

@@ -8,6 +8,7 @@
 #ifndef TESTS_FAULT_RIG_H
 #define TESTS_FAULT_RIG_H
 
+#include "common/log.h"
 #include "tests/fault/sim_disk.h"
 #include "tests/fault/workload.h"
 
@@ -29,20 +30,25 @@ struct rig {
     struct answer answers[WORKLOAD_MAX];
 };
 
-/* Once in a program. */
-void rig_init(void);
+/* Once in a program. Lines of the log below this level are not written. */
+void rig_init(enum log_level level);
 
 /* A new empty directory, and its end. */
 void rig_make_dir(char ret_dir[RIG_DIR_MAX]);
 void rig_remove_dir(const char *dir);
 void rig_copy_dir(const char *from, const char *to);
+/* Puts a database of version 1 there, with two jobs. */
+void rig_make_version_1(const char *dir);
 
 /* What store_open_sqlite says. */
 enum status rig_open(struct rig *rig);
 void rig_close(struct rig *rig);
 /* Runs the steps from `from` on to before `to`. Commands that the store keeps are left
- * with it unless the rig is patient. Ends when the store cannot be opened again. */
+ * with it unless the rig is patient. Ends when the store cannot be opened again, or is to be
+ * after on_fatal. */
 void rig_run(struct rig *rig, const struct workload *workload, size_t from, size_t to);
+/* Until nothing is kept any more. */
+void rig_settle(struct rig *rig);
 
 /* Asks for every job of the workload, and loads what a start loads. NULL, or what is wrong
  * with it. */

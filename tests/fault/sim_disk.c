@@ -55,12 +55,13 @@ static atomic_bool fail_done;
 void disk_fail(enum disk_call call, enum disk_error error, unsigned n, bool sticky)
 {
     atomic_store(&fail_call, DISK_CALL_COUNT);
+    if (n == 0)
+        return;
     fail_error = error;
     fail_sticky = sticky;
     atomic_store(&fail_left, n);
     atomic_store(&fail_done, false);
-    if (n)
-        atomic_store(&fail_call, (int)call);
+    atomic_store(&fail_call, (int)call);
 }
 
 bool disk_failed(void)
@@ -552,10 +553,10 @@ int __wrap_flock(int fd, int operation)
 
 /* ---- time ------------------------------------------------------------------------- */
 
-#define SLICE_NS 5000000
+#define SLICE_NS 1000000 /* until it is looked whether the test wants idleness */
 
 static atomic_bool idle;
-static atomic_uint pauses;
+static atomic_uint pauses, idles;
 
 void disk_idle(bool now)
 {
@@ -565,6 +566,11 @@ void disk_idle(bool now)
 unsigned disk_pauses(void)
 {
     return atomic_load(&pauses);
+}
+
+unsigned disk_idles(void)
+{
+    return atomic_load(&idles);
 }
 
 int __real_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
@@ -588,7 +594,7 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
     clock_gettime(CLOCK_MONOTONIC, &now);
     left_ms = ns_between(&now, until) / 1000000;
     if (left_ms < DISK_SOON_MS)
-        return __real_pthread_cond_timedwait(cond, mutex, until);
+        return ETIMEDOUT;
     if (left_ms < DISK_PAUSE_MS) {
         atomic_fetch_add(&pauses, 1);
         on_news();
@@ -604,5 +610,7 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
         if (__real_pthread_cond_timedwait(cond, mutex, &now) == 0)
             return 0; /* woken */
     }
+    atomic_fetch_add(&idles, 1);
+    on_news();
     return ETIMEDOUT;
 }

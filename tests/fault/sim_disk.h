@@ -78,18 +78,19 @@ extern const char *const disk_error_names[DISK_ERROR_COUNT];
 /* The n-th call of this kind from now on fails, and if sticky all after it too; n 0: none
  * does. */
 void disk_fail(enum disk_call call, enum disk_error error, unsigned n, bool sticky);
-/* Whether a call has failed since. */
+/* Whether a call has failed since one was last to. */
 bool disk_failed(void);
 
 /* ---- time ------------------------------------------------------------------------- */
 
-/* A wait with a limit of less than DISK_SOON_MS takes what it takes. A longer one is a
- * pause before another try and over at once; one of more than DISK_PAUSE_MS waits for
- * idleness, which comes only while the test says so. */
+/* A wait with a limit of less than DISK_SOON_MS is for more commands, and over at once. A
+ * longer one is a pause before another try, and over at once, too; one of more than
+ * DISK_PAUSE_MS waits for idleness, which comes only while the test says so. */
 #define DISK_SOON_MS  100
 #define DISK_PAUSE_MS 1500
 void disk_idle(bool idle);
 unsigned disk_pauses(void); /* since the start */
+unsigned disk_idles(void);  /* ends of idleness, since the start */
 /* Truncations of a file to nothing, since the start: what ends an idle WAL. */
 unsigned disk_emptied(void);
 

@@ -12,8 +12,7 @@
  */
 #include "tests/fault/rig.h"
 
-#include "server/store_sqlite.h"
-
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,38 +193,13 @@ static void a_checkpoint_by_size_survives_power_cuts(void **state)
     history_clear(&history);
 }
 
-/* A database of version 1 with two jobs. */
-static void make_version_1(const char *dir)
-{
-    char path[RIG_DIR_MAX + 16];
-    sqlite3 *db;
-
-    (void)snprintf(path, sizeof(path), "%s/poold.db", dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite_run(db, "PRAGMA page_size = 4096;"
-                                    "PRAGMA auto_vacuum = INCREMENTAL;"
-                                    "PRAGMA application_id = 1886350436;"
-                                    "PRAGMA user_version = 1"),
-                     SQLITE_OK);
-    assert_int_equal(sqlite_run(db, (const char *)sqlite_migrations[0]), SQLITE_OK);
-    assert_int_equal(
-        sqlite_run(db,
-                   "WITH id (key, at) AS (VALUES (1, 5000), (2, 6000)) INSERT INTO job "
-                   "SELECT key, randomblob(16), 'apply', 'durable', 'square', 'default', "
-                   "0, 1, 0, at, 0, 0, 0, 1000, 0, 2, 1000, 60000, 2.0, 1, 0, 0, 0, "
-                   "NULL, NULL, 'k' || key, 7, 3, 0, 'succeeded', 1, 0, 1, at, at, NULL, "
-                   "zeroblob(3000) FROM id; PRAGMA journal_mode = WAL"),
-        SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 static void an_upgrade_survives_power_cuts(void **state)
 {
     struct history history = { .name = "upgrade", .workload = workload_new(2, 0) };
 
     (void)state;
     rig_make_dir(history.before);
-    make_version_1(history.before);
+    rig_make_version_1(history.before);
     history.workload->count = 8; /* what follows is the same as without an upgrade */
     history_run(&history);
     assert_int_equal(cut_everywhere(&history, options.images, false), 0);
@@ -293,6 +267,6 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    rig_init();
+    rig_init(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
