@@ -80,7 +80,10 @@ static struct task_cost *cost_of(struct dispatch *dispatch, const char *task)
         return NULL;
     memcpy(cost->task, task, len + 1);
     HASH_ADD_KEYPTR(hh, dispatch->costs, cost->task, len, cost);
-    return cost;
+    if (hash_added(&cost->hh))
+        return cost;
+    mem_free(cost);
+    return NULL;
 }
 
 /* ---- the life of a live job -------------------------------------------------------- */
@@ -219,20 +222,30 @@ static void insert_by_age(struct live_list *lives, struct live *live)
         TAILQ_INSERT_HEAD(lives, live, link);
 }
 
-void live_enter(struct live *live)
+enum status live_enter(struct live *live)
 {
     HASH_ADD(hh, live->dispatch->by_id, id, sizeof(live->id), live);
+    if (!hash_added(&live->hh))
+        return ST_NO_MEMORY;
     insert_by_age(&live->dispatch->lives, live);
     live->findable = true;
+    return ST_OK;
 }
 
-void live_add(struct live *live)
+enum status live_add(struct live *live, const struct unique *rival)
 {
-    live_enter(live);
-    unique_enter(live);
+    enum status st = unique_enter(live, rival);
+
+    if (st == ST_OK)
+        st = live_enter(live);
+    if (st != ST_OK) {
+        unique_leave(live);
+        return st;
+    }
     live->lane->jobs_total++;
     live->lane->jobs++;
     live->dispatch->jobs++;
+    return ST_OK;
 }
 
 /* ---- timers of a job --------------------------------------------------------------- */
@@ -504,6 +517,7 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                      : lane->state != POOL_RUNNING ? ST_NOT_RUNNING
                                                    : ST_OK;
     struct event event;
+    struct unique *rival;
     struct live *live;
 
     if (st == ST_OK)
@@ -517,8 +531,12 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     live = live_new(dispatch, lane, spec);
     if (!live)
         return ST_NO_MEMORY;
-    unique_replace(lane, spec);
-    live_add(live);
+    rival = unique_rival(lane, spec);
+    if (live_add(live, rival) != ST_OK) {
+        live_free(live);
+        return ST_NO_MEMORY;
+    }
+    unique_replace(rival);
     *ret_live = live;
     if (spec->durability == DURABILITY_DURABLE || spec->idempotency_key) {
         live->in_store = true;

@@ -88,6 +88,28 @@ static struct batch *batch_new(struct dispatch *dispatch, struct job_spec *const
     return NULL;
 }
 
+/* All of them can be found once they are accepted; or ST_NO_MEMORY, and the batch is freed. */
+static enum status batch_add(struct batch *batch)
+{
+    size_t added = 0;
+
+    while (added < batch->count && live_add(batch->lives[added], NULL) == ST_OK)
+        added++;
+    if (added == batch->count) {
+        for (size_t i = 0; i < batch->count; i++)
+            live_pin(batch->lives[i]);
+        return ST_OK;
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        if (i < added)
+            live_forget(batch->lives[i]);
+        else
+            live_free(batch->lives[i]);
+    }
+    mem_free(batch);
+    return ST_NO_MEMORY;
+}
+
 /* Gives the jobs that are to be stored to the store. */
 static void batch_store(struct dispatch *dispatch, struct batch *batch)
 {
@@ -135,14 +157,10 @@ enum status dispatch_submit_batch(struct dispatch *dispatch,
         return st;
     }
     batch = batch_new(dispatch, specs, count);
-    if (!batch)
+    if (!batch || batch_add(batch) != ST_OK)
         return ST_NO_MEMORY;
     batch->done = done;
     batch->data = data;
-    for (size_t i = 0; i < count; i++) {
-        live_add(batch->lives[i]);
-        live_pin(batch->lives[i]);
-    }
     batch_store(dispatch, batch);
     return ST_OK;
 }
@@ -193,11 +211,12 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
     st = live->lane->state == POOL_RUNNING ? job_retry(&live->job) : ST_NOT_RUNNING;
     if (st == ST_OK && !live_all_arrived(live))
         st = ST_NO_MEMORY;
+    if (st == ST_OK)
+        st = live_add(live, NULL);
     if (st != ST_OK) {
         live_free(live);
         return st;
     }
-    live_add(live);
     live_pin(live);
     retry->live = live;
     store_put_status(retry->dispatch->store, live->job.spec, &live->job.status,
@@ -233,10 +252,13 @@ static enum status retry_live(struct live *live)
     if (st == ST_OK)
         st = may_return(dispatch, live->job.spec, live->gone);
     if (st == ST_OK)
+        st = unique_enter(live, NULL);
+    if (st == ST_OK)
         st = job_retry(&live->job);
-    if (st != ST_OK)
+    if (st != ST_OK) {
+        unique_leave(live);
         return st;
-    unique_enter(live);
+    }
     aside_leave(live);
     live->unbegun_losses = 0;
     live->expires_ns = 0; /* it had started */

@@ -12,7 +12,7 @@
 #include "server/dispatch.h"
 #include "server/stub.h"
 
-#include <uthash.h>
+#include "common/hash.h"
 
 /* What one item of a task has cost so far, by exponential average. */
 struct task_cost {
@@ -98,10 +98,11 @@ void live_store_log(struct live *live);
 struct lane *lane_or_default(struct dispatch *dispatch, const char *name);
 /* Only for one that was never added; live_forget is for the others. */
 void live_free(struct live *live);
-/* A new job: from here on it has its place among all, and is found once it is accepted. */
-void live_add(struct live *live);
+/* A new job: from here on it has its place among all, and is found once it is accepted. It
+ * gets its unique_key, also from `rival` (NULL: from nobody). ST_NO_MEMORY: it was not added. */
+NODISCARD enum status live_add(struct live *live, const struct unique *rival);
 /* The same for one that was there as a stub, and back. */
-void live_enter(struct live *live);
+NODISCARD enum status live_enter(struct live *live);
 void live_leave(struct live *live);
 /* The job is accepted: it may run. It may be over, and live gone, afterwards. */
 void live_begin(struct live *live);
@@ -213,12 +214,14 @@ void aside_leave(struct live *live); /* in neither list any more */
  * set. Without a unique_key always ST_OK. */
 NODISCARD enum status unique_check(struct lane *lane, const struct job_spec *spec,
                                    struct live **ret_live);
-/* Cancels the job that has this spec's unique_key, after unique_check. */
-void unique_replace(struct lane *lane, const struct job_spec *spec);
-/* The job has its unique_key from here on, unless another one has it. Without memory it
- * has not. */
-void unique_enter(struct live *live);
-/* The same for a stub; both keys may be NULL. */
+/* Of the job that a job with this spec replaces, after unique_check; or NULL. */
+struct unique *unique_rival(struct lane *lane, const struct job_spec *spec);
+/* Cancels it, after the new one has its unique_key. NULL is fine. */
+void unique_replace(struct unique *rival);
+/* The job has its unique_key from here on, unless another one but `rival` (NULL: none) has
+ * it. ST_NO_MEMORY: it has not. */
+NODISCARD enum status unique_enter(struct live *live, const struct unique *rival);
+/* The same for a stub; both keys may be NULL. Without memory it has not. */
 void unique_enter_stub(struct stub *stub, const char *unique_key,
                        const char *idempotency_key);
 void unique_leave(struct live *live);

@@ -356,15 +356,16 @@ void stub_drop(struct stub *stub, enum status why)
 
 /* ---- to a whole job ---------------------------------------------------------------- */
 
-/* It is there in the stub's stead. */
-static void take_stead(struct live *live, struct stub *stub)
+/* It is there in the stub's stead; or ST_NO_MEMORY, and nothing has changed. */
+static enum status take_stead(struct live *live, struct stub *stub)
 {
     struct lane *lane = stub->lane;
 
     live->accepted = live->stored = true;
     live->start_ns = stub->start_ns;
     live->expires_ns = stub->expires_ns;
-    live_enter(live);
+    if (live_enter(live) != ST_OK)
+        return ST_NO_MEMORY;
     unique_to_live(stub, live);
     move_audience(stub, &live->waiters);
     if (stub->state == JOB_QUEUED && live->job.status.state == JOB_SCHEDULED)
@@ -376,6 +377,7 @@ static void take_stead(struct live *live, struct stub *stub)
         leave_place(stub);
     }
     stub_free(stub);
+    return ST_OK;
 }
 
 /* A job that was read to be ended. */
@@ -406,7 +408,11 @@ enum status stub_made_whole(struct stub *stub, struct stored_job *stored)
     st = live_restore(lane, stored, &live);
     if (st != ST_OK)
         return st;
-    take_stead(live, stub);
+    st = take_stead(live, stub);
+    if (st != ST_OK) {
+        live_free(live);
+        return st;
+    }
     if (end == JOB_STATE_COUNT && expires_ns && clock_mono_ns() >= expires_ns)
         end = JOB_EXPIRED;
     if (end != JOB_STATE_COUNT) {

@@ -22,7 +22,7 @@ static bool same_request(const struct unique *unique, const struct job_spec *spe
            strcmp(unique->idempotency_key, spec->idempotency_key) == 0;
 }
 
-static struct unique *rival_in(struct lane *lane, const struct job_spec *spec)
+struct unique *unique_rival(struct lane *lane, const struct job_spec *spec)
 {
     struct unique *unique = spec->unique_key ? holder_of(lane, spec->unique_key) : NULL;
 
@@ -44,7 +44,7 @@ const struct rival *dispatch_rival(struct dispatch *dispatch, const struct job_s
 {
     struct lane *lane = dispatch_lane(dispatch, spec->pool);
 
-    return lane ? look_at(dispatch, rival_in(lane, spec)) : NULL;
+    return lane ? look_at(dispatch, unique_rival(lane, spec)) : NULL;
 }
 
 const struct rival *dispatch_last_rival(const struct dispatch *dispatch)
@@ -55,7 +55,7 @@ const struct rival *dispatch_last_rival(const struct dispatch *dispatch)
 enum status unique_check(struct lane *lane, const struct job_spec *spec,
                          struct live **ret_live)
 {
-    const struct rival *rival = look_at(lane->dispatch, rival_in(lane, spec));
+    const struct rival *rival = look_at(lane->dispatch, unique_rival(lane, spec));
 
     if (!rival)
         return ST_OK;
@@ -70,43 +70,50 @@ enum status unique_check(struct lane *lane, const struct job_spec *spec,
     }
 }
 
-void unique_replace(struct lane *lane, const struct job_spec *spec)
+void unique_replace(struct unique *rival)
 {
-    struct unique *unique = rival_in(lane, spec);
-    struct live *live = unique ? unique->live : NULL;
     enum status st;
 
-    if (unique && !live) {
-        stub_end(unique->stub, JOB_CANCELLED);
-    } else if (live) {
+    if (rival && rival->live) {
+        struct live *live = rival->live;
+
         unique_leave(live);
         st = dispatch_cancel(live, false);
         assert(st == ST_OK); /* it has not started, and not ended */
+    } else if (rival) {
+        stub_end(rival->stub, JOB_CANCELLED);
     }
 }
 
 /* ---- who has it -------------------------------------------------------------------- */
 
-/* NULL if another job has the key, or without memory. */
-static struct unique *take(struct lane *lane, const char *unique_key,
-                           const char *idempotency_key)
+/* For a moment the table may hold two jobs with the same key, so that nothing can fail when
+ * the one replaces the other. *ret_unique is NULL if another one but rival has the key. */
+static enum status take(struct lane *lane, const char *unique_key,
+                        const char *idempotency_key, const struct unique *rival,
+                        struct unique **ret_unique)
 {
     size_t len = strlen(unique_key);
     size_t more = idempotency_key ? strlen(idempotency_key) + 1 : 0;
+    const struct unique *holder = holder_of(lane, unique_key);
     struct unique *unique;
 
-    if (holder_of(lane, unique_key))
-        return NULL;
+    *ret_unique = NULL;
+    if (holder && holder != rival)
+        return ST_OK;
     unique = mem_zalloc(sizeof(*unique) + len + 1 + more);
-    if (!unique) {
-        log_warn("no memory to keep a unique_key", "");
-        return NULL;
-    }
+    if (!unique)
+        return ST_NO_MEMORY;
     memcpy(unique->key, unique_key, len + 1);
     if (idempotency_key)
         unique->idempotency_key = memcpy(unique->key + len + 1, idempotency_key, more);
     HASH_ADD_KEYPTR(hh, lane->uniques, unique->key, len, unique);
-    return unique;
+    if (!hash_added(&unique->hh)) {
+        mem_free(unique);
+        return ST_NO_MEMORY;
+    }
+    *ret_unique = unique;
+    return ST_OK;
 }
 
 static void let_go(struct lane *lane, struct unique *unique)
@@ -117,15 +124,17 @@ static void let_go(struct lane *lane, struct unique *unique)
     mem_free(unique);
 }
 
-void unique_enter(struct live *live)
+enum status unique_enter(struct live *live, const struct unique *rival)
 {
     const struct job_spec *spec = live->job.spec;
+    enum status st = ST_OK;
 
     if (!spec->unique_key)
-        return;
-    live->unique = take(live->lane, spec->unique_key, spec->idempotency_key);
+        return ST_OK;
+    st = take(live->lane, spec->unique_key, spec->idempotency_key, rival, &live->unique);
     if (live->unique)
         live->unique->live = live;
+    return st;
 }
 
 void unique_enter_stub(struct stub *stub, const char *unique_key,
@@ -133,7 +142,8 @@ void unique_enter_stub(struct stub *stub, const char *unique_key,
 {
     if (!unique_key)
         return;
-    stub->unique = take(stub->lane, unique_key, idempotency_key);
+    if (take(stub->lane, unique_key, idempotency_key, NULL, &stub->unique) != ST_OK)
+        log_warn("no memory to keep a unique_key", "");
     if (stub->unique)
         stub->unique->stub = stub;
 }

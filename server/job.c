@@ -227,7 +227,10 @@ static struct job_trouble *trouble_new(struct job *job, uint64_t item)
         return NULL;
     trouble->item = item;
     HASH_ADD(hh, job->troubles, item, sizeof(item), trouble);
-    return trouble;
+    if (hash_added(&trouble->hh))
+        return trouble;
+    mem_free(trouble);
+    return NULL;
 }
 
 /* Retry times mostly rise: the place is looked for from the end. */

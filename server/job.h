@@ -20,6 +20,7 @@
 
 #include "common/blob.h"
 #include "common/buf.h"
+#include "common/hash.h"
 #include "common/status.h"
 #include "common/uuid.h"
 #include "server/feed.h"
@@ -29,7 +30,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 /* ---- what was asked for ------------------------------------------------------------ */
 

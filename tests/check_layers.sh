@@ -6,7 +6,8 @@
 #     common/     only common/
 #     workers/    workers/ and common/
 #     server/     everything
-#     sqlite3.h only in server/store_sqlite*, microhttpd.h only in server/http*
+#     sqlite3.h only in server/store_sqlite*, microhttpd.h only in server/http*,
+#     uthash.h only in common/hash.h
 #
 # and every .c file is named in CMakeLists.txt, so none is left out of the build by mistake.
 #
@@ -40,6 +41,9 @@ check_layers() {
     includes 'sqlite3(ext)?\.h' common workers server |
         { grep -vE '^server/store_sqlite[a-z0-9_]*\.[ch]:' || true; } |
         sed 's/$/    <- only server\/store_sqlite* may include it/'
+    includes 'uthash\.h' common workers server |
+        { grep -vE '^common/hash\.h:' || true; } |
+        sed 's/$/    <- only common\/hash.h may include it/'
     includes 'microhttpd\.h' common workers server |
         { grep -vE '^server/http[a-z0-9_]*\.[ch]:' || true; } |
         sed 's/$/    <- only server\/http* may include it/'
@@ -119,6 +123,7 @@ a task includes server|workers/tasks/basic.c|2|# include <server/job.h>\n
 a header includes upwards|common/buf.h|1|#include "workers/pool.h"\n
 sqlite3.h elsewhere|server/loop.c|3|#include <sqlite3.h>\n
 sqlite3.h in a header|server/store.h|1|#include <sqlite3.h>\n
+uthash.h elsewhere|server/loop.c|3|#include <uthash.h>\n
 microhttpd.h elsewhere|server/loop.c|3|#include <microhttpd.h>\n
 a relative include|workers/pool.c|3|#include "../server/job.h"\n
 a neighbour without folder|server/loop.c|3|#include "job.h"\n

@@ -75,6 +75,38 @@ static void replaced_job_is_cancelled_and_the_new_one_runs(void **state)
     live_unpin(rival);
 }
 
+/* The one that was to be replaced goes on when there is no memory for the new one. */
+static void job_is_replaced_or_left_alone_whatever_allocation_fails(void **state)
+{
+    struct rig *rig = *state;
+    bool failed = true;
+
+    for (unsigned n = 1; failed; n++) {
+        struct live *holder = scheduled_holder(rig), *rival = NULL;
+        struct job_spec from = unique_plan(rig, "square", CONFLICT_REPLACE);
+        struct job_spec *spec;
+        enum status st;
+
+        from.durability = DURABILITY_RELAXED;
+        spec = spec_of(from, "[4]");
+        mem_fail_at(n, 0);
+        st = dispatch_submit(rig->dispatch, spec, &rival);
+        failed = mem_calls() >= n;
+        mem_fail_at(0, 0);
+        if (st != ST_OK) {
+            assert_int_equal(st, ST_NO_MEMORY);
+            assert_false(holder->ending);
+            assert_int_equal(submit_rival(rig, CONFLICT_RETURN, &rival), ST_EXISTS);
+            assert_ptr_equal(rival, holder);
+            assert_int_equal(dispatch_cancel(holder, false), ST_OK);
+        } else {
+            assert_true(job_state_final(end_of(rig, rival)));
+            live_unpin(rival);
+        }
+        WAIT(rig, dispatch_jobs(rig->dispatch) == 0);
+    }
+}
+
 static void job_that_waits_for_its_commit_can_be_replaced(void **state)
 {
     struct rig *rig = *state;
@@ -161,6 +193,7 @@ int main(int argc, char **argv)
         CASE(unique_key_is_of_one_job_until_its_end),
         CASE(other_unique_keys_do_not_matter),
         CASE(replaced_job_is_cancelled_and_the_new_one_runs),
+        CASE(job_is_replaced_or_left_alone_whatever_allocation_fails),
         CASE(job_that_waits_for_its_commit_can_be_replaced),
         CASE(running_job_is_not_replaced),
         CASE(full_queue_refuses_before_it_replaces),
