@@ -434,7 +434,8 @@ static int64_t number(const char *dir, const char *sql)
     return number;
 }
 
-/* FNV-1a */
+#define FNV_BEGIN 0xcbf29ce484222325 /* FNV-1a */
+
 static void digest_add(uint64_t *digest, const void *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -475,19 +476,23 @@ static void add_rows(sqlite3 *db, const char *sql, uint64_t *digest, bool prints
     sqlite3_finalize(statement);
 }
 
-static uint64_t digest_of(const char *dir, bool prints)
+static struct digest digest_of(const char *dir, bool prints)
 {
     sqlite3 *db = look_at(dir);
-    sqlite3_stmt *tables = prepare(db, "SELECT 'SELECT * FROM ' || name FROM "
+    sqlite3_stmt *tables = prepare(db, "SELECT 'SELECT * FROM ' || name, name FROM "
                                        "sqlite_schema WHERE type = 'table' AND "
                                        "name NOT LIKE 'sqlite_%' ORDER BY name");
-    uint64_t digest = 0xcbf29ce484222325;
+    struct digest digest = { FNV_BEGIN, FNV_BEGIN };
 
     while (sqlite3_step(tables) == SQLITE_ROW) {
-        const char *sql = (const char *)sqlite3_column_text(tables, 0);
+        const char *name = (const char *)sqlite3_column_text(tables, 1);
+        uint64_t table = FNV_BEGIN;
 
-        digest_add(&digest, sql, strlen(sql));
-        add_rows(db, sql, &digest, prints);
+        digest_add(&table, name, strlen(name));
+        add_rows(db, (const char *)sqlite3_column_text(tables, 0), &table, prints);
+        digest_add(&digest.all, &table, sizeof(table));
+        if (strcmp(name, "attempt") != 0)
+            digest_add(&digest.decisive, &table, sizeof(table));
     }
     sqlite3_finalize(tables);
     sqlite3_close(db);
@@ -524,13 +529,13 @@ int rig_user_version(const char *path)
     return version;
 }
 
-uint64_t rig_digest(const char *dir)
+struct digest rig_digest(const char *dir)
 {
     sqlite3 *db = look_at(dir);
     bool whole = is_whole(db);
 
     sqlite3_close(db);
-    return whole ? digest_of(dir, false) : 0;
+    return whole ? digest_of(dir, false) : (struct digest){ 0, 0 };
 }
 
 void rig_dump(const char *dir)
@@ -583,10 +588,20 @@ struct reference *reference_new(const struct workload *workload, const char *fro
 }
 
 size_t reference_find(const struct reference *reference, const struct workload *workload,
-                      uint64_t digest, size_t least)
+                      struct digest digest, size_t least)
 {
     for (size_t i = least; i <= workload->count; i++)
-        if (reference->digests[i] == digest)
+        if (reference->digests[i].all == digest.all)
+            return i;
+    return SIZE_MAX;
+}
+
+size_t reference_find_decisive(const struct reference *reference,
+                               const struct workload *workload, struct digest digest,
+                               size_t least)
+{
+    for (size_t i = least; i <= workload->count; i++)
+        if (reference->digests[i].decisive == digest.decisive)
             return i;
     return SIZE_MAX;
 }

@@ -56,9 +56,13 @@ const char *rig_ask_all(struct rig *rig, const struct workload *workload);
 
 /* ---- what a database holds -------------------------------------------------------- */
 
-/* Of every row of every table; 0 if SQLite finds anything wrong, in tables, indexes or
- * references. The store may be open. */
-uint64_t rig_digest(const char *dir);
+struct digest {
+    uint64_t all;      /* of every row of every table */
+    uint64_t decisive; /* without table attempt: what is in it may be left out */
+};
+/* All zero if SQLite finds anything wrong, in tables, indexes or references. The store may
+ * be open. */
+struct digest rig_digest(const char *dir);
 /* Of the database in this file; -1 if anything is wrong with it. */
 int rig_user_version(const char *path);
 /* The same as text, for people. */
@@ -66,8 +70,8 @@ void rig_dump(const char *dir);
 
 /* What the database holds after each command, on a disk without faults. */
 struct reference {
-    uint64_t digests[WORKLOAD_MAX + 1]; /* after so many steps; 0: not known */
-    enum status st[WORKLOAD_MAX];       /* the answers */
+    struct digest digests[WORKLOAD_MAX + 1]; /* after so many steps; zero: not known */
+    enum status st[WORKLOAD_MAX];            /* the answers */
 };
 /* Starts from a copy of `from` (NULL: from nothing) and leaves out the steps in `without`
  * (NULL: none). */
@@ -76,6 +80,10 @@ struct reference *reference_new(const struct workload *workload, const char *fro
 /* The number of steps, at least `least`, after which the database held this; SIZE_MAX if
  * it never did. */
 size_t reference_find(const struct reference *reference, const struct workload *workload,
-                      uint64_t digest, size_t least);
+                      struct digest digest, size_t least);
+/* The same without the attempts. */
+size_t reference_find_decisive(const struct reference *reference,
+                               const struct workload *workload, struct digest digest,
+                               size_t least);
 
 #endif

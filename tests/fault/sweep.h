@@ -23,6 +23,7 @@ struct fault {
     bool (*fired)(void);              /* since it was armed */
     bool (*open_may)(enum status st); /* what store_open_sqlite may say then */
     bool never_fatal;                 /* on_fatal is not called for this */
+    bool loses_attempts;              /* of put_finished: they are left out */
     enum disk_call call;              /* of the disk's */
     enum disk_error error;
 };

@@ -84,12 +84,12 @@ static const char *look_at_content(const struct history *history, struct rig *ri
 {
     static char text[100];
     const char *wrong = rig_ask_all(rig, history->workload);
-    uint64_t digest = rig_digest(rig->dir);
+    struct digest digest = rig_digest(rig->dir);
     size_t found;
 
     if (wrong)
         return wrong;
-    if (!digest)
+    if (!digest.all)
         return "the database is damaged";
     if (reference_find(history->reference, history->workload, digest, least) != SIZE_MAX)
         return NULL;

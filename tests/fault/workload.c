@@ -217,10 +217,12 @@ static struct step *attempt(struct maker *maker, struct job_spec *spec, uint64_t
 static struct step *finished(struct maker *maker, struct job_spec *spec)
 {
     struct step *step = step_of(maker, OP_PUT_FINISHED, JOB_SUCCEEDED, &spec, 1);
+    bool added;
 
     for (unsigned i = 0; i < STEP_OUTCOMES; i++)
         add_outcome(step, 3 * i, 3, false);
-    step->attempt = blob_of("{\"item\":2}");
+    added = attempt_log_add(&step->attempts, blob_of("{\"item\":2}"));
+    assert(added);
     return step;
 }
 
@@ -326,6 +328,10 @@ static void tour_of_keys(struct maker *maker)
     finished(maker, third);             /* exists, too */
     change(maker, second, JOB_RUNNING); /* is not there */
     change(maker, first, JOB_SUCCEEDED);
+    purge(maker, NOW_MS + 2 * TTL_MS, UINT64_MAX); /* strips both */
+    finished(maker, job_make(maker, relaxed_apply));
+    put(maker, job_make(maker, durable_map), JOB_SCHEDULED);
+    joins(purge(maker, NOW_MS + 200 * TTL_MS, 1)); /* deletes */
 }
 
 static void tour_of_batches(struct maker *maker)
@@ -376,9 +382,6 @@ static void tour(struct maker *maker)
     tour_of_batches(maker);
     tour_of_relaxed_jobs(maker);
     tour_of_pools(maker);
-    purge(maker, NOW_MS + 2 * TTL_MS, UINT64_MAX); /* strips */
-    put(maker, job_make(maker, durable_map), JOB_SCHEDULED);
-    joins(purge(maker, NOW_MS + 200 * TTL_MS, 2)); /* deletes */
     step_add(maker, OP_IDLE);
 }
 
@@ -506,6 +509,7 @@ static void step_clear(struct step *step)
     for (size_t i = 0; i < STEP_OUTCOMES; i++)
         blob_unref(step->outcomes[i].text);
     blob_unref(step->attempt);
+    attempt_log_clear(&step->attempts);
     delivery_clear(&step->delivery);
     pool_spec_unref(step->pool);
 }
@@ -540,18 +544,6 @@ static void on_purged(void *data, enum status st, const struct store_purged *pur
     on_done(data, st);
 }
 
-static void give_finished(struct store *store, const struct step *step,
-                          struct answer *answer)
-{
-    struct attempt_log attempts = { 0 };
-    bool added = attempt_log_add(&attempts, blob_ref(step->attempt));
-
-    assert(added);
-    store_put_finished(store, step->specs[0], &step->statuses[0], step->outcomes,
-                       step->number, &attempts, NULL, on_done, answer);
-    attempt_log_clear(&attempts);
-}
-
 void workload_give(struct store *store, const struct step *step, struct answer *answer)
 {
     struct job_spec *spec = step->specs[0];
@@ -578,7 +570,8 @@ void workload_give(struct store *store, const struct step *step, struct answer *
         store_put_event(store, event);
         break;
     case OP_PUT_FINISHED:
-        give_finished(store, step, answer);
+        store_put_finished(store, spec, &step->statuses[0], step->outcomes, step->number,
+                           &step->attempts, NULL, on_done, answer);
         break;
     case OP_PUT_DELIVERY:
         store_put_delivery(store, &step->delivery, on_done, answer);

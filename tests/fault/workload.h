@@ -44,6 +44,7 @@ struct step {
     size_t count; /* of jobs, or of outcomes */
     uint64_t number;
     struct blob *attempt;
+    struct attempt_log attempts; /* of put_finished */
     struct delivery delivery;
     struct pool_spec *pool;
     enum pool_state pool_state;
