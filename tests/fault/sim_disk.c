@@ -584,33 +584,47 @@ static int64_t ns_between(const struct timespec *from, const struct timespec *to
            from->tv_nsec;
 }
 
+/* Time does not pass for who waits: what kind of wait it is stays as it was at its
+ * beginning, which is known by the moment until which it goes. */
+static int64_t kind_ms(const struct timespec *until)
+{
+    static _Thread_local struct timespec known_until;
+    static _Thread_local int64_t known_ms;
+    struct timespec now;
+
+    if (known_until.tv_sec != until->tv_sec || known_until.tv_nsec != until->tv_nsec) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        known_until = *until;
+        known_ms = ns_between(&now, until) / 1000000;
+    }
+    return known_ms;
+}
+
 /* The conditions of the store go by CLOCK_MONOTONIC. */
 int __wrap_pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex,
                                   const struct timespec *until)
 {
-    struct timespec now;
-    int64_t left_ms;
+    int64_t ms = kind_ms(until);
+    struct timespec slice;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    left_ms = ns_between(&now, until) / 1000000;
-    if (left_ms < DISK_SOON_MS)
+    if (ms < DISK_SOON_MS)
         return ETIMEDOUT;
-    if (left_ms < DISK_PAUSE_MS) {
+    if (ms < DISK_PAUSE_MS) {
         atomic_fetch_add(&pauses, 1);
         on_news();
         return ETIMEDOUT;
     }
-    while (!atomic_load(&idle)) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        now.tv_nsec += SLICE_NS;
-        if (now.tv_nsec >= 1000000000) {
-            now.tv_nsec -= 1000000000;
-            now.tv_sec++;
-        }
-        if (__real_pthread_cond_timedwait(cond, mutex, &now) == 0)
-            return 0; /* woken */
+    if (atomic_load(&idle)) {
+        atomic_fetch_add(&idles, 1);
+        on_news();
+        return ETIMEDOUT;
     }
-    atomic_fetch_add(&idles, 1);
-    on_news();
-    return ETIMEDOUT;
+    clock_gettime(CLOCK_MONOTONIC, &slice);
+    slice.tv_nsec += SLICE_NS;
+    if (slice.tv_nsec >= 1000000000) {
+        slice.tv_nsec -= 1000000000;
+        slice.tv_sec++;
+    }
+    (void)__real_pthread_cond_timedwait(cond, mutex, &slice);
+    return 0; /* as if woken for nothing: the caller looks, and waits again */
 }

@@ -72,7 +72,7 @@ static void bytes_load(struct bytes *bytes, const char *path)
     len = ftell(file);
     assert(len >= 0 && fseek(file, 0, SEEK_SET) == 0);
     bytes_resize(bytes, (size_t)len);
-    assert(fread(bytes->at, 1, bytes->len, file) == bytes->len);
+    assert(!len || fread(bytes->at, 1, bytes->len, file) == bytes->len);
     (void)fclose(file);
 }
 
@@ -80,7 +80,7 @@ static void bytes_save(const struct bytes *bytes, const char *path)
 {
     FILE *file = must(fopen(path, "wb"));
 
-    assert(fwrite(bytes->at, 1, bytes->len, file) == bytes->len);
+    assert(!bytes->len || fwrite(bytes->at, 1, bytes->len, file) == bytes->len);
     assert(fclose(file) == 0);
 }
 

@@ -547,15 +547,16 @@ static void on_purged(void *data, enum status st, const struct store_purged *pur
 void workload_give(struct store *store, const struct step *step, struct answer *answer)
 {
     struct job_spec *spec = step->specs[0];
-    const struct event *event = step->events[0].id ? &step->events[0] : NULL;
+    const struct event *events = step->events;
+    const struct event *event = events->id ? events : NULL;
 
     switch (step->op) {
     case OP_PUT_JOB:
         store_put_job(store, spec, &step->statuses[0], event, on_put, answer);
         break;
     case OP_PUT_JOBS:
-        store_put_jobs(store, step->specs, step->statuses, step->events, step->count,
-                       on_done, answer);
+        store_put_jobs(store, step->specs, step->statuses, events, step->count, on_done,
+                       answer);
         break;
     case OP_PUT_OUTCOME:
         store_put_outcome(store, spec, &step->outcomes[0], on_done, answer);
