@@ -13,6 +13,7 @@ static atomic_bool counting;
 static atomic_ulong calls;
 static unsigned long fail_at;
 static bool fail_sticky;
+static _Thread_local unsigned long failures;
 
 static bool must_fail(void)
 {
@@ -32,19 +33,26 @@ static size_t at_least_one(size_t size)
     return size ? size : 1;
 }
 
+static void *counted(void *block)
+{
+    if (!block)
+        failures++;
+    return block;
+}
+
 void *mem_alloc(size_t size)
 {
-    return must_fail() ? NULL : malloc(at_least_one(size));
+    return counted(must_fail() ? NULL : malloc(at_least_one(size)));
 }
 
 void *mem_zalloc(size_t size)
 {
-    return must_fail() ? NULL : calloc(1, at_least_one(size));
+    return counted(must_fail() ? NULL : calloc(1, at_least_one(size)));
 }
 
 void *mem_realloc(void *old, size_t size)
 {
-    return must_fail() ? NULL : realloc(old, at_least_one(size));
+    return counted(must_fail() ? NULL : realloc(old, at_least_one(size)));
 }
 
 char *mem_strdup(const char *text)
@@ -67,6 +75,11 @@ char *mem_strndup(const char *text, size_t len)
 void mem_free(void *block)
 {
     free(block);
+}
+
+unsigned long mem_failures(void)
+{
+    return failures;
 }
 
 void mem_fail_at(unsigned long n, int sticky)

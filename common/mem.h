@@ -19,6 +19,10 @@ char *mem_strdup(const char *text);
 char *mem_strndup(const char *text, size_t len);
 void mem_free(void *block);
 
+/* Allocations of this thread that have failed so far: for libraries that allocate through
+ * here and do not say when that fails. */
+unsigned long mem_failures(void);
+
 /* For tests: the n-th allocation from now (1 = the next) fails, and with `sticky` all
  * after it too. 0 switches it off. Not for use while other threads allocate. */
 void mem_fail_at(unsigned long n, int sticky);

@@ -3,6 +3,7 @@
 
 #include "common/mem.h"
 #include "server/job_json.h"
+#include "server/json_load.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -131,6 +132,7 @@ static bool read_terminate(struct request *request, bool *ret_terminate)
     json_auto_t *object = NULL;
     json_t *value;
     const char *name;
+    bool no_memory;
 
     *ret_terminate = false;
     if (!body.len)
@@ -142,7 +144,11 @@ static bool read_terminate(struct request *request, bool *ret_terminate)
                     error.reason);
         return false;
     }
-    object = json_loadb(body.at, body.len, JSON_REJECT_DUPLICATES, NULL);
+    object = json_load(body, JSON_REJECT_DUPLICATES, &no_memory);
+    if (no_memory) {
+        api_problem_status(request, ST_NO_MEMORY);
+        return false;
+    }
     if (!json_is_object(object)) {
         api_problem(request, PROBLEM_VALIDATION_FAILED,
                     "the body is JSON, but not an object");

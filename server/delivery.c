@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "server/json_load.h"
 #include "server/webhook.h"
 
 #include <jansson.h>
@@ -70,9 +71,12 @@ bool delivery_same(const struct delivery *a, const struct delivery *b)
 /* The new text of the attempts, or NULL. Freed with free(). */
 static char *with_attempt(const char *attempts, json_t *attempt)
 {
-    json_t *array = json_loads(attempts, 0, NULL);
+    bool no_memory;
+    json_t *array = json_load((struct text){ attempts, strlen(attempts) }, 0, &no_memory);
     char *text = NULL;
 
+    if (no_memory)
+        return NULL;
     if (!json_is_array(array)) { /* damaged on the disk: begin anew */
         json_decref(array);
         array = json_array();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/failure.h"
 
+#include "server/json_load.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +40,8 @@ static void add_summary(struct buf *out, json_t *exception)
 
 static json_t *load_exception(struct text text)
 {
-    json_t *exception = json_loadb(text.at, text.len, JSON_REJECT_DUPLICATES, NULL);
+    bool no_memory;
+    json_t *exception = json_load(text, JSON_REJECT_DUPLICATES, &no_memory);
 
     if (json_is_string(json_object_get(exception, "type")) &&
         json_is_string(json_object_get(exception, "message")))
@@ -207,7 +210,8 @@ struct blob *failure_of_exit(const struct failure_place *place,
 
 int failure_http_status(struct text problem)
 {
-    json_auto_t *loaded = json_loadb(problem.at, problem.len, 0, NULL);
+    bool no_memory;
+    json_auto_t *loaded = json_load(problem, 0, &no_memory);
     json_int_t status = json_integer_value(json_object_get(loaded, "status"));
 
     return status >= 400 && status < 600 ? (int)status : 422;

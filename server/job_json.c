@@ -238,7 +238,7 @@ enum status job_json_parse_in(struct blob *body, struct text text,
         return ST_INVALID;
     }
     read_envelope(&parse, &envelope);
-    if (parse.no_memory)
+    if (parse.no_memory || refusal->no_memory)
         st = ST_NO_MEMORY;
     else if (refusal->error_count == errors_before)
         st = make_spec(&parse, ret_spec);

@@ -447,12 +447,9 @@ void parse_member(struct parse *parse, const struct slice_member *member)
         return;
     }
     if (!rule->sliced) {
-        value = json_loadb(member->value.at, member->value.len,
-                           JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
-        if (!value) {
-            invalid(parse, member, "is out of range");
+        value = member_value(parse->refusal, member);
+        if (!value)
             return;
-        }
     }
     rule->read(parse, member, value);
     json_decref(value);

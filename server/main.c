@@ -3,6 +3,7 @@
  * main - which of its jobs this process has.
  */
 #include "server/health.h"
+#include "server/json_load.h"
 #include "server/serve.h"
 #include "workers/forkserver.h"
 #include "workers/scan.h"
@@ -24,6 +25,7 @@ int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
 
+    json_load_init();
     if (strcmp(command, "serve") == 0)
         return serve_main(argc - 2, argv + 2);
     if (strcmp(command, "health") == 0)

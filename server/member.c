@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/member.h"
 
+#include "server/json_load.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -26,15 +28,27 @@ static bool pool_name_valid(struct text name)
     return name_valid(name.at, name.len);
 }
 
+json_t *member_value(struct refusal *refusal, const struct slice_member *member)
+{
+    bool no_memory;
+    json_t *value =
+        json_load(member->value, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &no_memory);
+
+    refusal->no_memory |= no_memory;
+    if (!value && !no_memory)
+        invalid(refusal, member, "is out of range");
+    return value;
+}
+
 static void read_name(struct refusal *refusal, const struct slice_member *member,
                       bool (*valid)(struct text), const char *what, char *ret_name)
 {
     bool escaped = memchr(member->value.at, '\\', member->value.len) != NULL;
-    json_auto_t *decoded =
-        escaped ? json_loadb(member->value.at, member->value.len, JSON_DECODE_ANY, NULL)
-                : NULL;
+    json_auto_t *decoded = escaped ? member_value(refusal, member) : NULL;
     struct text name = { member->value.at + 1, member->value.len - 2 };
 
+    if (escaped && !decoded)
+        return;
     if (decoded)
         name = (struct text){ json_string_value(decoded), json_string_length(decoded) };
     if (member->kind != SLICE_STRING || !valid(name)) {

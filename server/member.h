@@ -17,6 +17,9 @@
 
 /* A lower-case letter, then up to 63 of a-z 0-9 _ . : - */
 bool name_valid(const char *name, size_t len);
+/* The member as jansson's value, for the caller to give back. NULL: it is refused as out of
+ * range, or memory is short (refusal->no_memory). */
+json_t *member_value(struct refusal *refusal, const struct slice_member *member);
 /* Copies the name, or refuses and leaves ret_name as it was. Read from the slice: every
  * request has one, and a tree for it costs more than all the rest of the envelope. A name
  * has no character that JSON has to escape; one written with escapes all the same is

@@ -195,12 +195,9 @@ static void read_member(struct parse *parse, const struct slice_member *member)
         return;
     }
     if (!rule->sliced) {
-        value = json_loadb(member->value.at, member->value.len,
-                           JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
-        if (!value) {
-            invalid(parse, member, "is out of range");
+        value = member_value(parse->refusal, member);
+        if (!value)
             return;
-        }
     }
     rule->read(parse, member, value);
     json_decref(value);
@@ -230,11 +227,13 @@ static void parse_init(struct parse *parse, const struct pool_intake *intake,
 
 static enum status finish(struct parse *parse, struct pool_spec **ret_spec)
 {
-    if (parse->refusal->error_count)
+    bool no_memory = parse->no_memory || parse->refusal->no_memory;
+
+    if (parse->refusal->error_count && !no_memory)
         return ST_INVALID;
     if (parse->initargs)
         parse->spec.initargs = parse->initargs;
-    *ret_spec = parse->no_memory ? NULL : pool_spec_new(&parse->spec);
+    *ret_spec = no_memory ? NULL : pool_spec_new(&parse->spec);
     if (*ret_spec)
         return ST_OK;
     refusal_of_text(parse->refusal, SLICE_NO_MEMORY, NULL, NULL);

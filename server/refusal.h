@@ -10,6 +10,7 @@
 #include "server/json_slice.h"
 #include "server/problem.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct refusal {
@@ -17,6 +18,8 @@ struct refusal {
     char detail[256];  /* of the first thing that is wrong */
     struct buf errors; /* elements of the problem's `errors`, separated by commas */
     unsigned error_count;
+    bool
+        no_memory; /* something could not be read for lack of memory: not the client's fault */
     int64_t
         element; /* of the outermost array, which the members are of; -1: it is none */
 };

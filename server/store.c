@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/json_load.h"
 #include "server/store_backend.h"
 
 #include <assert.h>
@@ -58,9 +59,10 @@ static enum status filter_copy(const struct job_filter *from,
 /* The tags are kept as they were sent, so escapes may hide what they say. */
 static bool tags_contain(const char *tags, const char *tag)
 {
-    json_t *array = tags ? json_loads(tags, 0, NULL) : NULL;
+    struct text text = { tags, tags ? strlen(tags) : 0 };
+    bool found = false, no_memory;
+    json_t *array = tags ? json_load(text, 0, &no_memory) : NULL;
     json_t *element;
-    bool found = false;
     size_t i;
 
     json_array_foreach(array, i, element)

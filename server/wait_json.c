@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/wait_json.h"
 
+#include "server/member.h"
+
 #include <jansson.h>
 #include <math.h>
 
@@ -61,10 +63,11 @@ static void read_return_when(const struct slice_member *member,
 static void read_timeout(const struct slice_member *member, struct wait_request *request,
                          struct refusal *refusal)
 {
-    json_auto_t *value =
-        json_loadb(member->value.at, member->value.len, JSON_DECODE_ANY, NULL);
+    json_auto_t *value = member_value(refusal, member);
     double seconds = json_number_value(value);
 
+    if (!value)
+        return;
     if (!json_is_number(value) || seconds < 0 || seconds > SECONDS_MAX)
         invalid(refusal, member->name, -1,
                 "is not a number of seconds from 0 to 31536000");
@@ -113,5 +116,9 @@ enum status wait_json_parse(struct text body, bool has_return_when, bool lenient
         return ST_INVALID;
     read_members(&envelope, has_return_when, lenient, ret_request, ret_refusal);
     slice_envelope_clear(&envelope);
+    if (ret_refusal->no_memory) {
+        refusal_of_text(ret_refusal, SLICE_NO_MEMORY, &error, &limits);
+        return ST_NO_MEMORY;
+    }
     return ret_refusal->error_count ? ST_INVALID : ST_OK;
 }

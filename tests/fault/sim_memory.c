@@ -2,7 +2,6 @@
 #include "tests/fault/sim_memory.h"
 
 #include <assert.h>
-#include <jansson.h>
 #include <malloc.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
@@ -73,13 +72,6 @@ static void sim_shutdown(void *data)
     (void)data;
 }
 
-/* ---- jansson ------------------------------------------------------------------------ */
-
-static void *json_malloc(size_t size)
-{
-    return must_fail() ? NULL : malloc(size);
-}
-
 void memory_init(void)
 {
     static const sqlite3_mem_methods methods = { sim_malloc,   free,         sim_realloc,
@@ -88,5 +80,4 @@ void memory_init(void)
 
     assert(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK);
     assert(sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) == SQLITE_OK);
-    json_set_alloc_funcs(json_malloc, free);
 }
