@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP 5 /* of writes and reads while it works: they are many, and alike */
+#define STEP 9 /* of writes and reads while it works: they are many, and alike */
 
 static bool all;
 
