@@ -28,6 +28,7 @@
  */
 #define CHECK_ALWAYS_BYTES (1ll << 30)
 
+#define FIRST_PAGE_LEN        4096
 #define HEADER_LEN            100 /* https://www.sqlite.org/fileformat.html */
 #define HEADER_USER_VERSION   60
 #define HEADER_APPLICATION_ID 68
@@ -122,6 +123,24 @@ static enum status quick_check(sqlite3 *db, const char *path, struct error_text 
     return st;
 }
 
+/* With a WAL the header that counts may be in there. */
+static enum status check_identity(sqlite3 *db, const char *path, struct error_text *err)
+{
+    int64_t id, version;
+    int rc = sqlite_number(db, "PRAGMA application_id", &id);
+
+    if (rc == SQLITE_OK)
+        rc = sqlite_number(db, "PRAGMA user_version", &version);
+    if (rc != SQLITE_OK)
+        return sqlite_failure(path, db, rc, err);
+    if (id != SQLITE_FILE_APPLICATION_ID)
+        return error_set(err, ST_FOREIGN, "%s: is the database of another program", path);
+    if (version > sqlite_migration_count)
+        return error_set(err, ST_NEWER, SQLITE_NEWER_TEXT, path, version,
+                         sqlite_migration_count);
+    return ST_OK;
+}
+
 /* Without a WAL the file is opened as one that does not change: that leaves no trace. */
 static enum status check_content(const struct sqlite_file *file, bool unclean, off_t size,
                                  struct error_text *err)
@@ -129,8 +148,6 @@ static enum status check_content(const struct sqlite_file *file, bool unclean, o
     struct buf uri = BUF_INIT;
     enum status st;
     sqlite3 *db;
-    int64_t version;
-    int rc;
 
     if (unclean)
         buf_add_str(&uri, file->path);
@@ -145,13 +162,8 @@ static enum status check_content(const struct sqlite_file *file, bool unclean, o
     if (st != ST_OK)
         return st;
     sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    rc = sqlite_number(db, "PRAGMA user_version", &version);
-    if (rc != SQLITE_OK)
-        st = sqlite_failure(file->path, db, rc, err);
-    else if (version > sqlite_migration_count)
-        st = error_set(err, ST_NEWER, SQLITE_NEWER_TEXT, file->path, version,
-                       sqlite_migration_count);
-    else if (unclean || size < CHECK_ALWAYS_BYTES)
+    st = check_identity(db, file->path, err);
+    if (st == ST_OK && (unclean || size < CHECK_ALWAYS_BYTES))
         st = quick_check(db, file->path, err);
     sqlite3_close(db);
     return st;
@@ -187,6 +199,12 @@ static enum status check_file(const struct sqlite_file *file, bool *ret_exists,
     if (!S_ISREG(db.st_mode))
         return error_set(err, ST_FOREIGN, "%s: is not a regular file", file->path);
     st = check_header(file->path, err);
+    /* A power cut while the WAL is put into the database may leave anything in its first
+     * page, and the WAL still has it. What is empty or cut off is no such case, and SQLite
+     * would delete the WAL of an empty file. */
+    if (unclean && (st == ST_FOREIGN || st == ST_NEWER) && db.st_size >= FIRST_PAGE_LEN &&
+        check_content(file, true, db.st_size, NULL) == ST_OK)
+        return ST_OK;
     if (st == ST_OK)
         st = check_twice(file, unclean, db.st_size, err);
     return st;
