@@ -41,8 +41,8 @@ int main(int argc, char **argv)
         struct task_call call;
 
         buf_reset(&out);
-        task_run(&call, task, (struct text){ args, (size_t)len }, false, (struct text){ 0 },
-                 &out, NULL);
+        task_run(&call, task, (struct text){ args, (size_t)len }, false,
+                 (struct text){ 0 }, &out, NULL);
         if (call.end != CALL_RETURNED)
             return EXIT_FAILURE;
         task_call_clear(&call);

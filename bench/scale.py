@@ -5,13 +5,12 @@ Takes turns of its own: both servers of a comparison run at the same time, and a
 after the other, round by round.
 """
 import http.client
-import json
+import multiprocessing
 import os
 import pathlib
 import resource
 import socket
 import sqlite3
-import threading
 import time
 
 from load import APPLY_BODY
@@ -30,8 +29,9 @@ TARGETS = {
 }
 
 
-def map_seconds(port, count):
+def map_seconds(port, count, before=lambda: None):
     body = '{"task":"square","items":[' + ",".join(map(str, range(count))) + "]}"
+    before()
     status, data, seconds = request(port, "POST", "/v1/map", body, timeout=300)
     last = str((count - 1) ** 2).encode() + b"]}"
     if status != 200 or not data.endswith(last):
@@ -39,15 +39,18 @@ def map_seconds(port, count):
     return seconds, len(body) + len(data)
 
 
-def health_until(port, over, latencies):
+def ask_health(port, begin, over, answer):
+    """A process of its own, as this one is busy with its bodies."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    latencies = []
+    begin.wait()
     while not over.is_set():
         start = time.perf_counter()
         connection.request("GET", "/healthz")
         connection.getresponse().read()
         latencies.append(time.perf_counter() - start)
         time.sleep(0.002)
-    connection.close()
+    answer.put(latencies)
 
 
 def p99_ms(latencies):
@@ -60,14 +63,16 @@ def measure_large(options, folder, record, rounds):
     try:
         for _ in range(rounds):
             record("small_map", map_seconds(poold.port, SMALL)[0])
-            over, latencies = threading.Event(), []
-            thread = threading.Thread(target=health_until, args=(poold.port, over, latencies))
-            thread.start()
-            seconds, size = map_seconds(poold.port, LARGE)
+            begin, over, answer = (multiprocessing.Event(), multiprocessing.Event(),
+                                   multiprocessing.Queue())
+            asking = multiprocessing.Process(target=ask_health,
+                                             args=(poold.port, begin, over, answer))
+            asking.start()
+            seconds, size = map_seconds(poold.port, LARGE, begin.set)
             over.set()
-            thread.join()
             record("large_map", seconds)
-            record("health_p99", p99_ms(latencies))
+            record("health_p99", p99_ms(answer.get()))
+            asking.join()
         record("large_memory", peak_mib(poold.child.pid) / (size / 2**20))
     finally:
         poold.stop()

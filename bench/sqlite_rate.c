@@ -71,7 +71,8 @@ static void read_table(struct table *table, const char *select, const char *name
     table->key = table->id = -1;
     len = (size_t)snprintf(sql, sizeof(sql), "INSERT INTO %s VALUES (", name);
     for (int i = 0; i < table->columns; i++) {
-        snprintf(table->names[i], sizeof(table->names[i]), "%s", sqlite3_column_name(row, i));
+        snprintf(table->names[i], sizeof(table->names[i]), "%s",
+                 sqlite3_column_name(row, i));
         table->pattern[i] = sqlite3_value_dup(sqlite3_column_value(row, i));
         if (strcmp(table->names[i], key) == 0)
             table->key = i;
@@ -87,8 +88,8 @@ static void read_table(struct table *table, const char *select, const char *name
 /* A job that is not over yet differs from the pattern in these. */
 static void bind_unfinished(sqlite3_stmt *insert, int at, const char *name)
 {
-    static const char *const zero[] = { "completed", "failed", "attempt", "started_at_ms",
-                                        "finished_at_ms", "kept_bytes" };
+    static const char *const zero[] = { "completed",     "failed",         "attempt",
+                                        "started_at_ms", "finished_at_ms", "kept_bytes" };
 
     if (strcmp(name, "state") == 0)
         sqlite3_bind_text(insert, at, "queued", -1, SQLITE_STATIC);
@@ -134,15 +135,17 @@ int main(int argc, char **argv)
     count = strtol(argv[2], NULL, 10);
     per_commit = strtol(argv[3], NULL, 10);
     if (sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) != SQLITE_OK ||
-        sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
-            SQLITE_OK)
+        sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
         fail(argv[1]);
-    run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;"
+    run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = "
+        "-16384;"
         "PRAGMA wal_autocheckpoint = 2048");
     read_table(&job, "SELECT * FROM job WHERE state = 'succeeded' LIMIT 1", "job", "key");
     read_table(&outcome, "SELECT * FROM outcome LIMIT 1", "outcome", "job");
-    end = prepare("UPDATE job SET state = 'succeeded', completed = 1, attempt = 1, "
-                  "started_at_ms = ?1, finished_at_ms = ?1, kept_bytes = 7 WHERE key = ?2");
+    end =
+        prepare("UPDATE job SET state = 'succeeded', completed = 1, attempt = 1, "
+                "started_at_ms = ?1, finished_at_ms = ?1, kept_bytes = 7 WHERE key = ?2");
     number = prepare("SELECT max(key), max(finished_at_ms) FROM job");
     sqlite3_step(number);
     key = sqlite3_column_int64(number, 0);

@@ -16,7 +16,8 @@
 #define STREAM_BLOCK (64u * 1024)
 /* Pieces of an answer. Of more than the kernel takes at a time (IOV_MAX, 1024) the library
  * loses count: it aborts, or waits for room that there is already. */
-#define PIECES_MAX 1000
+#define PIECES_MAX   1000
+#define PIECES_BLOCK (256u * 1024)
 
 void reply_init(struct reply *reply, int status, const char *content_type)
 {
@@ -113,16 +114,73 @@ static struct MHD_Response *response_of_parts(struct reply *reply)
     return response;
 }
 
-/* Makes the body of all pieces. */
-static void put_together(struct reply *reply)
+/* An answer of more pieces: the library asks for it block by block. */
+struct pieces {
+    struct reply reply;
+    size_t at;     /* of the piece that is next: the body, the parts, the tail */
+    size_t offset; /* in it */
+};
+
+static struct text piece_at(const struct pieces *pieces)
 {
-    for (size_t i = 0; i < reply->part_count; i++) {
-        buf_add_text(&reply->body, reply->parts[i]);
-        blob_unref(reply->blobs[i]);
+    const struct reply *reply = &pieces->reply;
+
+    if (pieces->at == 0)
+        return buf_text(&reply->body);
+    return pieces->at <= reply->part_count ? reply->parts[pieces->at - 1]
+                                           : buf_text(&reply->tail);
+}
+
+/* Blocks are asked for in order, and only while there is more. */
+static ssize_t read_pieces(void *cls, uint64_t pos, char *block, size_t max)
+{
+    struct pieces *pieces = cls;
+    size_t len = 0;
+
+    (void)pos;
+    while (len < max && pieces->at < pieces->reply.part_count + 2) {
+        struct text piece = piece_at(pieces);
+        size_t rest = piece.len - pieces->offset;
+        size_t some = rest < max - len ? rest : max - len;
+
+        if (some)
+            memcpy(block + len, piece.at + pieces->offset, some);
+        len += some;
+        pieces->offset += some;
+        if (some == rest) {
+            pieces->at++;
+            pieces->offset = 0;
+        }
     }
-    reply->part_count = 0;
-    buf_add_text(&reply->body, buf_text(&reply->tail));
-    buf_clear(&reply->tail);
+    return len ? (ssize_t)len : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void free_pieces(void *cls)
+{
+    struct pieces *pieces = cls;
+
+    reply_clear(&pieces->reply);
+    mem_free(pieces);
+}
+
+static struct MHD_Response *response_of_pieces(struct reply *reply)
+{
+    struct pieces *pieces = mem_zalloc(sizeof(*pieces));
+    uint64_t size = reply->body.len + reply->tail.len;
+    struct MHD_Response *response = NULL;
+
+    for (size_t i = 0; i < reply->part_count; i++)
+        size += reply->parts[i].len;
+    if (pieces)
+        response = MHD_create_response_from_callback(size, PIECES_BLOCK, read_pieces,
+                                                     pieces, free_pieces);
+    if (response) {
+        pieces->reply = *reply;
+        reply_init(reply, 0, NULL);
+    } else {
+        mem_free(pieces);
+    }
+    return response;
 }
 
 static struct MHD_Response *response_of(struct reply *reply)
@@ -130,10 +188,10 @@ static struct MHD_Response *response_of(struct reply *reply)
     struct blob *blob;
     struct MHD_Response *response;
 
-    if (reply->part_count + 2 > PIECES_MAX)
-        put_together(reply);
     if (reply->body.failed || reply->tail.failed)
         return NULL;
+    if (reply->part_count + 2 > PIECES_MAX)
+        return response_of_pieces(reply);
     if (reply->part_count)
         return response_of_parts(reply);
     if (!reply->body.len)
