@@ -3,6 +3,7 @@
 #include "server/api.h"
 
 #include "common/mem.h"
+#include "server/json_load.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -85,7 +86,8 @@ static int add_bytes(const char *bytes, size_t len, void *out)
 static void write_part(struct buf *out, struct text log, const struct log_request *wanted,
                        bool plain)
 {
-    json_auto_t *loaded = json_loadb(log.at, log.len, 0, NULL);
+    bool no_memory;
+    json_auto_t *loaded = json_load(log, 0, &no_memory);
     json_t *pieces = json_object_get(loaded, "log");
 
     if (!pieces) {

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "server/json_load.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -127,10 +128,13 @@ struct blob *job_log_blob(const struct job_log *log)
 
 enum status job_log_restore(struct job_log *log, struct text json)
 {
-    json_auto_t *loaded = json_loadb(json.at, json.len, JSON_REJECT_DUPLICATES, NULL);
+    bool no_memory;
+    json_auto_t *loaded = json_load(json, JSON_REJECT_DUPLICATES, &no_memory);
     const json_t *pieces = json_object_get(loaded, "log"), *piece;
     size_t i;
 
+    if (no_memory)
+        return ST_NO_MEMORY;
     if (!json_is_array(pieces))
         return ST_CORRUPT;
     json_array_foreach(pieces, i, piece)

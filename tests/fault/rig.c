@@ -206,7 +206,7 @@ static void give(struct rig *rig, const struct workload *workload, size_t step)
 static bool is_answered(const struct rig *rig, const struct workload *workload,
                         size_t step)
 {
-    return rig->answers[step].called || workload->steps[step].op == OP_PUT_EVENT;
+    return rig->answers[step].called || !workload_answers(workload->steps[step].op);
 }
 
 /* Until the steps are answered, or the store has tried twice and keeps them. */
@@ -553,7 +553,7 @@ static void reference_step(struct rig *rig, const struct workload *workload, siz
     if (op >= OP_IDLE)
         return;
     give(rig, workload, step);
-    if (op == OP_PUT_EVENT)
+    if (!workload_answers(op))
         return;
     wait_for(rig, workload, step, step + 1);
     reference->st[step] = rig->answers[step].st;
@@ -578,7 +578,7 @@ struct reference *reference_new(const struct workload *workload, const char *fro
             reference_step(&rig, workload, i, reference);
         if (left_out || workload->steps[i].op >= OP_IDLE)
             reference->digests[i + 1] = reference->digests[i];
-        else if (workload->steps[i].op != OP_PUT_EVENT)
+        else if (workload_answers(workload->steps[i].op))
             reference->digests[i + 1] = digest_of(rig.dir, false);
     }
     assert_int_equal(rig.fatal, 0);

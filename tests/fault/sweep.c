@@ -94,11 +94,6 @@ static bool is_refusal(enum status st)
     return st == ST_STORAGE_FULL || st == ST_NO_MEMORY || st == ST_BUSY;
 }
 
-static bool is_command(const struct run *run, size_t step)
-{
-    return run->sweep->workload->steps[step].op < OP_IDLE;
-}
-
 /* The store is closed after this step, and the fault may be there then. */
 static bool may_be_given_up(const struct run *run, size_t step)
 {
@@ -121,7 +116,7 @@ static void judge_answers(const struct run *run, bool without[], size_t *ret_lea
         const struct answer *answer = &run->rig.answers[i];
         enum op op = workload->steps[i].op;
 
-        if (op >= OP_PUT_EVENT && (op >= OP_IDLE || op == OP_PUT_EVENT))
+        if (!workload_answers(op))
             continue;
         without[i] = !answer->called || is_refusal(answer->st);
         if (answer->called > 1)
@@ -143,24 +138,42 @@ static void judge_answers(const struct run *run, bool without[], size_t *ret_lea
         fail_run(run, "fatal: ", run->rig.why.text);
 }
 
-/* Of an event nobody knows; it goes with what joins it, or not. */
+/* Of some commands nobody is told. Mostly they went with what joins them: others is a bit
+ * for each one that did not. false: it has a bit too many. */
+static bool guess(const struct workload *workload, bool without[], unsigned others)
+{
+    for (size_t i = workload->count; i-- > 0;) {
+        enum op op = workload->steps[i].op;
+
+        if (op >= OP_IDLE || workload_answers(op))
+            continue;
+        without[i] = without[i + 1] != (bool)(others & 1);
+        others >>= 1;
+    }
+    return others == 0;
+}
+
+static void compare_answers(const struct run *run, const struct reference *reference,
+                            const bool without[], size_t least)
+{
+    for (size_t i = 0; i < least; i++) {
+        enum op op = run->sweep->workload->steps[i].op;
+
+        if (workload_answers(op) && !without[i] && run->rig.answers[i].called &&
+            run->rig.answers[i].st != reference->st[i])
+            fail_run(run, "another answer than without a fault: ", op_names[op]);
+    }
+}
+
 static bool holds(const struct run *run, bool without[], size_t least,
                   struct digest digest)
 {
     const struct workload *workload = run->sweep->workload;
 
-    for (int other = 0; other < 2; other++) {
-        const struct reference *reference;
+    for (unsigned others = 0; guess(workload, without, others); others++) {
+        const struct reference *reference = reference_of(without);
 
-        for (size_t i = 0; i + 1 < workload->count; i++)
-            if (workload->steps[i].op == OP_PUT_EVENT)
-                without[i] = other ? !without[i] : without[i + 1];
-        reference = reference_of(without);
-        for (size_t i = 0; i < least; i++)
-            if (is_command(run, i) && !without[i] && run->rig.answers[i].called &&
-                run->rig.answers[i].st != reference->st[i])
-                fail_run(run, "another answer than without a fault: ",
-                         op_names[workload->steps[i].op]);
+        compare_answers(run, reference, without, least);
         if (reference_find(reference, workload, digest, least) != SIZE_MAX)
             return true;
         if (run->fault->loses_attempts &&

@@ -15,6 +15,7 @@ const char *const op_names[OP_COUNT] = {
     [OP_PUT_ATTEMPT] = "put_attempt",
     [OP_PUT_STATUS] = "put_status",
     [OP_PUT_EVENT] = "put_event",
+    [OP_PUT_LOG] = "put_log",
     [OP_PUT_FINISHED] = "put_finished",
     [OP_PUT_DELIVERY] = "put_delivery",
     [OP_DELETE_JOB] = "delete_job",
@@ -151,7 +152,7 @@ static struct step *step_add(struct maker *maker, enum op op)
 
     assert(workload->count <= WORKLOAD_MAX);
     step->op = op;
-    step->durable = op < OP_IDLE && op != OP_PURGE && op != OP_PUT_EVENT;
+    step->durable = workload_answers(op) && op != OP_PURGE;
     return step;
 }
 
@@ -214,6 +215,15 @@ static struct step *attempt(struct maker *maker, struct job_spec *spec, uint64_t
     return step;
 }
 
+static struct step *put_log(struct maker *maker, struct job_spec *spec)
+{
+    struct step *step = step_of(maker, OP_PUT_LOG, JOB_RUNNING, &spec, 1);
+
+    step->durable = false; /* nobody is told */
+    step->log = blob_of("{\"log\":[],\"dropped\":7}");
+    return step;
+}
+
 static struct step *finished(struct maker *maker, struct job_spec *spec)
 {
     struct step *step = step_of(maker, OP_PUT_FINISHED, JOB_SUCCEEDED, &spec, 1);
@@ -221,6 +231,7 @@ static struct step *finished(struct maker *maker, struct job_spec *spec)
 
     for (unsigned i = 0; i < STEP_OUTCOMES; i++)
         add_outcome(step, 3 * i, 3, false);
+    step->log = blob_of("{\"log\":[],\"dropped\":8}");
     added = attempt_log_add(&step->attempts, blob_of("{\"item\":2}"));
     assert(added);
     return step;
@@ -301,6 +312,7 @@ static void tour_of_one_job(struct maker *maker)
     joins(step_of(maker, OP_PUT_EVENT, JOB_RUNNING, &job, 1))->events[0] =
         (struct event){ .id = ++maker->event_id, .kind = EVENT_STARTED, .job = job->id };
     joins(outcome(maker, job, 0, false));
+    joins(put_log(maker, job));
     joins(attempt(maker, job, 1));
     outcome(maker, job, 3, true);
     joins(outcome(maker, job, 3, false)); /* the first one stays */
@@ -509,6 +521,7 @@ static void step_clear(struct step *step)
     for (size_t i = 0; i < STEP_OUTCOMES; i++)
         blob_unref(step->outcomes[i].text);
     blob_unref(step->attempt);
+    blob_unref(step->log);
     attempt_log_clear(&step->attempts);
     delivery_clear(&step->delivery);
     pool_spec_unref(step->pool);
@@ -571,9 +584,12 @@ void workload_give(struct store *store, const struct step *step, struct answer *
     case OP_PUT_EVENT:
         store_put_event(store, event);
         break;
+    case OP_PUT_LOG:
+        store_put_log(store, spec, step->log);
+        break;
     case OP_PUT_FINISHED:
         store_put_finished(store, spec, &step->statuses[0], step->outcomes, step->number,
-                           &step->attempts, NULL, on_done, answer);
+                           &step->attempts, step->log, on_done, answer);
         break;
     case OP_PUT_DELIVERY:
         store_put_delivery(store, &step->delivery, on_done, answer);
@@ -593,6 +609,11 @@ void workload_give(struct store *store, const struct step *step, struct answer *
     default:
         assert(!"a command");
     }
+}
+
+bool workload_answers(enum op op)
+{
+    return op < OP_IDLE && op != OP_PUT_EVENT && op != OP_PUT_LOG;
 }
 
 bool workload_may(enum op op, enum status st)

@@ -18,6 +18,7 @@ enum op {
     OP_PUT_ATTEMPT,
     OP_PUT_STATUS,
     OP_PUT_EVENT, /* has no answer: joins one step, and another one joins it */
+    OP_PUT_LOG,   /* the same */
     OP_PUT_FINISHED,
     OP_PUT_DELIVERY,
     OP_DELETE_JOB,
@@ -44,6 +45,7 @@ struct step {
     size_t count; /* of jobs, or of outcomes */
     uint64_t number;
     struct blob *attempt;
+    struct blob *log;            /* of put_log and put_finished */
     struct attempt_log attempts; /* of put_finished */
     struct delivery delivery;
     struct pool_spec *pool;
@@ -74,6 +76,8 @@ void workload_free(struct workload *workload);
 
 /* Gives a step that is a command. */
 void workload_give(struct store *store, const struct step *step, struct answer *answer);
+/* Whether it is a command that is answered. */
+bool workload_answers(enum op op);
 /* Whether a command may be answered with this status. */
 bool workload_may(enum op op, enum status st);
 
