@@ -369,6 +369,8 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
         return ST_PROTOCOL;
     run.task = registry_find(run.chunk.task);
     if (run.task && run.task->relayed) {
+        atomic_store_explicit(&child->page->cpu_ms, (uint64_t)child->cpu_ms,
+                              memory_order_relaxed);
         st = runner_run(&child->runner, frame, &run.chunk);
         tidy_up(&run); /* the runner tidies its own process; what lies around is ours */
         return st;

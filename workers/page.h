@@ -60,6 +60,9 @@ struct worker_page {
     /* Of the worker's output, by the server: bytes read from the pipe so far, and a
      * number that is odd while it reads. */
     _Atomic uint64_t output_read, output_turn;
+    /* By the worker for its runner: the processor time that each item of the chunk may use,
+     * in milliseconds; 0: any. */
+    _Atomic uint64_t cpu_ms;
     _Atomic uint32_t retire; /* by the worker: it is not fit for another chunk */
 };
 

@@ -27,6 +27,7 @@ import importlib.util
 import itertools
 import json
 import locale
+import math
 import mmap
 import os
 import re
@@ -73,7 +74,7 @@ PROGRESS_MESSAGE_MAX = 256  # bytes
 SHOWN_MAX = 200  # characters of a signature or a value
 
 # The page (page.h) as numbers of 64 bits.
-ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN = 9, 10, 11, 14, 15
+ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN, CPU_MS = 9, 10, 11, 14, 15, 16
 PAGE_SIZE = 4096
 
 
@@ -384,6 +385,23 @@ def explain_result(exc, value):
     return f"the result cannot be written as JSON: {reason}{hint}. It is {shown}"
 
 
+def with_cpu_limit(call, seconds):
+    """Each call may use so much more processor time; beyond, SIGXCPU ends the process. The kernel counts
+    in seconds, begun ones as whole. What the limit was is restored with the others after the chunk."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    granted = 0
+
+    def limited(item):
+        nonlocal granted
+        limit = math.ceil(time.process_time() + seconds)
+        if limit != granted:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+            granted = limit
+        return call(item)
+
+    return limited
+
+
 class Runner:
     def __init__(self, channel, cells, result_max, tasks):
         self.channel = channel
@@ -543,6 +561,8 @@ class Runner:
             while self.next < self.end:
                 self.tell_exception(exc, 0)
             return
+        if self.cells[CPU_MS]:
+            call = with_cpu_limit(call, self.cells[CPU_MS] / 1000)
         self.run_items(call, items_of(style, text), self.gather_timed if flags & TIMED else self.gather)
 
     def run_initializer(self, payload):

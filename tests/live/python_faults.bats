@@ -218,3 +218,11 @@ still_serves() {
     still_serves
     still_serves
 }
+
+@test "103: a Python item over its processor time fails with time-limit" {
+    start_faults --cpu-limit 1
+    call spin '[]'
+    expect 422 time-limit
+    body_is '.detail' '"the item used more processor time than its cpu_limit"'
+    still_serves
+}
