@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds the image and proves that it works: health check inside, a map from outside, no root,
-# SIGTERM ends it with exit code 0, the data survive a second start.
+# Builds the image and proves that it works: health check inside, a map from outside, a folder of
+# tasks in Python, no root, SIGTERM ends it with exit code 0, the data survive a second start.
 #
 #     docker/test-image.sh
 #
@@ -61,8 +61,8 @@ engine_build() {
 engine_start() {
     container=poold-test-$$
     "$engine" run -d --name "$container" --read-only --tmpfs /tmp:size=64m --cap-drop ALL \
-        --security-opt no-new-privileges -v "poold-test-$$:/data" \
-        -p 127.0.0.1::8080 "$tag" --processes 2 >/dev/null
+        --security-opt no-new-privileges -v "poold-test-$$:/data" -v "$work/tasks:/tasks:ro" \
+        -p 127.0.0.1::8080 "$tag" --processes 2 --tasks /tasks >/dev/null
     url=http://$("$engine" port "$container" 8080/tcp | sed -n 1p)
 }
 
@@ -138,8 +138,9 @@ buildah_start() {
     chown 10001:10001 "$work/data"
     mapfile -t entry < <(buildah_config | jq -r '.Entrypoint[]')
     : >"$work/log"
-    build_ah run --isolation chroot -v "$work/data:/data" --env "POOLD_LISTEN=0.0.0.0:$port" \
-        "$container" -- "${entry[@]}" --processes 2 </dev/null >>"$work/log" 2>&1 &
+    build_ah run --isolation chroot -v "$work/data:/data" -v "$work/tasks:/tasks:ro" \
+        --env "POOLD_LISTEN=0.0.0.0:$port" "$container" -- "${entry[@]}" --processes 2 \
+        --tasks /tasks </dev/null >>"$work/log" 2>&1 &
     runner=$!
     until [ -n "$(server_pid)" ]; do
         tries=$((tries + 1))
@@ -214,6 +215,10 @@ jq -e '.User == "10001:10001" and .StopSignal == "SIGTERM"
        and .Healthcheck.Test == ["CMD", "poold", "health"]' "$work/config.json" >/dev/null ||
     die "unexpected configuration: $(cat "$work/config.json")"
 
+mkdir -m 0755 "$work/tasks"
+echo 'def shout(text): return text.upper() + "!"' >"$work/tasks/words.py"
+chmod 0644 "$work/tasks/words.py"
+
 say "first start"
 $start
 wait_ready
@@ -222,6 +227,9 @@ $inside poold health || die "poold health inside"
 answer=$(curl -sS --max-time 30 "$url/v1/map" -H 'content-type: application/json' \
     -d '{"task":"square","items":[1,2,3]}')
 [ "$(jq -c .result <<<"$answer")" = '[1,4,9]' ] || die "map answered $answer"
+answer=$(curl -sS --max-time 30 "$url/v1/map" -H 'content-type: application/json' \
+    -d '{"task":"words:shout","items":["a","b"]}')
+[ "$(jq -c .result <<<"$answer")" = '["A!","B!"]' ] || die "the task in Python answered $answer"
 job=$(curl -sS --max-time 30 "$url/v1/apply_async" -H 'content-type: application/json' \
     -d '{"task":"cpu_bound","args":[1000]}' | jq -r .id)
 before=$(curl -sS --max-time 60 "$url/v1/jobs/$job/result?timeout=30")
