@@ -119,8 +119,7 @@ const struct setting settings[] = {
       .max = CPU_LIMIT_MAX_MS,
       .value = "SECONDS",
       .help = "How much processor time an attempt at one item may use, in steps of a second. "
-              "Not of tasks in Python. This and the next four hold for pools and tasks that do "
-              "not say. 0: no limit." },
+              "This and the next four hold for pools and tasks that do not say. 0: no limit." },
     { "memory_limit", SETTING_NUMBER, AT(limits.at[LIMIT_MEMORY]), .initial = "0",
       .max = 1ull << 50,
       .value = "BYTES",
