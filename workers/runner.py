@@ -303,6 +303,13 @@ def exception_json(kind, message, trace):
 # ---- chunks --------------------------------------------------------------------------------
 
 encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def encode_list(values):
+    """Of integers alone Python's own text is JSON, and comes in half the time of the encoder's."""
+    if set(map(type, values)) == {int}:
+        return repr(values).replace(", ", ",")
+    return encode(values)
 now = time.monotonic_ns
 
 
@@ -442,7 +449,7 @@ class Runner:
         if len(values) <= 1:
             return self.tell_value(values[0], run_ns) if values else 0
         try:
-            text = encode(values).encode()
+            text = encode_list(values).encode()
         except BaseException:  # of whatever a value's own methods raise
             text = None
         if text is None or len(text) > self.result_max:

@@ -40,6 +40,9 @@ def square(x):
     """The square of x."""
     return x * x
 
+def same(x):
+    return x
+
 def odd_only(x):
     if x % 2 == 0:
         raise ValueError(x)
@@ -216,6 +219,18 @@ class RunTest(WithTasks):
         self.assertEqual(self.ask("square", [[6], [7]], style=STARMAP), {0: 36, 1: 49})
         count = 100_000
         self.assertEqual(self.ask("square", list(range(count))), {n: n * n for n in range(count)})
+
+    def test_a_result_has_the_same_bytes_whoever_is_told_with_it(self):
+        for values in ([0, -7, 12, 10**40], [True, 5, False], [1, 2.5], [1, "a, b"], [2, [3, 4]], [1, None]):
+            self.pair.chunk("same", values * 50)
+            told = b""
+            while True:
+                kind, flags, _, payload = self.pair.frame()
+                self.assertEqual(kind, RESULT)
+                told += payload[24:] + b","
+                if flags & LAST:
+                    break
+            self.assertEqual(told[:-1].decode(), json.dumps(values * 50, separators=(",", ":"))[1:-1])
 
     def test_failures_lie_between_results_without_a_gap(self):
         values = [random.randrange(100) for _ in range(1000)]
