@@ -226,3 +226,20 @@ still_serves() {
     body_is '.detail' '"the item used more processor time than its cpu_limit"'
     still_serves
 }
+
+@test "110: control bytes and markup of a task are kept as they are, and escaped in the log" {
+    start_faults
+    text='"\u001b[31mred\r\n<script>alert(1)</script>"'
+    call say_and_raise "[$text]"
+    expect 422 task-error
+    body_is .exception.message "$text"
+    job=$(jq -r .job <<<"$BODY")
+    get "/v1/jobs/$job/log"
+    expect 200
+    body_is '[.log[].output] | add' "${text%\"}\\n\""
+    call say_and_leave "[$text]"
+    expect 422 worker-lost
+    eventually log_has 'worker lost.*<script>'
+    run grep -c -P '\x1b|\r|^<script' "$POOLD_STDERR"
+    [ "$output" = 0 ]
+}

@@ -67,6 +67,16 @@ def say(text, times=1):
     return times
 
 
+def say_and_raise(text):
+    print(text)
+    raise ValueError(text)
+
+
+def say_and_leave(text):
+    print(text, flush=True)
+    os._exit(3)
+
+
 def flood(megabytes, newline=True):
     line = "x" * 1023 + ("\n" if newline else "x")
     for _ in range(megabytes * 1024):
