@@ -156,25 +156,40 @@ is_taken() {
 
 @test "a slow reader is cut off, and nobody else waits for it" {
     start_poold
-    # Reads nothing from its socket until it is told to.
-    mkfifo "$BATS_TEST_TMPDIR/pipe"
-    curl -sSN --max-time 60 "$URL/v1/events" >"$BATS_TEST_TMPDIR/pipe" 3>&- &
+    # Little room in its socket, from which it reads nothing until it is told to by the end of
+    # its standard input; then it counts what had been kept for it.
+    mkfifo "$BATS_TEST_TMPDIR/go" "$BATS_TEST_TMPDIR/told"
+    "$PYTHON3" -c '
+import socket, sys
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+sock.connect(("127.0.0.1", int(sys.argv[1])))
+sock.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+stream = sock.makefile("rb")
+while stream.readline() != b"retry: 1000\n":
+    pass
+print("follows", flush=True)
+sys.stdin.read()
+print(sum(line.startswith(b"id: ") for line in stream))' "${URL##*:}" \
+        <"$BATS_TEST_TMPDIR/go" >"$BATS_TEST_TMPDIR/told" 3>&- &
     FOLLOWER=$!
     ALL_PIDS+=("$FOLLOWER")
-    exec 9<"$BATS_TEST_TMPDIR/pipe"
+    exec 8>"$BATS_TEST_TMPDIR/go" 9<"$BATS_TEST_TMPDIR/told"
     read -r line <&9
-    [ "$line" = "retry: 1000" ]
-    for i in {1..200}; do
-        printf 'url = "%s/v1/map"\ndata = "{\\"task\\":\\"square\\",\\"items\\":[%s]}"\nheader = "Content-Type: application/json"\noutput = "/dev/null"\n' "$URL" "$i"
-        [ "$i" = 200 ] || echo next
-    done >"$BATS_TEST_TMPDIR/requests"
-    for round in {1..40}; do
-        timeout "$PATIENCE" curl -sS -K "$BATS_TEST_TMPDIR/requests" 3>&-
+    [ "$line" = follows ]
+    # What the kernel keeps for it is some megabytes, 190 bytes an event; beyond, the server counts
+    # what it is behind. At once comes less than makes anybody late.
+    batch=$(jq -nc '[range(200) | {method: "map_async", task: "square", items: [.], durability: "memory"}]')
+    for round in {1..200}; do
+        post /v1/batch "$batch" 8>&- 9<&- >/dev/null
+        expect 202
     done
-    timeout "$PATIENCE" cat <&9 >"$BATS_TEST_TMPDIR/events"
+    exec 8>&-
+    read -r -t "$PATIENCE" events <&9
     exec 9<&-
-    wait "$FOLLOWER" || true
-    [ "$(grep -c '^id: ' "$BATS_TEST_TMPDIR/events")" -lt 24000 ]
+    wait "$FOLLOWER"
+    echo "$events events before the end"
+    [ "$events" -gt 0 ] && [ "$events" -lt 80000 ]
 }
 
 @test "SIGTERM ends the streams, and the client can come back" {

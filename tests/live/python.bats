@@ -212,7 +212,7 @@ PY
     call values '["int keys"]'
     returns '{"1":"yes","null":"none"}'
     call values '["text"]'
-    returns "\"Grüße $(printf '\u2028') \\u0000 😀\""
+    returns "\"Grüße $(printf '\342\200\250') \\u0000 😀\""
     call values '["large"]'
     expect 200
     [ "$(result_text <<<"$BODY" | tr -d '\n' | wc -c)" = 6021 ]

@@ -33,7 +33,7 @@ load helpers
 
 @test "a killed worker's item runs again, and the map is complete" {
     start_poold --processes 1
-    job=$(submit map_async '{"task":"sleep","items":[0,1,0],"chunksize":3}')
+    job=$(submit map_async '{"task":"sleep","items":[0,5,0],"chunksize":3}')
     eventually worker_pid 0 ".job == \"$job\" and .item == 1"
     pid=$(worker_pid 0)
     kill -KILL "$pid"
