@@ -207,6 +207,8 @@ lost() {
 
 @test "row 102, F22: a task that leaves, however, has no result" {
     offer misbehave
+    # Where the main thread has gone, a sanitizer takes all that it held for leaks.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
     start_poold --tasks "$TASKS"
     lost bad.exit0 .exit_code 0
     body_is .detail '"the worker exited with code 0 before it had a result"'
