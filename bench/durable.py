@@ -53,7 +53,6 @@ def measure(options, folder, record):
         poold.stop()
     record("sqlite_64", sqlite_rate(options, folder, 64))
     record("sqlite_1000", sqlite_rate(options, folder, BATCH_JOBS))
-    os.rename(os.path.join(folder, "poold.log"), os.path.join(folder, "poold.log.1"))
     poold, _ = serve(options, folder, *flags)
     try:
         check_apply(poold.port, APPLY_BODY)

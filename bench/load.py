@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-from tools import (HERE, MAP_COUNT, Process, check_apply, map_body, process_tree, pss_mib, request,
+from tools import (HERE, MAP_COUNT, Process, check_apply, map_body, process_tree, pss_mib, request, serve,
                    syncs_per_second, wait_workers, wrk)
 
 CONNECTIONS = (1, 16, 64)
@@ -49,11 +49,8 @@ def measure_cpython(processes):
 
 def measure_python(options, folder, record):
     """A server of its own: the interpreters would count as idle memory of the other."""
-    data = os.path.join(folder, "data-python")
-    poold = Process([str(pathlib.Path(options.build) / "poold"), "serve", "--listen", "127.0.0.1:0",
-                     "--data", data, "--processes", str(options.processes),
-                     "--tasks", str(HERE / "tasks"), "--python", sys.executable],
-                    os.path.join(folder, "poold-python.log"))
+    poold, _ = serve(options, folder, "--processes", str(options.processes),
+                     "--tasks", str(HERE / "tasks"), "--python", sys.executable)
     try:
         wait_workers(poold.port, options.processes)
         check_apply(poold.port, PYTHON_BODY)
@@ -68,13 +65,11 @@ def measure_python(options, folder, record):
 
 
 def measure_load(options, folder, record):
-    data = os.path.join(folder, "data")
     build = pathlib.Path(options.build)
     bodies = {"map": map_body("square"), "map_plugin": map_body("plugin_square")}
     record("syncs", syncs_per_second(folder))
-    poold = Process([str(build / "poold"), "serve", "--listen", "127.0.0.1:0", "--data", data,
-                     "--processes", str(options.processes), "--tasks", str(build / "bench_tasks")],
-                    os.path.join(folder, "poold.log"))
+    poold, _ = serve(options, folder, "--processes", str(options.processes),
+                     "--tasks", str(build / "bench_tasks"))
     try:
         hello = Process([str(build / "bench_hello")], os.path.join(folder, "hello.log"))
         try:

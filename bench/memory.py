@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Memory: of jobs that wait, and of one large request. Taken once, as memory does not waver."""
 import json
-import os
 
 from tools import expect, peak_mib, pss_mib, request, serve
 
@@ -34,7 +33,6 @@ def measure_queue(options, folder, record):
         memory = pss_mib([poold.child.pid])
     finally:
         poold.stop()
-    os.rename(os.path.join(folder, "poold.log"), os.path.join(folder, "poold.log.1"))
     poold, seconds = serve(options, folder, *flags)
     try:
         pool = expect(200, *request(poold.port, "GET", "/v1/pools/default")[:2])

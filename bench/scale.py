@@ -7,14 +7,13 @@ after the other, round by round.
 import http.client
 import multiprocessing
 import os
-import pathlib
 import resource
 import socket
 import sqlite3
 import time
 
 from load import APPLY_BODY
-from tools import Process, check_apply, expect, peak_mib, request, serve, wrk
+from tools import check_apply, expect, peak_mib, request, serve, wrk
 
 LARGE, SMALL = 10_000_000, 1_000_000
 FINISHED = 1_000_000
@@ -103,9 +102,7 @@ def turns(record, ports, name, options, rounds):
 
 
 def start(options, folder, name, *flags):
-    return Process([str(pathlib.Path(options.build) / "poold"), "serve", "--listen", "127.0.0.1:0",
-                    "--data", os.path.join(folder, name), "--processes", str(options.processes),
-                    *flags], os.path.join(folder, name + ".log"))
+    return serve(options, folder, "--processes", str(options.processes), *flags, name=name)[0]
 
 
 def measure_finished(options, folder, record, rounds):
@@ -115,7 +112,6 @@ def measure_finished(options, folder, record, rounds):
         check_apply(full.port, APPLY_BODY)
     finally:
         full.stop()
-    os.unlink(os.path.join(folder, "full.log"))
     fill(os.path.join(folder, "full", "poold.db"))
     full = start(options, folder, "full", "--max-finished-jobs", str(10 * FINISHED))
     empty = start(options, folder, "empty")

@@ -135,12 +135,14 @@ def map_body(task):
     return json.dumps({"task": task, "items": list(range(MAP_COUNT))}, separators=(",", ":"))
 
 
-def serve(options, folder, *flags):
-    """Starts poold on the data directory of the folder; gives it, and the seconds until ready."""
+def serve(options, folder, *flags, name="data"):
+    """Starts poold on a data directory of the folder, with a new log; gives it, and the seconds until ready."""
+    log = os.path.join(folder, f"poold-{name}.log")
+    if os.path.exists(log):
+        os.unlink(log)  # it would tell the port of before
     start = time.perf_counter()
     poold = Process([str(pathlib.Path(options.build) / "poold"), "serve", "--listen", "127.0.0.1:0",
-                     "--data", os.path.join(folder, "data"), *flags],
-                    os.path.join(folder, "poold.log"))
+                     "--data", os.path.join(folder, name), *flags], log)
     while request(poold.port, "GET", "/readyz")[0] != 200:
         time.sleep(0.005)
     return poold, time.perf_counter() - start

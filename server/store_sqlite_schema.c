@@ -11,32 +11,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Made from schema/NNNN_*.sql by the build; a NUL follows each. */
-extern const unsigned char embed_schema_0001[];
-extern const size_t embed_schema_0001_len;
-extern const unsigned char embed_schema_0002[];
-extern const size_t embed_schema_0002_len;
-extern const unsigned char embed_schema_0003[];
-extern const size_t embed_schema_0003_len;
-extern const unsigned char embed_schema_0004[];
-extern const size_t embed_schema_0004_len;
-extern const unsigned char embed_schema_0005[];
-extern const size_t embed_schema_0005_len;
-extern const unsigned char embed_schema_0006[];
-extern const size_t embed_schema_0006_len;
-extern const unsigned char embed_schema_0007[];
-extern const size_t embed_schema_0007_len;
-extern const unsigned char embed_schema_0008[];
-extern const size_t embed_schema_0008_len;
-extern const unsigned char embed_schema_0009[];
-extern const size_t embed_schema_0009_len;
-extern const unsigned char embed_schema_0010[];
-extern const size_t embed_schema_0010_len;
+/* schema/NNNN_*.sql, in order; the build makes an array of each, with a NUL behind it. */
+#define MIGRATIONS(X)                                                                    \
+    X(0001) X(0002) X(0003) X(0004) X(0005) X(0006) X(0007) X(0008) X(0009) X(0010)
+
+#define X(number) extern const unsigned char embed_schema_##number[];
+MIGRATIONS(X)
+#undef X
 
 const unsigned char *const sqlite_migrations[] = {
-    embed_schema_0001, embed_schema_0002, embed_schema_0003, embed_schema_0004,
-    embed_schema_0005, embed_schema_0006, embed_schema_0007, embed_schema_0008,
-    embed_schema_0009, embed_schema_0010,
+#define X(number) embed_schema_##number,
+    MIGRATIONS(X)
+#undef X
 };
 const int sqlite_migration_count =
     sizeof(sqlite_migrations) / sizeof(sqlite_migrations[0]);
