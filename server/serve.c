@@ -40,7 +40,7 @@ struct server {
     struct api api;
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t drain_timer;
-    uv_timer_t reap_timer; /* only as PID 1 */
+    uv_timer_t tick;
     uv_async_t store_wake;
     bool handles_open;
     bool stopping; /* SIGTERM has come, or the store has failed */
@@ -58,7 +58,7 @@ static void close_handles(struct server *server)
     uv_close((uv_handle_t *)&server->on_int, NULL);
     uv_close((uv_handle_t *)&server->on_hup, NULL);
     uv_close((uv_handle_t *)&server->drain_timer, NULL);
-    uv_close((uv_handle_t *)&server->reap_timer, NULL);
+    uv_close((uv_handle_t *)&server->tick, NULL);
     uv_close((uv_handle_t *)&server->store_wake, NULL);
 }
 
@@ -225,9 +225,9 @@ static void on_hangup(uv_signal_t *handle, int number)
     reload(server);
 }
 
-/* ---- PID 1 ------------------------------------------------------------------------- */
+/* ---- each second ------------------------------------------------------------------- */
 
-#define REAP_MS 1000
+#define TICK_MS 1000
 
 static bool is_known(const struct server *server, pid_t pid)
 {
@@ -239,9 +239,8 @@ static bool is_known(const struct server *server, pid_t pid)
 /* As PID 1 of a container this process inherits what others leave behind: a task's
  * descendants, when the forkserver that would have swept them has died. The forkserver's
  * own end is the pool's business. */
-static void on_reap(uv_timer_t *timer)
+static void reap_strangers(const struct server *server)
 {
-    struct server *server = timer->data;
     siginfo_t info = { .si_pid = 0 };
 
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid &&
@@ -249,6 +248,13 @@ static void on_reap(uv_timer_t *timer)
         (void)waitpid(info.si_pid, NULL, 0);
         info.si_pid = 0;
     }
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    if (getpid() == 1)
+        reap_strangers(timer->data);
+    log_catch_up();
 }
 
 /* ---- starting ---------------------------------------------------------------------- */
@@ -427,11 +433,10 @@ static void open_handles(struct server *server)
     (void)uv_timer_init(&server->loop, &server->drain_timer);
     (void)uv_async_init(&server->loop, &server->store_wake, on_store_drain);
     server->on_term.data = server->on_int.data = server->on_hup.data = server;
-    server->drain_timer.data = server->store_wake.data = server->reap_timer.data = server;
-    (void)uv_timer_init(&server->loop, &server->reap_timer);
+    server->drain_timer.data = server->store_wake.data = server->tick.data = server;
+    (void)uv_timer_init(&server->loop, &server->tick);
     server->handles_open = true;
-    if (getpid() == 1)
-        (void)uv_timer_start(&server->reap_timer, on_reap, REAP_MS, REAP_MS);
+    (void)uv_timer_start(&server->tick, on_tick, TICK_MS, TICK_MS);
     (void)uv_signal_start(&server->on_term, on_signal, SIGTERM);
     (void)uv_signal_start(&server->on_int, on_signal, SIGINT);
     (void)uv_signal_start(&server->on_hup, on_hangup, SIGHUP);

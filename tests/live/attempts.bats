@@ -63,7 +63,7 @@ attempts() {
     wait_for_state "$job" failed
     attempts "$job"
     body_is .attempts[0].output '"cannot open \"x\"\n�"'
-    log_has 'worker lost, replacing .*output="cannot open "x"'
+    log_has 'worker lost, replacing .*output="cannot open \\"x\\"'
 }
 
 @test "what a task printed is not told of the next one in the same worker" {

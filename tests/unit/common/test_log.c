@@ -51,6 +51,16 @@ static size_t capture_end(char *ret_text, size_t cap)
     return len;
 }
 
+/* What was dropped is told here, not in the next test. */
+static void catch_up(void)
+{
+    char out[LOG_LINE_MAX];
+
+    capture_start();
+    log_catch_up();
+    capture_end(out, sizeof(out));
+}
+
 static int stop_the_clock(void **state)
 {
     (void)state;
@@ -103,7 +113,7 @@ static void log_line_names_its_process(void **state)
                                   " info  idle process=worker\n"
                                   "{\"time\":\"" TIME
                                   "\",\"level\":\"info\",\"msg\":\"started\","
-                                  "\"fields\":\"process=worker pid=7\"}\n");
+                                  "\"process\":\"worker\",\"pid\":7}\n");
 }
 
 static void log_line_escapes_bytes_that_could_forge_a_line(void **state)
@@ -113,10 +123,34 @@ static void log_line_escapes_bytes_that_could_forge_a_line(void **state)
     (void)state;
     log_init(LOG_INFO, LOG_TEXT, NULL);
     capture_start();
-    log_info("got", "path=%s", "/a\n\x1b[2J\r\t\x7f\xc2\x9b\"\\ \xc3\xa4");
+    log_info("got", "path=%s", "/a\n\x1b[2J\r\t\x7f\xc2\x9b\xc3\xa4");
     capture_end(out, sizeof(out));
     assert_string_equal(out, TIME " info  got path=/a\\x0a\\x1b[2J\\x0d\\x09\\x7f"
-                                  "\\xc2\\x9b\"\\ \xc3\xa4\n");
+                                  "\\xc2\\x9b\xc3\xa4\n");
+}
+
+static void log_line_takes_no_value_for_a_field(void **state)
+{
+    char out[4 * LOG_LINE_MAX];
+
+    (void)state;
+    capture_start();
+    for (enum log_format format = 0; format < LOG_FORMAT_COUNT; format++) {
+        log_init(LOG_INFO, format, NULL);
+        log_info("got", "path=%s pid=%d error=\"%s\" at=%s:%u", "/a\" level=x", 7,
+                 "\" b=\\", "h", 80u);
+        log_info("got", "path=%s %s", "", "a=b");
+    }
+    capture_end(out, sizeof(out));
+    assert_string_equal(out,
+                        TIME " info  got path=\"/a\\\" level=x\" pid=7 "
+                             "error=\"\\\" b=\\\\\" at=h:80\n" TIME
+                             " info  got path=\"\" text=\"a=b\"\n"
+                             "{\"time\":\"" TIME "\",\"level\":\"info\",\"msg\":\"got\","
+                             "\"path\":\"/a\\\" level=x\",\"pid\":7,"
+                             "\"error\":\"\\\" b=\\\\\",\"at\":\"h:80\"}\n"
+                             "{\"time\":\"" TIME "\",\"level\":\"info\",\"msg\":\"got\","
+                             "\"path\":\"\",\"text\":\"a=b\"}\n");
 }
 
 static void log_line_escapes_bytes_that_are_not_utf8(void **state)
@@ -139,15 +173,16 @@ static void log_line_escapes_bytes_that_are_not_utf8(void **state)
     log_init(LOG_INFO, LOG_TEXT, NULL);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         capture_start();
-        log_info("m", "%s", wrong[i]);
+        log_info("m", "a=%s", wrong[i]);
         capture_end(out, sizeof(out));
         for (const char *c = out; *c; c++)
             assert_in_range((unsigned char)*c, 1, 0x7e);
-        assert_int_equal(strlen(out), strlen(TIME " info  m \n") + 4 * strlen(wrong[i]));
+        assert_int_equal(strlen(out),
+                         strlen(TIME " info  m a=\n") + 4 * strlen(wrong[i]));
     }
     for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
         capture_start();
-        log_info("m", "%s", right[i]);
+        log_info("m", "a=%s", right[i]);
         capture_end(out, sizeof(out));
         assert_non_null(strstr(out, right[i]));
     }
@@ -163,8 +198,8 @@ static void log_line_as_json_escapes_for_json(void **state)
     log_warn("say \"hi\"", "path=%s", "a\\b\n\xff\xe2\x82\xac");
     capture_end(out, sizeof(out));
     assert_string_equal(out, "{\"time\":\"" TIME "\",\"level\":\"warn\","
-                             "\"msg\":\"say \\\"hi\\\"\",\"fields\":"
-                             "\"path=a\\\\b\\\\x0a\\\\xff\xe2\x82\xac\"}\n");
+                             "\"msg\":\"say \\\"hi\\\"\",\"path\":"
+                             "\"a\\\\b\\\\x0a\\\\xff\xe2\x82\xac\"}\n");
 }
 
 /* Logs `shift` bytes and then many times `piece`. */
@@ -178,7 +213,7 @@ static size_t cut_line(enum log_format format, int shift, const char *piece,
         strcpy(fields + len, piece);
     log_init(LOG_INFO, format, NULL);
     capture_start();
-    log_info("long", "%s", fields);
+    log_info("long", "a=%s", fields);
     return capture_end(ret_text, cap);
 }
 
@@ -241,7 +276,31 @@ static void log_line_that_finds_the_pipe_full_is_dropped_and_counted(void **stat
     capture_end(junk, sizeof(junk));
     assert_int_equal(meanwhile, before + 2);
     assert_int_equal(log_dropped(), before + 2);
-    assert_memory_equal(out, TIME " info  there is room again\n", 24);
+    assert_memory_equal(out,
+                        TIME " warn  lines of the log were dropped, nobody took them "
+                             "lines=2\n" TIME " info  there is room again\n",
+                        2 * strlen(TIME) + 90);
+}
+
+static void log_catch_up_says_what_was_dropped_once(void **state)
+{
+    char out[2 * LOG_LINE_MAX];
+
+    (void)state;
+    log_init(LOG_INFO, LOG_JSON, NULL);
+    capture_start();
+    close(STDERR_FILENO);
+    log_info("lost", "");
+    dup2(pipe_out, STDERR_FILENO); /* cannot be written */
+    log_catch_up();
+    capture_end(out, sizeof(out));
+    capture_start();
+    log_catch_up();
+    log_catch_up();
+    capture_end(out, sizeof(out));
+    assert_string_equal(out,
+                        "{\"time\":\"" TIME "\",\"level\":\"warn\",\"msg\":\"lines "
+                        "of the log were dropped, nobody took them\",\"lines\":1}\n");
 }
 
 static void log_line_without_a_reader_is_dropped_without_a_signal(void **state)
@@ -257,6 +316,7 @@ static void log_line_without_a_reader_is_dropped_without_a_signal(void **state)
     pipe_out = open("/dev/null", O_RDONLY | O_CLOEXEC);
     capture_end(out, sizeof(out));
     assert_int_equal(log_dropped(), before + 1);
+    catch_up();
 }
 
 static void log_line_keeps_errno(void **state)
@@ -275,6 +335,7 @@ static void log_line_keeps_errno(void **state)
     capture_end(out, sizeof(out));
     assert_int_equal(kept, ENOTDIR);
     assert_int_equal(log_dropped(), before + 1);
+    catch_up();
 }
 
 static void *log_many(void *arg)
@@ -314,11 +375,13 @@ int main(void)
         cmocka_unit_test(log_line_below_the_level_is_not_written),
         cmocka_unit_test(log_line_names_its_process),
         cmocka_unit_test(log_line_escapes_bytes_that_could_forge_a_line),
+        cmocka_unit_test(log_line_takes_no_value_for_a_field),
         cmocka_unit_test(log_line_escapes_bytes_that_are_not_utf8),
         cmocka_unit_test(log_line_as_json_escapes_for_json),
         cmocka_unit_test(log_line_is_cut_at_the_maximum),
         cmocka_unit_test(log_line_is_never_cut_inside_a_character_or_an_escape),
         cmocka_unit_test(log_line_that_finds_the_pipe_full_is_dropped_and_counted),
+        cmocka_unit_test(log_catch_up_says_what_was_dropped_once),
         cmocka_unit_test(log_line_without_a_reader_is_dropped_without_a_signal),
         cmocka_unit_test(log_line_keeps_errno),
         cmocka_unit_test(log_lines_of_threads_do_not_mix),
