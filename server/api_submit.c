@@ -432,8 +432,8 @@ static void start_unless_replayed(struct submission *submission)
         return;
     }
     request_park(submission->request, on_key_gone, submission);
-    store_find_key(dispatch_store(dispatch), spec->idempotency_key, on_key_found,
-                   submission);
+    store_find_key(dispatch_store(dispatch), spec->owner, spec->idempotency_key,
+                   on_key_found, submission);
 }
 
 static void submit(struct api *api, struct request *request, enum job_method method,

@@ -151,6 +151,7 @@ bool live_all_arrived(struct live *live)
 static void job_over(struct live *live)
 {
     live->dispatch->jobs--;
+    usage_leave(live->dispatch, live->job.spec->owner, live->job.place.bytes);
     live_unbind(live);
     lane_job_over(live->lane);
 }
@@ -235,9 +236,14 @@ enum status live_enter(struct live *live)
 enum status live_add(struct live *live, const struct unique *rival)
 {
     enum status st = unique_enter(live, rival);
+    uint64_t owner = live->job.spec->owner;
 
-    if (st == ST_OK)
-        st = live_enter(live);
+    if (st == ST_OK && !usage_enter(live->dispatch, owner, live->job.place.bytes))
+        st = ST_NO_MEMORY;
+    else if (st == ST_OK && live_enter(live) != ST_OK) {
+        usage_leave(live->dispatch, owner, live->job.place.bytes);
+        st = ST_NO_MEMORY;
+    }
     if (st != ST_OK) {
         unique_leave(live);
         return st;

@@ -19,8 +19,8 @@
  * The others are stubs (server/stub.h): they have their place in the queue, their times and
  * those who wait for them, but are read from the store before their turn comes.
  *
- * A job with a unique_key has it, in its pool, until its end is decided; the keys of all
- * are in memory, so no commit is needed to know.
+ * A job with a unique_key has it, for its owner in its pool, until its end is decided; the
+ * keys of all are in memory, so no commit is needed to know.
  */
 #ifndef SERVER_DISPATCH_H
 #define SERVER_DISPATCH_H
@@ -224,6 +224,8 @@ struct live *dispatch_find(struct dispatch *dispatch, struct uuid id);
  * time when it was submitted. */
 bool dispatch_is_stub(const struct dispatch *dispatch, struct uuid id,
                       enum job_state *ret_state);
+/* Whose job it is, whole or a stub; false if it is neither: the store knows, or nobody. */
+bool dispatch_owner(struct dispatch *dispatch, struct uuid id, uint64_t *ret_owner);
 /* Has a stub made whole: WAKE_WHOLE, or as dispatch_wait_for says when it cannot be. */
 void dispatch_fetch(struct dispatch *dispatch, struct uuid id);
 
@@ -328,6 +330,13 @@ struct live *dispatch_newest(struct dispatch *dispatch);
 struct live *dispatch_older(struct live *live);
 
 size_t dispatch_jobs(const struct dispatch *dispatch); /* not over */
+/* The same of one owner, and the bytes of their inputs as they were submitted (of a job
+ * that has waited since before the start: without keyword arguments, until it is read). */
+struct dispatch_usage {
+    size_t jobs;
+    uint64_t bytes;
+};
+struct dispatch_usage dispatch_usage(const struct dispatch *dispatch, uint64_t owner);
 size_t dispatch_waiters(const struct dispatch *dispatch);
 struct store *dispatch_store(struct dispatch *dispatch);
 

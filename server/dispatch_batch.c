@@ -253,8 +253,11 @@ static enum status retry_live(struct live *live)
         st = may_return(dispatch, live->job.spec, live->gone);
     if (st == ST_OK)
         st = unique_enter(live, NULL);
-    if (st == ST_OK)
-        st = job_retry(&live->job);
+    if (st == ST_OK &&
+        !usage_enter(dispatch, live->job.spec->owner, live->job.place.bytes))
+        st = ST_NO_MEMORY;
+    else if (st == ST_OK && (st = job_retry(&live->job)) != ST_OK)
+        usage_leave(dispatch, live->job.spec->owner, live->job.place.bytes);
     if (st != ST_OK) {
         unique_leave(live);
         return st;

@@ -15,6 +15,7 @@ static struct event event_of(const struct live *live, enum event_kind kind,
 
     return (struct event){ .kind = kind,
                            .job = job->spec->id,
+                           .owner = job->spec->owner,
                            .state = state,
                            .total = job_items(job->spec, &job->status),
                            .completed = job->status.completed,

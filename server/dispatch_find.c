@@ -22,6 +22,18 @@ bool dispatch_is_stub(const struct dispatch *dispatch, struct uuid id,
     return stub != NULL;
 }
 
+bool dispatch_owner(struct dispatch *dispatch, struct uuid id, uint64_t *ret_owner)
+{
+    const struct live *live = dispatch_find(dispatch, id);
+    const struct stub *stub = live ? NULL : stubs_find(&dispatch->stubs, id);
+
+    if (live)
+        *ret_owner = live->job.spec->owner;
+    else if (stub)
+        *ret_owner = stub->owner;
+    return live || stub;
+}
+
 void dispatch_fetch(struct dispatch *dispatch, struct uuid id)
 {
     struct stub *stub = stubs_find(&dispatch->stubs, id);

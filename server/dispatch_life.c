@@ -81,6 +81,7 @@ void dispatch_free(struct dispatch *dispatch)
     drop_all(dispatch);
     stubs_free(dispatch);
     dispatch_free_pools(dispatch);
+    usages_free(dispatch);
     HASH_ITER (hh, dispatch->costs, cost, next) {
         HASH_DEL(dispatch->costs, cost);
         mem_free(cost);

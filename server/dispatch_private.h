@@ -21,13 +21,13 @@ struct task_cost {
     char task[];
 };
 
-/* A unique_key that is taken: by a whole job or a stub. */
+/* A unique_key of an owner that is taken: by a whole job or a stub. */
 struct unique {
     UT_hash_handle hh; /* in its lane */
     struct live *live;
     struct stub *stub;
     const char *idempotency_key; /* of that job, or NULL; behind the key */
-    char key[];
+    char key[];                  /* with its owner; see dispatch_unique.c */
 };
 
 /* Who waits for a stub. */
@@ -68,7 +68,8 @@ struct dispatch {
     uv_timer_t *load_pause; /* while the store cannot be read */
     struct rival rival;     /* the last one that was looked for */
     struct task_cost *costs;
-    size_t jobs; /* not over */
+    struct usage *usages; /* by owner; those without jobs are not there */
+    size_t jobs;          /* not over */
     size_t waiters;
     uint64_t random; /* state of the jitter's generator */
     struct events *events_log;
@@ -229,6 +230,16 @@ void unique_leave_stub(struct stub *stub);
 /* The key goes with the job when it becomes a stub, or whole. */
 void unique_to_stub(struct live *live, struct stub *stub);
 void unique_to_live(struct stub *stub, struct live *live);
+
+/* dispatch_usage.c */
+/* A job of this owner, with an input of so many bytes, is not over from now on; false without
+ * memory. Nothing is kept of owner 0. */
+bool usage_enter(struct dispatch *dispatch, uint64_t owner, uint64_t bytes);
+/* It is over, or has left. */
+void usage_leave(struct dispatch *dispatch, uint64_t owner, uint64_t bytes);
+/* How large its input is has been known less well. */
+void usage_change(struct dispatch *dispatch, uint64_t owner, uint64_t from, uint64_t to);
+void usages_free(struct dispatch *dispatch);
 
 /* dispatch_events.c */
 NODISCARD enum status live_events_new(struct dispatch *dispatch);

@@ -187,6 +187,7 @@ static void become_stub(struct live *live)
                  &(struct stub){
                      .place = { .bytes = place->bytes, .priority = place->priority },
                      .id = live->id,
+                     .owner = live->job.spec->owner,
                      .start_ns = live->start_ns,
                      .expires_ns = live->expires_ns,
                      .state = (uint8_t)live->job.status.state,
@@ -262,6 +263,7 @@ enum status stub_take_up(struct dispatch *dispatch, const struct stored_stub *st
                      .place = { .bytes = (uint32_t)stored->bytes,
                                 .priority = (int8_t)stored->priority },
                      .id = stored->id,
+                     .owner = stored->owner,
                      .start_ns = waits ? mono_of(stored->start_at_ms) : 0,
                      /* One that has begun expires no more. */
                      .expires_ns = stored->expires_at_ms && !stored->begun
@@ -271,6 +273,10 @@ enum status stub_take_up(struct dispatch *dispatch, const struct stored_stub *st
                      .begun = stored->begun,
                  });
 
+    if (stub && !usage_enter(dispatch, stub->owner, stub->place.bytes)) {
+        stub_free(stub);
+        stub = NULL;
+    }
     if (!stub)
         return ST_NO_MEMORY;
     if (waits)
@@ -348,6 +354,7 @@ void stub_drop(struct stub *stub, enum status why)
     leave_place(stub);
     unique_leave_stub(stub);
     move_audience(stub, &waiters);
+    usage_leave(lane->dispatch, stub->owner, stub->place.bytes);
     stub_free(stub);
     lane->dispatch->jobs--;
     lane_job_over(lane);
@@ -366,6 +373,7 @@ static enum status take_stead(struct live *live, struct stub *stub)
     live->expires_ns = stub->expires_ns;
     if (live_enter(live) != ST_OK)
         return ST_NO_MEMORY;
+    usage_change(lane->dispatch, stub->owner, stub->place.bytes, live->job.place.bytes);
     unique_to_live(stub, live);
     move_audience(stub, &live->waiters);
     if (stub->state == JOB_QUEUED && live->job.status.state == JOB_SCHEDULED)

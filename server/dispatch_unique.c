@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One job at a time with the same unique_key in a pool. */
+/* One job at a time of an owner with the same unique_key in a pool. */
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/dispatch_private.h"
@@ -7,11 +7,27 @@
 #include <assert.h>
 #include <string.h>
 
-static struct unique *holder_of(struct lane *lane, const char *unique_key)
+/* What is looked for: the owner, then the key, which the owner has for himself. */
+struct place {
+    size_t len;
+    char bytes[sizeof(uint64_t) + UNIQUE_KEY_MAX];
+};
+
+/* A key that is too long is not one that a client has sent. */
+static struct place place_of(uint64_t owner, const char *unique_key)
+{
+    struct place place = { .len = sizeof(owner) + strnlen(unique_key, UNIQUE_KEY_MAX) };
+
+    memcpy(place.bytes, &owner, sizeof(owner));
+    memcpy(place.bytes + sizeof(owner), unique_key, place.len - sizeof(owner));
+    return place;
+}
+
+static struct unique *holder_of(struct lane *lane, const struct place *place)
 {
     struct unique *unique;
 
-    HASH_FIND(hh, lane->uniques, unique_key, strlen(unique_key), unique);
+    HASH_FIND(hh, lane->uniques, place->bytes, place->len, unique);
     return unique;
 }
 
@@ -24,8 +40,13 @@ static bool same_request(const struct unique *unique, const struct job_spec *spe
 
 struct unique *unique_rival(struct lane *lane, const struct job_spec *spec)
 {
-    struct unique *unique = spec->unique_key ? holder_of(lane, spec->unique_key) : NULL;
+    struct place place;
+    struct unique *unique;
 
+    if (!spec->unique_key)
+        return NULL;
+    place = place_of(spec->owner, spec->unique_key);
+    unique = holder_of(lane, &place);
     return unique && same_request(unique, spec) ? NULL : unique;
 }
 
@@ -89,25 +110,24 @@ void unique_replace(struct unique *rival)
 
 /* For a moment the table may hold two jobs with the same key, so that nothing can fail when
  * the one replaces the other. *ret_unique is NULL if another one but rival has the key. */
-static enum status take(struct lane *lane, const char *unique_key,
+static enum status take(struct lane *lane, const struct place *place,
                         const char *idempotency_key, const struct unique *rival,
                         struct unique **ret_unique)
 {
-    size_t len = strlen(unique_key);
     size_t more = idempotency_key ? strlen(idempotency_key) + 1 : 0;
-    const struct unique *holder = holder_of(lane, unique_key);
+    const struct unique *holder = holder_of(lane, place);
     struct unique *unique;
 
     *ret_unique = NULL;
     if (holder && holder != rival)
         return ST_OK;
-    unique = mem_zalloc(sizeof(*unique) + len + 1 + more);
+    unique = mem_zalloc(sizeof(*unique) + place->len + more);
     if (!unique)
         return ST_NO_MEMORY;
-    memcpy(unique->key, unique_key, len + 1);
+    memcpy(unique->key, place->bytes, place->len);
     if (idempotency_key)
-        unique->idempotency_key = memcpy(unique->key + len + 1, idempotency_key, more);
-    HASH_ADD_KEYPTR(hh, lane->uniques, unique->key, len, unique);
+        unique->idempotency_key = memcpy(unique->key + place->len, idempotency_key, more);
+    HASH_ADD_KEYPTR(hh, lane->uniques, unique->key, place->len, unique);
     if (!hash_added(&unique->hh)) {
         mem_free(unique);
         return ST_NO_MEMORY;
@@ -127,11 +147,13 @@ static void let_go(struct lane *lane, struct unique *unique)
 enum status unique_enter(struct live *live, const struct unique *rival)
 {
     const struct job_spec *spec = live->job.spec;
-    enum status st = ST_OK;
+    struct place place;
+    enum status st;
 
     if (!spec->unique_key)
         return ST_OK;
-    st = take(live->lane, spec->unique_key, spec->idempotency_key, rival, &live->unique);
+    place = place_of(spec->owner, spec->unique_key);
+    st = take(live->lane, &place, spec->idempotency_key, rival, &live->unique);
     if (live->unique)
         live->unique->live = live;
     return st;
@@ -140,9 +162,12 @@ enum status unique_enter(struct live *live, const struct unique *rival)
 void unique_enter_stub(struct stub *stub, const char *unique_key,
                        const char *idempotency_key)
 {
+    struct place place;
+
     if (!unique_key)
         return;
-    if (take(stub->lane, unique_key, idempotency_key, NULL, &stub->unique) != ST_OK)
+    place = place_of(stub->owner, unique_key);
+    if (take(stub->lane, &place, idempotency_key, NULL, &stub->unique) != ST_OK)
         log_warn("no memory to keep a unique_key", "");
     if (stub->unique)
         stub->unique->stub = stub;

@@ -26,6 +26,7 @@ struct event {
     uint64_t id; /* rises; below 2^53 */
     enum event_kind kind;
     struct uuid job;
+    uint64_t owner; /* of the job; see struct job_spec */
     enum job_state state;
     uint64_t total, completed, failed; /* items */
     struct blob *said; /* as in struct job_status; only of EVENT_PROGRESS, else NULL */

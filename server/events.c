@@ -31,6 +31,7 @@ struct event_reader {
     struct events *events;
     bool has_job;
     struct uuid job;
+    uint64_t owner;  /* 0: any */
     uint64_t next;   /* number */
     unsigned unread; /* that were told since he last had read all */
     bool waits, quiet, missed;
@@ -125,7 +126,8 @@ void events_restore(struct events *events, const struct event *event)
 
 static bool concerns(const struct event_reader *reader, const struct event *event)
 {
-    return !reader->has_job || uuid_equal(reader->job, event->job);
+    return (!reader->has_job || uuid_equal(reader->job, event->job)) &&
+           (!reader->owner || reader->owner == event->owner);
 }
 
 static void wake(struct event_reader *reader)
@@ -199,6 +201,7 @@ struct event_reader *event_reader_open(struct events *events,
         return NULL;
     reader->events = events;
     reader->has_job = from->job != NULL;
+    reader->owner = from->owner;
     if (from->job)
         reader->job = *from->job;
     reader->missed =
@@ -287,11 +290,11 @@ enum event_read event_reader_next(struct event_reader *reader,
     struct events *events = reader->events;
     bool quiet = reader->quiet;
 
-    if (!reader->has_job || reader->unread > 0) {
+    if ((!reader->has_job && !reader->owner) || reader->unread > 0) {
         if (reader->next < events->tail || reader->unread > EVENTS_BEHIND_MAX)
             return EVENT_READ_CUT;
     } else if (reader->next < events->tail) {
-        reader->next = events->tail; /* all that went was of other jobs */
+        reader->next = events->tail; /* all that went was not for him */
     }
     *ret_event = events->ended ? NULL : step(reader);
     reader->quiet = false;

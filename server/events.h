@@ -50,6 +50,7 @@ struct event_reader;
 
 struct event_from {
     const struct uuid *job; /* NULL: of all jobs */
+    uint64_t owner;         /* only of this one's; 0: of everybody's */
     bool resumes;   /* behind the event `after`; else from now on, for a job from */
     uint64_t after; /* its oldest one that is kept */
 };

@@ -56,6 +56,7 @@ extern const char *const durability_names[DURABILITY_COUNT];
 #define JOB_PRIORITY_MAX   100
 #define JOB_CHUNKSIZE_AUTO 0 /* chosen from the measured cost of an item */
 #define JOB_WINDOW_MAX     100000
+#define UNIQUE_KEY_MAX     128 /* bytes */
 
 struct job_backoff {
     int64_t initial_ms, max_ms;
@@ -75,6 +76,7 @@ extern const char *const job_conflict_names[CONFLICT_COUNT];
 struct job_spec {
     atomic_uint refs;
     struct uuid id;
+    uint64_t owner; /* id of the API key that it was submitted with; 0: there was none */
     enum job_method method;
     enum durability durability;
     const char
@@ -98,13 +100,13 @@ struct job_spec {
     bool cancel_on_disconnect;
     bool fed; /* its items come one by one, behind it: input is empty, and they are never
                  stored */
-    const char *tags;              /* JSON array text, or NULL for [] */
-    const char *metadata;          /* JSON object text, or NULL for {} */
-    const char *callback;          /* URL for when it has succeeded, or NULL */
-    const char *error_callback;    /* URL for when it has ended otherwise, or NULL */
-    const char *idempotency_key;   /* or NULL */
-    uint64_t request_hash;         /* of the request that carried the key */
-    const char *unique_key;        /* or NULL: one such job at a time in its pool */
+    const char *tags;            /* JSON array text, or NULL for [] */
+    const char *metadata;        /* JSON object text, or NULL for {} */
+    const char *callback;        /* URL for when it has succeeded, or NULL */
+    const char *error_callback;  /* URL for when it has ended otherwise, or NULL */
+    const char *idempotency_key; /* or NULL; each owner has its own */
+    uint64_t request_hash;       /* of the request that carried the key */
+    const char *unique_key; /* or NULL: one such job at a time of its owner in its pool */
     enum job_conflict on_conflict; /* for the submission only, not stored */
     struct blob *body;             /* holds the two texts below */
     struct text input;  /* JSON array: the items; for apply the positional arguments */

@@ -43,6 +43,7 @@ struct job_intake {
     bool fed;      /* its items come behind it, line by line */
     bool in_batch; /* the member `method` says which method it is */
     struct uuid id;
+    uint64_t owner;              /* see struct job_spec */
     int64_t now_ms;              /* wall time */
     const char *idempotency_key; /* or NULL */
 };

@@ -11,7 +11,6 @@
 
 #include <stdbool.h>
 
-#define UNIQUE_KEY_MAX    128
 #define CHUNKSIZE_CPYTHON UINT64_MAX /* replaced when the number of items is known */
 
 /* A submission that is being read. */

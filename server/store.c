@@ -77,6 +77,8 @@ static bool tags_contain(const char *tags, const char *tag)
 bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
                         enum job_state state)
 {
+    if (filter->owner && filter->owner != spec->owner)
+        return false;
     if (filter->state != JOB_STATE_COUNT && filter->state != state)
         return false;
     if (filter->task && strcmp(filter->task, spec->task) != 0)
@@ -439,13 +441,14 @@ void store_get_job(struct store *store, struct uuid id, unsigned with, store_got
     command_submit(store, command);
 }
 
-void store_find_key(struct store *store, const char *idempotency_key,
+void store_find_key(struct store *store, uint64_t owner, const char *idempotency_key,
                     store_put_done *found, void *data)
 {
     struct store_command *command = command_new(store, STORE_FIND_KEY);
 
     if (!command)
         return;
+    command->owner = owner;
     command->st = string_copy(idempotency_key, &command->key);
     command->on.put = found;
     command->data = data;

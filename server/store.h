@@ -206,22 +206,23 @@ typedef void store_got_job(void *data, enum status st, struct stored_job *stored
 void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
                    void *data);
 
-/* The job that has this idempotency key: ST_EXISTS; ST_NOT_FOUND: none has; ST_IO,
+/* The job of this owner that has this idempotency key: ST_EXISTS; ST_NOT_FOUND: none has; ST_IO,
  * ST_NO_MEMORY. The key is copied. */
-void store_find_key(struct store *store, const char *idempotency_key,
+void store_find_key(struct store *store, uint64_t owner, const char *idempotency_key,
                     store_put_done *found, void *data);
 
 #define STORE_LIST_MAX 1001 /* a page of 1000, and one to know if there is a next */
 
 struct job_filter {
     enum job_state state;    /* JOB_STATE_COUNT: any */
+    uint64_t owner;          /* 0: any */
     char *task, *pool, *tag; /* NULL: any; owned by the filter */
     bool has_before;         /* only jobs older than `before` */
     struct uuid before;
     unsigned limit; /* 1..STORE_LIST_MAX */
 };
 void job_filter_clear(struct job_filter *filter);
-/* Whether this job passes state, task, pool, tag and before. */
+/* Whether this job passes owner, state, task, pool, tag and before. */
 bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
                         enum job_state state);
 
@@ -246,6 +247,7 @@ void store_list_deliveries(struct store *store, const struct delivery_query *que
 /* What has to be known of a job that is not over before it is read. */
 struct stored_stub {
     struct uuid id;
+    uint64_t owner;
     enum job_state state;
     bool begun; /* it had started, or has outcomes, or is fed and has lost its items */
     int priority;

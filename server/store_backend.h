@@ -61,9 +61,10 @@ struct store_command {
     struct store_existing existing; /* the answer, for ST_EXISTS */
     struct store_limits limits;
     struct store_purged purged; /* the answer */
-    char *key;                  /* to be found; owned */
-    struct blob *attempt;       /* one reference */
-    struct blob *log;           /* one reference, or NULL */
+    char *key;                  /* to be found, of this owner; owned */
+    uint64_t owner;
+    struct blob *attempt; /* one reference */
+    struct blob *log;     /* one reference, or NULL */
     uint64_t attempt_number;
     struct event event;
     struct event *events; /* that come with it; owned, unless it is &event */

@@ -47,6 +47,8 @@ static int compare_idempotency_keys(const void *left, const void *right)
 {
     const struct kept *a = left, *b = right;
 
+    if (a->job.spec->owner != b->job.spec->owner)
+        return a->job.spec->owner < b->job.spec->owner ? -1 : 1;
     return strcmp(a->job.spec->idempotency_key, b->job.spec->idempotency_key);
 }
 
@@ -423,7 +425,7 @@ static enum status list_jobs(struct memory_store *memory, struct store_command *
 
 static enum status find_key(struct memory_store *memory, struct store_command *command)
 {
-    struct job_spec spec = { .idempotency_key = command->key };
+    struct job_spec spec = { .owner = command->owner, .idempotency_key = command->key };
     struct kept wanted = { .job = { .spec = &spec } };
     struct kept **node =
         tfind(&wanted, &memory->by_idempotency_key, compare_idempotency_keys);

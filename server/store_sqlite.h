@@ -89,7 +89,7 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
     "crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor, "                \
     "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
     "metadata, callback, error_callback, idempotency_key, request_hash, unique_key, "    \
-    "input_len, checksum, state, completed, failed, attempt, started_at_ms, "            \
+    "owner, input_len, checksum, state, completed, failed, attempt, started_at_ms, "     \
     "finished_at_ms, kept_bytes, error"
 
 /* Every column of table pool, in that order, too. */
@@ -175,6 +175,7 @@ enum sqlite_read_statement {
     SQLITE_READ_LOG,
     SQLITE_READ_EVENTS,
     SQLITE_READ_JOBS,
+    SQLITE_READ_JOBS_OF, /* of one owner */
     SQLITE_READ_UNFINISHED,
     SQLITE_READ_NEWEST,
     SQLITE_READ_KEY,

@@ -40,6 +40,7 @@ static enum status read_stub(sqlite3_stmt *statement, struct stored_stub *ret_st
     ret_stub->bytes = (uint64_t)row_int(&row);
     ret_stub->state = row_name(&row, job_state_names, JOB_STATE_COUNT);
     ret_stub->unique_key = row_string(&row);
+    ret_stub->owner = (uint64_t)row_int(&row);
     ret_stub->begun = row_bool(&row);
     if (sqlite3_errcode(sqlite3_db_handle(statement)) == SQLITE_NOMEM)
         return ST_NO_MEMORY; /* a text could not be fetched */
@@ -95,6 +96,7 @@ enum status sqlite_reader_events(struct sqlite_reader *reader,
         event.total = (uint64_t)row_int(&row);
         event.completed = (uint64_t)row_int(&row);
         event.failed = (uint64_t)row_int(&row);
+        event.owner = (uint64_t)row_int(&row);
         if (!row.bad)
             on_event(data, &event);
     }

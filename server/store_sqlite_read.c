@@ -10,6 +10,12 @@
     "key, id, number, delivery.state, tries, delivery.created_at_ms, due_at_ms, url, "   \
     "delivery.body, attempts"
 
+#define MATCHES                                                                          \
+    "AND (?2 IS NULL OR state = ?2 OR (?2 = 'queued' AND state = 'scheduled')) "         \
+    "AND (?3 IS NULL OR task = ?3) "                                                     \
+    "AND (?4 IS NULL OR pool = ?4) AND (?5 IS NULL OR (json_valid(tags) AND "            \
+    "EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?5))) "
+
 static const char *const read_sql[SQLITE_READ_COUNT] = {
     [SQLITE_READ_JOB] = "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key = ?",
     [SQLITE_READ_WHOLE] =
@@ -21,19 +27,20 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
                              "WHERE job = ? ORDER BY first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
     [SQLITE_READ_LOG] = "SELECT body FROM job_log WHERE job = ?",
-    [SQLITE_READ_EVENTS] = "SELECT id, kind, job, state, total, completed, failed FROM "
-                           "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
+    [SQLITE_READ_EVENTS] =
+        "SELECT id, kind, job, state, total, completed, failed, owner FROM "
+        "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
     /* json_valid: a damaged row must not end the whole listing. */
     [SQLITE_READ_JOBS] =
-        "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 "
-        "AND (?2 IS NULL OR state = ?2 OR (?2 = 'queued' AND state = 'scheduled')) "
-        "AND (?3 IS NULL OR task = ?3) "
-        "AND (?4 IS NULL OR pool = ?4) AND (?5 IS NULL OR (json_valid(tags) AND "
-        "EXISTS (SELECT 1 FROM json_each(tags) AS tag WHERE tag.value = ?5))) "
+        "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 " MATCHES
         "ORDER BY key DESC LIMIT ?6",
+    [SQLITE_READ_JOBS_OF] =
+        "SELECT " SQLITE_JOB_COLUMNS
+        ", gone FROM job INDEXED BY job_owner WHERE owner <> 0 AND "
+        "owner = ?7 AND key < ?1 " MATCHES "ORDER BY key DESC LIMIT ?6",
     [SQLITE_READ_UNFINISHED] =
         "SELECT key, id, pool, priority, start_at_ms, expires_at_ms, idempotency_key, "
-        "input_len, state, unique_key, "
+        "input_len, state, unique_key, owner, "
         "started_at_ms > 0 OR input_len = 0 OR EXISTS (SELECT 1 FROM outcome WHERE "
         "outcome.job = key) "
         "FROM job INDEXED BY job_unfinished "
@@ -45,7 +52,8 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
                             "delivery_pending CROSS JOIN job ON key = delivery.job "
                             "WHERE delivery.state = 'pending' ORDER BY due_at_ms LIMIT ?",
     [SQLITE_READ_NEWEST] = "SELECT id FROM job ORDER BY key DESC LIMIT 1",
-    [SQLITE_READ_KEY] = "SELECT id, request_hash FROM job WHERE idempotency_key = ?1",
+    [SQLITE_READ_KEY] =
+        "SELECT id, request_hash FROM job WHERE idempotency_key = ?1 AND owner = ?2",
     [SQLITE_READ_POOLS] = "SELECT " SQLITE_POOL_COLUMNS " FROM pool ORDER BY rowid",
 };
 
@@ -86,6 +94,7 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->idempotency_key = row_string(row);
     spec->request_hash = (uint64_t)row_int(row);
     spec->unique_key = row_string(row);
+    spec->owner = (uint64_t)row_int(row);
     spec->input.len = (size_t)row_int(row);
     spec->fed = !spec->input.len && job_method_streams(spec->method);
     *ret_checksum = (uint64_t)row_int(row);
@@ -364,6 +373,8 @@ static enum status find_key(struct sqlite_reader *reader, struct store_command *
     enum status st;
 
     if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(statement, 2, (int64_t)command->owner);
+    if (rc == SQLITE_OK)
         rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW) {
         command->existing.id = row_id(&row);
@@ -388,12 +399,16 @@ static int bind_filter(sqlite3_stmt *statement, const struct job_filter *filter)
         rc = sqlite3_bind_text(statement, 2 + i, texts[i], -1, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(statement, 6, filter->limit);
+    if (rc == SQLITE_OK && filter->owner)
+        rc = sqlite3_bind_int64(statement, 7, (int64_t)filter->owner);
     return rc;
 }
 
 static enum status list_jobs(struct sqlite_reader *reader, struct store_command *command)
 {
-    sqlite3_stmt *statement = reader->statements[SQLITE_READ_JOBS];
+    sqlite3_stmt *statement =
+        reader
+            ->statements[command->filter.owner ? SQLITE_READ_JOBS_OF : SQLITE_READ_JOBS];
     enum status st = ST_OK;
     int rc = SQLITE_OK;
 

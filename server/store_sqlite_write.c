@@ -30,15 +30,15 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [SQLITE_WRITE_COMMIT] = "COMMIT",
     [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
-    [SQLITE_WRITE_JOB] =
-        "INSERT INTO job (" SQLITE_JOB_COLUMNS
-        ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-        "ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
+    [SQLITE_WRITE_JOB] = "INSERT INTO job (" SQLITE_JOB_COLUMNS
+                         ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
+                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                         "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
+                         "NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
     [SQLITE_WRITE_PART] = "INSERT INTO body_part (job, part, bytes) VALUES (?, ?, ?)",
     [SQLITE_WRITE_EXISTING] =
-        "SELECT id, request_hash FROM job WHERE idempotency_key = ?",
+        "SELECT id, request_hash FROM job WHERE owner = ? AND idempotency_key = ?",
     [SQLITE_WRITE_OUTCOME] =
         "INSERT INTO outcome (job, first, count, is_error, checksum, body) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
@@ -51,7 +51,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_LOG] = "INSERT INTO job_log (job, body) VALUES (?, ?) "
                          "ON CONFLICT (job) DO UPDATE SET body = excluded.body",
     [SQLITE_WRITE_EVENT] = "INSERT INTO event (id, kind, job, state, total, completed, "
-                           "failed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                           "failed, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [SQLITE_WRITE_TRIM_EVENTS] =
         "DELETE FROM event WHERE id <= "
         "(SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)",
@@ -222,6 +222,7 @@ static void bind_spec(struct binder *b, const struct job_spec *spec,
     bind_string(b, spec->idempotency_key);
     bind_int(b, (int64_t)spec->request_hash);
     bind_string(b, spec->unique_key);
+    bind_int(b, (int64_t)spec->owner);
     bind_int(b, (int64_t)spec->input.len);
     bind_int(b, (int64_t)sqlite_body_checksum(spec->id, spec->input.len, body));
 }
@@ -243,6 +244,7 @@ static int find_existing(struct sqlite_writer *writer, struct store_command *com
     struct binder b = { writer->statements[SQLITE_WRITE_EXISTING], 0, SQLITE_OK };
     struct store_existing *existing = &command->existing;
 
+    bind_int(&b, (int64_t)command->spec->owner);
     bind_string(&b, command->spec->idempotency_key);
     if (b.rc != SQLITE_OK)
         return b.rc;
@@ -531,6 +533,7 @@ static int add_event(struct sqlite_writer *writer, const struct event *event)
     bind_int(&b, (int64_t)event->total);
     bind_int(&b, (int64_t)event->completed);
     bind_int(&b, (int64_t)event->failed);
+    bind_int(&b, (int64_t)event->owner);
     b.rc = run(&b);
     if (b.rc != SQLITE_OK || ++writer->untrimmed_events < TRIM_EVENTS_EACH)
         return b.rc;

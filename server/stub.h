@@ -23,6 +23,7 @@ struct unique;
 struct stub {
     struct queue_place place; /* in its pool's queue, if it is queued; else in a list */
     struct uuid id;
+    uint64_t owner; /* see struct job_spec */
     struct lane *lane;
     uint64_t start_ns, expires_ns; /* CLOCK_MONOTONIC; as in struct live */
     struct audience *audience;     /* who waits for it; or NULL */

@@ -348,6 +348,39 @@ static void stubs_are_there_after_a_restart(void **state)
     WAIT(rig, !dispatch_jobs(rig->dispatch));
 }
 
+/* Whatever form they have, through a restart, and until they are over. */
+static void what_an_owner_has_in_jobs_is_known(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from;
+    struct uuid ids[4];
+    uint64_t owner;
+
+    occupy_workers(rig);
+    for (unsigned i = 0; i < 4; i++) {
+        from = durable(rig);
+        from.owner = 7;
+        ids[i] = put(rig, from);
+        assert_true(dispatch_owner(rig->dispatch, ids[i], &owner));
+        assert_int_equal(owner, 7);
+    }
+    assert_true(is_stub(rig, ids[3]));
+    assert_int_equal(dispatch_usage(rig->dispatch, 7).jobs, 4);
+    assert_int_equal(dispatch_usage(rig->dispatch, 7).bytes, 4 * strlen("[3]"));
+    assert_int_equal(dispatch_usage(rig->dispatch, 8).jobs, 0);
+    assert_int_equal(dispatch_usage(rig->dispatch, 0).jobs, 0);
+    assert_int_equal(dispatch_cancel_job(rig->dispatch, ids[3], false), ST_OK);
+    WAIT(rig, dispatch_usage(rig->dispatch, 7).jobs == 3);
+    close_all(rig);
+    open_all(rig);
+    assert_true(dispatch_usage(rig->dispatch, 7).jobs > 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(outcome_of(rig, ids[i]), JOB_SUCCEEDED);
+    WAIT(rig, dispatch_usage(rig->dispatch, 7).jobs == 0);
+    assert_int_equal(dispatch_usage(rig->dispatch, 7).bytes, 0);
+    assert_false(dispatch_owner(rig->dispatch, ids[0], &owner));
+}
+
 static void damaged_row_is_left_alone_and_stops_nobody(void **state)
 {
     struct rig *rig = *state;
@@ -391,6 +424,7 @@ int main(int argc, char **argv)
         CASE(stub_keeps_its_unique_key),
         CASE(stubs_end_with_their_pool),
         CASE(stubs_are_there_after_a_restart),
+        CASE(what_an_owner_has_in_jobs_is_known),
         CASE(damaged_row_is_left_alone_and_stops_nobody),
     };
 

@@ -62,6 +62,26 @@ static void other_unique_keys_do_not_matter(void **state)
     live_unpin(other);
 }
 
+static void unique_keys_of_other_owners_do_not_matter(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_REJECT);
+    struct live *other, *rival = NULL;
+
+    scheduled_holder(rig);
+    from.owner = 7;
+    from.start_at_ms = clock_wall_ms() + 3600000;
+    other = submit_as(rig, from, "[3]");
+    WAIT(rig, other->accepted);
+    from.id = dispatch_new_id(rig->dispatch, clock_wall_ms());
+    assert_int_equal(dispatch_submit(rig->dispatch, spec_of(from, "[4]"), &rival),
+                     ST_CONFLICT);
+    assert_ptr_equal(rival, other);
+    assert_int_equal(dispatch_cancel(other, false), ST_OK);
+    assert_ends(rig, other, JOB_CANCELLED);
+    live_unpin(other);
+}
+
 static void replaced_job_is_cancelled_and_the_new_one_runs(void **state)
 {
     struct rig *rig = *state;
@@ -192,6 +212,7 @@ int main(int argc, char **argv)
 #define CASE_SQLITE(name) cmocka_unit_test_setup_teardown(name, set_up_sqlite, tear_down)
         CASE(unique_key_is_of_one_job_until_its_end),
         CASE(other_unique_keys_do_not_matter),
+        CASE(unique_keys_of_other_owners_do_not_matter),
         CASE(replaced_job_is_cancelled_and_the_new_one_runs),
         CASE(job_is_replaced_or_left_alone_whatever_allocation_fails),
         CASE(job_that_waits_for_its_commit_can_be_replaced),

@@ -132,6 +132,26 @@ static void a_reader_of_a_job_gets_its_events_only(void **state)
     assert_false(event_reader_sees_end(rig->reader));
 }
 
+/* Neither do they wake him, nor does it cut him off that they are many. */
+static void a_reader_of_an_owner_gets_events_of_his_jobs_only(void **state)
+{
+    struct rig *rig = *state;
+    struct event his = { .kind = EVENT_CREATED, .job = job_of(1), .owner = 7 };
+    struct event other = { .kind = EVENT_CREATED, .job = job_of(2), .owner = 8 };
+    uint64_t id;
+
+    open_reader(rig, (struct event_from){ .owner = 7 });
+    assert_reads_nothing(rig, EVENT_READ_NOTHING);
+    for (int i = 0; i < EVENTS_KEPT + 2; i++)
+        events_add(rig->events, &other, true);
+    assert_int_equal(rig->wakes, 0);
+    assert_reads_nothing(rig, EVENT_READ_NOTHING);
+    id = events_add(rig->events, &his, true);
+    assert_int_equal(rig->wakes, 1);
+    assert_reads(rig, id);
+    assert_reads_nothing(rig, EVENT_READ_NOTHING);
+}
+
 static void an_event_is_told_after_its_commit_and_others_wait_behind_it(void **state)
 {
     struct rig *rig = *state;
@@ -332,6 +352,7 @@ int main(void)
         CASE(ids_rise_from_the_time_of_the_start),
         CASE(a_reader_gets_what_happens_from_then_on),
         CASE(a_reader_of_a_job_gets_its_events_only),
+        CASE(a_reader_of_an_owner_gets_events_of_his_jobs_only),
         CASE(an_event_is_told_after_its_commit_and_others_wait_behind_it),
         CASE(an_event_that_was_not_committed_is_never_told),
         CASE(a_commit_that_is_told_too_late_is_nothing),

@@ -314,6 +314,35 @@ static void an_idempotency_key_belongs_to_the_first_job(void **state)
     job_spec_unref(first);
 }
 
+static void each_owner_has_idempotency_keys_of_his_own(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec plan = spec_plan(fx);
+    struct answer found = { 0 }, got;
+    struct job_spec *first, *second;
+
+    plan.idempotency_key = "order-17";
+    plan.owner = 1;
+    first = spec_make(plan, "[5]", "");
+    plan.id = uuid_next(&fx->ids, 1700000000000);
+    plan.owner = UINT64_MAX;
+    second = spec_make(plan, "[6]", "");
+    assert_int_equal(put_job(fx, first, JOB_QUEUED), ST_OK);
+    assert_int_equal(put_job(fx, second, JOB_QUEUED), ST_OK);
+    store_find_key(fx->store, UINT64_MAX, "order-17", note_put, &found);
+    wait_for(fx, &found, 1);
+    assert_int_equal(found.st, ST_EXISTS);
+    assert_true(uuid_equal(found.existing.id, second->id));
+    store_find_key(fx->store, 2, "order-17", note_put, &found);
+    wait_for(fx, &found, 2);
+    assert_int_equal(found.st, ST_NOT_FOUND);
+    assert_int_equal(get_job(fx, second->id, false, &got), ST_OK);
+    assert_true(got.job.spec->owner == UINT64_MAX);
+    answer_clear(&got);
+    job_spec_unref(second);
+    job_spec_unref(first);
+}
+
 static void two_jobs_with_one_key_given_together_make_one(void **state)
 {
     struct fixture *fx = *state;
@@ -733,6 +762,7 @@ int main(void)
         BOTH(jobs_that_are_put_together_are_all_there_after_one_commit),
         BOTH(one_job_that_cannot_be_stored_refuses_all_that_come_with_it),
         BOTH(an_idempotency_key_belongs_to_the_first_job),
+        BOTH(each_owner_has_idempotency_keys_of_his_own),
         BOTH(two_jobs_with_one_key_given_together_make_one),
         BOTH(what_follows_a_refused_job_is_not_stored),
         BOTH(outcomes_come_back_in_input_order),

@@ -24,6 +24,7 @@ static void put_some(struct fixture *fx, struct uuid ret_ids[6])
         plan.task = some[i].task;
         plan.pool = some[i].pool;
         plan.tags = some[i].tags;
+        plan.owner = (uint64_t)i % 3; /* 0: nobody */
         spec = spec_make(plan, "[5]", "");
         assert_int_equal(put_job(fx, spec, some[i].state), ST_OK);
         ret_ids[i] = spec->id;
@@ -102,6 +103,22 @@ static void listings_are_filtered_by_each_member(void **state)
     assert_listed(*state, &filter, ids, "5");
 }
 
+static void a_listing_of_an_owner_shows_his_jobs_only(void **state)
+{
+    struct job_filter filter = { .state = JOB_STATE_COUNT, .limit = 16, .owner = 2 };
+    struct uuid ids[6];
+
+    put_some(*state, ids);
+    assert_listed(*state, &filter, ids, "52");
+    filter.limit = 1;
+    assert_listed(*state, &filter, ids, "5");
+    filter.has_before = true;
+    filter.before = ids[5];
+    assert_listed(*state, &filter, ids, "2");
+    filter.owner = 7;
+    assert_listed(*state, &filter, ids, "");
+}
+
 static void a_filter_matches_only_what_it_names(void **state)
 {
     char tag[] = "red", task[] = "square";
@@ -120,6 +137,10 @@ static void a_filter_matches_only_what_it_names(void **state)
     assert_false(job_filter_matches(&filter, &plan, JOB_QUEUED));
     filter.tag = NULL;
     assert_true(job_filter_matches(&filter, &plan, JOB_QUEUED));
+    filter.owner = 7;
+    assert_false(job_filter_matches(&filter, &plan, JOB_QUEUED));
+    plan.owner = 7;
+    assert_true(job_filter_matches(&filter, &plan, JOB_QUEUED));
     plan.task = "cube";
     assert_false(job_filter_matches(&filter, &plan, JOB_QUEUED));
 }
@@ -130,6 +151,7 @@ int main(void)
         BOTH(jobs_are_listed_newest_first),
         BOTH(a_listing_goes_on_before_the_last_one_seen),
         BOTH(listings_are_filtered_by_each_member),
+        BOTH(a_listing_of_an_owner_shows_his_jobs_only),
         BOTH(a_filter_matches_only_what_it_names),
     };
 

@@ -165,7 +165,7 @@ static enum status find_key(struct fixture *fx, const char *key,
 {
     struct answer answer = { 0 };
 
-    store_find_key(fx->store, key, note_put, &answer);
+    store_find_key(fx->store, 0, key, note_put, &answer);
     wait_for(fx, &answer, 1);
     *ret_existing = answer.existing;
     return answer.st;

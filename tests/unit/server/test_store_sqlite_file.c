@@ -303,11 +303,11 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
 
     assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
     close_store(fx);
-    assert_int_equal(migrate(fx, "ALTER TABLE job ADD COLUMN owner TEXT", &version),
+    assert_int_equal(migrate(fx, "ALTER TABLE job ADD COLUMN colour TEXT", &version),
                      ST_OK);
     assert_int_equal(version, sqlite_migration_count + 1);
     assert_int_equal(ask(fx, "PRAGMA user_version"), version);
-    assert_int_equal(ask(fx, "SELECT count(*) FROM job WHERE owner IS NULL"), 1);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM job WHERE colour IS NULL"), 1);
     (void)snprintf(name, sizeof(name), "poold.db.v%d.bak", sqlite_migration_count);
     assert_int_equal(sqlite3_open(path_of(fx, name), &copy), SQLITE_OK);
     assert_int_equal(sqlite_number(copy, "PRAGMA user_version", &number), SQLITE_OK);
@@ -331,7 +331,10 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "                        \
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
     "DROP TABLE event; DROP TABLE pool; DROP TABLE body_part; "                          \
-    "DROP TABLE job_log; DROP INDEX "                                                    \
+    "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
+    "ALTER TABLE job DROP COLUMN owner; "                                                \
+    "CREATE UNIQUE INDEX job_idempotency_key ON job (idempotency_key) "                  \
+    "WHERE idempotency_key IS NOT NULL; DROP INDEX "                                     \
     "job_over; " VERSION_2_TALLY "PRAGMA user_version = 2"
 
 static void jobs_of_the_schema_without_an_outbox_stay(void **state)
