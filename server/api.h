@@ -42,6 +42,7 @@ struct api {
     struct http *http;
     int64_t started_at_ms;
     const struct task_folders *folders; /* NULL: there are none */
+    struct disk *disk;                  /* NULL: nothing is stored */
 };
 
 /* The http_on_request and http_is_fed of the server; data is the struct api. */

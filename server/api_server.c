@@ -48,6 +48,34 @@ static void write_confinement(struct buf *out, const struct confinement *plan)
         buf_add_str(out, ",\"user\":null}");
 }
 
+/* The disk that jobs are stored on; null if they are not. */
+static void write_disk(struct buf *out, struct disk *disk)
+{
+    struct disk_info info;
+
+    if (!disk) {
+        buf_add_str(out, ",\"disk\":null");
+        return;
+    }
+    disk_get_info(disk, &info);
+    buf_addf(out,
+             ",\"disk\":{\"state\":\"%s\",\"free_bytes\":%llu,\"total_bytes\":%llu,"
+             "\"disk_high\":%llu,\"disk_low\":%llu,\"ballast_bytes\":%llu}",
+             disk_level_names[info.level], (unsigned long long)info.free_bytes,
+             (unsigned long long)info.total_bytes, (unsigned long long)info.marks.high,
+             (unsigned long long)info.marks.low, (unsigned long long)info.ballast_bytes);
+}
+
+/* Whether work is held back because the disk is full. */
+static bool disk_is_full(struct disk *disk)
+{
+    struct disk_info info = { .level = DISK_ENOUGH };
+
+    if (disk)
+        disk_get_info(disk, &info);
+    return info.level == DISK_FULL;
+}
+
 void api_info(struct api *api, struct request *request, struct text param)
 {
     const struct config *config = api->config;
@@ -91,6 +119,7 @@ void api_info(struct api *api, struct request *request, struct text param)
     api_write_limits(&reply.body, &config->limits);
     buf_add_char(&reply.body, '}');
     write_confinement(&reply.body, api->confinement);
+    write_disk(&reply.body, api->disk);
     buf_add_char(&reply.body, '}');
     request_reply(request, &reply);
 }
@@ -117,6 +146,8 @@ static const char *not_ready(const struct api *api)
     store_get_info(dispatch_store(api->dispatch), &store);
     if (!store.writable)
         return "the store cannot commit; the log says why";
+    if (disk_is_full(api->disk))
+        return "the disk is full, no work is handed out";
     /* Other pools are their makers' business. */
     lane = dispatch_first_lane(api->dispatch);
     if (lane->state == POOL_RUNNING && !lane_idle(lane) && !lane_busy(lane))

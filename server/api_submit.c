@@ -427,6 +427,7 @@ static void start_unless_replayed(struct submission *submission)
     /* A job is refused only if the same request did not make one before. */
     if (!spec->idempotency_key ||
         (!dispatch_rival(dispatch, spec) &&
+         dispatch_admits(dispatch, 1, spec->durability != DURABILITY_MEMORY) == ST_OK &&
          dispatch_lane(dispatch, spec->pool)->state == POOL_RUNNING)) {
         start(submission);
         return;

@@ -11,6 +11,7 @@
 
 #include "common/mem.h"
 #include "server/address.h"
+#include "server/disk.h"
 #include "server/setting.h"
 
 #include <assert.h>
@@ -306,6 +307,7 @@ static enum status assign_defaults(struct loader *loader)
     enum status st = ST_OK;
 
     loader->config.processes = usable_cpus();
+    loader->config.disk_high = loader->config.disk_low = DISK_AUTO;
     for (size_t i = 0; i < SETTING_COUNT && st == ST_OK; i++) {
         if (settings[i].initial)
             st = assign(loader, i, settings[i].initial);
@@ -587,6 +589,11 @@ static enum status check_together(struct loader *loader)
                              limit_kinds[i].name,
                              (unsigned long long)config->limits.at[i],
                              (unsigned long long)limit_kinds[i].min);
+    if (config->disk_low != DISK_AUTO && config->disk_low > config->disk_high)
+        return error_set(loader->err, ST_INVALID,
+                         "setting disk_low: %llu is more than disk_high, %llu",
+                         (unsigned long long)config->disk_low,
+                         (unsigned long long)config->disk_high);
     if (config->insecure || address_is_loopback(config->listen_host))
         return ST_OK;
     return refuse(

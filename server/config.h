@@ -34,10 +34,11 @@ struct config {
     bool insecure; /* allow an address other than loopback although there are no keys */
     char *data;    /* directory */
     enum store_kind store;
-    char *tasks;              /* folders, separated by commas; NULL: none */
-    int64_t probe_timeout_ms; /* how long one file of them may take to be looked at */
-    char *python;             /* interpreter */
-    char *python_modules;     /* names, separated by commas; NULL: none */
+    uint64_t disk_high, disk_low; /* bytes, see server/disk.h; 0: never reached */
+    char *tasks;                  /* folders, separated by commas; NULL: none */
+    int64_t probe_timeout_ms;     /* how long one file of them may take to be looked at */
+    char *python;                 /* interpreter */
+    char *python_modules;         /* names, separated by commas; NULL: none */
     enum sandbox_mode sandbox;
     char *scratch_dir;       /* NULL: $TMPDIR, or /tmp */
     char *task_write;        /* folders, separated by commas; NULL: any */

@@ -528,8 +528,8 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
 
     if (st == ST_OK)
         st = unique_check(lane, spec, ret_live);
-    if (st == ST_OK && dispatch->jobs >= dispatch->options.max_queued_jobs)
-        st = ST_LIMIT;
+    if (st == ST_OK)
+        st = dispatch_admits(dispatch, 1, spec->durability != DURABILITY_MEMORY);
     if (st != ST_OK) {
         job_spec_unref(spec);
         return st;

@@ -26,6 +26,7 @@
 #define SERVER_DISPATCH_H
 
 #include "common/status.h"
+#include "server/disk.h"
 #include "server/events.h"
 #include "server/job.h"
 #include "server/job_log.h"
@@ -167,6 +168,12 @@ NODISCARD enum status dispatch_start(struct dispatch *dispatch, struct error_tex
  * stored yet are stored now. on_drained is called when no chunk is left at a worker. */
 void dispatch_drain(struct dispatch *dispatch);
 bool dispatch_draining(const struct dispatch *dispatch);
+/* How much room the disk has, see disk.h; DISK_ENOUGH at first. From DISK_SHORT on jobs that
+ * are to be stored are refused, with DISK_FULL workers get nothing. */
+void dispatch_set_disk(struct dispatch *dispatch, enum disk_level level);
+/* Whether `count` more jobs may come in, `stored` ones or of durability memory: ST_OK;
+ * ST_STATE: draining; ST_LIMIT: too many jobs; ST_STORAGE_FULL. */
+enum status dispatch_admits(const struct dispatch *dispatch, size_t count, bool stored);
 /* Stops the pools: at once with `kill`, else behind what they run. on_stopped is called
  * when all workers have gone. May be called again with `kill`. */
 void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data));
@@ -179,10 +186,10 @@ void dispatch_wake_all(struct dispatch *dispatch);
 
 struct uuid dispatch_new_id(struct dispatch *dispatch, int64_t now_ms);
 
-/* A new job. Takes spec (also on failure). ST_STATE: draining; ST_LIMIT: too many jobs;
- * ST_NOT_FOUND: no such pool; ST_NOT_RUNNING: the pool is not; ST_NO_MEMORY. The job may
- * be over when this returns. It is accepted at once if it is not durable; otherwise wait
- * for WAIT_ACCEPTED.
+/* A new job. Takes spec (also on failure). ST_STATE, ST_LIMIT, ST_STORAGE_FULL: as of
+ * dispatch_admits; ST_NOT_FOUND: no such pool; ST_NOT_RUNNING: the pool is not;
+ * ST_NO_MEMORY. The job may be over when this returns. It is accepted at once if it is not
+ * durable; otherwise wait for WAIT_ACCEPTED.
  *
  * With a unique_key that another job has: ST_EXISTS (`return`): that job is the answer,
  * and may not be accepted yet; ST_CONFLICT (`reject`, or `replace` and it runs).
@@ -209,7 +216,7 @@ NODISCARD enum status dispatch_submit_batch(struct dispatch *dispatch,
  *                   stored, or need not be
  *     ST_NOT_FOUND  there is no such job
  *     ST_EXISTS     it has not failed: it is in this state, or (JOB_QUEUED) being queued
- *     ST_STATE, ST_NOT_RUNNING, ST_LIMIT, ST_NO_MEMORY
+ *     ST_STATE, ST_NOT_RUNNING, ST_LIMIT, ST_STORAGE_FULL, ST_NO_MEMORY
  *                   as of dispatch_submit; the job has failed as before
  *     others        of the store */
 typedef void dispatch_retried(void *data, enum status st, struct live *live,

@@ -24,14 +24,6 @@ static enum status may_return(struct dispatch *dispatch, const struct job_spec *
     return dispatch_rival(dispatch, spec) ? ST_CONFLICT : ST_OK;
 }
 
-/* Whether `count` more jobs may come in. */
-static enum status admits(const struct dispatch *dispatch, size_t count)
-{
-    return dispatch->draining                                           ? ST_STATE
-           : dispatch->jobs + count > dispatch->options.max_queued_jobs ? ST_LIMIT
-                                                                        : ST_OK;
-}
-
 /* ---- batches ----------------------------------------------------------------------- */
 
 struct batch {
@@ -143,9 +135,13 @@ enum status dispatch_submit_batch(struct dispatch *dispatch,
                                   struct job_spec *const specs[], size_t count,
                                   dispatch_batch_done *done, void *data)
 {
-    enum status st = admits(dispatch, count);
+    bool stored = false;
+    enum status st;
     struct batch *batch;
 
+    for (size_t i = 0; i < count; i++)
+        stored = stored || specs[i]->durability != DURABILITY_MEMORY;
+    st = dispatch_admits(dispatch, count, stored);
     for (size_t i = 0; i < count && st == ST_OK; i++) {
         const struct lane *lane = dispatch_lane(dispatch, specs[i]->pool);
 
@@ -197,7 +193,7 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
 {
     struct event event;
     struct live *live;
-    enum status st = admits(retry->dispatch, 1);
+    enum status st = dispatch_admits(retry->dispatch, 1, true);
 
     if (st == ST_OK)
         st = may_return(retry->dispatch, stored->spec, stored->gone);
@@ -245,7 +241,7 @@ static void on_retry_read(void *data, enum status st, struct stored_job *stored)
 static enum status retry_live(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
-    enum status st = admits(dispatch, 1);
+    enum status st = dispatch_admits(dispatch, 1, live->in_store);
 
     if (st == ST_OK && live->lane->state != POOL_RUNNING)
         st = ST_NOT_RUNNING;

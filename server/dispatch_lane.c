@@ -144,7 +144,8 @@ static void pump(struct lane *lane, const struct queue *queue, struct pool *pool
 {
     struct queue_place *place;
 
-    while (!lane->dispatch->draining && (place = queue_front(queue)) && place->whole) {
+    while (!lane->dispatch->draining && lane->dispatch->disk != DISK_FULL &&
+           (place = queue_front(queue)) && place->whole) {
         struct live *live = queue_job(place)->owner;
         double expected_ns = live->cost->item_ns * (double)chunk_want(lane, live);
         struct worker *worker = pool_free_slot(pool, (uint64_t)expected_ns);

@@ -187,6 +187,23 @@ bool dispatch_draining(const struct dispatch *dispatch)
     return dispatch->draining;
 }
 
+enum status dispatch_admits(const struct dispatch *dispatch, size_t count, bool stored)
+{
+    return dispatch->draining                                           ? ST_STATE
+           : dispatch->jobs + count > dispatch->options.max_queued_jobs ? ST_LIMIT
+           : stored && dispatch->disk != DISK_ENOUGH                    ? ST_STORAGE_FULL
+                                                                        : ST_OK;
+}
+
+void dispatch_set_disk(struct dispatch *dispatch, enum disk_level level)
+{
+    struct lane *lane;
+
+    dispatch->disk = level;
+    TAILQ_FOREACH (lane, &dispatch->lanes, link)
+        lane_pump(lane);
+}
+
 void dispatch_wake_all(struct dispatch *dispatch)
 {
     struct live *live, *next;

@@ -77,6 +77,7 @@ struct dispatch {
     uv_timer_t *progress;    /* tells it */
     uv_timer_t *sweep;       /* stores relaxed jobs that take long, forgets kept ones */
     bool draining;
+    enum disk_level disk;
     bool closed; /* the store is: nothing may be given to it any more */
     struct store_existing existing;
     uv_timer_t *stopped; /* tells on_stopped when no worker was there to stop */

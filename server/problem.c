@@ -106,7 +106,8 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                 "on after its restart." },
     [PROBLEM_STORAGE_FULL] = { "storage-full", 503, "The storage is full",
                                "The job does not exist. Free some disk space where the "
-                               "data directory is." },
+                               "data directory is: less is left than the setting "
+                               "disk_high keeps for the results of jobs that exist." },
     [PROBLEM_STORAGE_ERROR] = { "storage-error", 503, "The storage has failed",
                                 "Whether the job exists is not known. The server "
                                 "restarts; a retry with the same "

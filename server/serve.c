@@ -8,6 +8,7 @@
 #include "server/callback.h"
 #include "server/config.h"
 #include "server/confining.h"
+#include "server/disk.h"
 #include "server/dispatch.h"
 #include "server/http.h"
 #include "server/retention.h"
@@ -33,6 +34,7 @@ struct server {
     struct forkserver forkserver;
     bool forkserver_taken; /* the pool owns it */
     struct store *store;
+    struct disk *disk; /* NULL with the store in memory */
     struct retention *retention;
     struct dispatch *dispatch;
     struct callback *callback;
@@ -85,6 +87,8 @@ static void on_workers_stopped(void *data)
     server->store = NULL;
     retention_free(server->retention);
     server->retention = NULL;
+    disk_close(server->disk);
+    server->disk = NULL;
     if (server->dispatch)
         dispatch_wake_all(server->dispatch);
     if (server->http)
@@ -281,16 +285,49 @@ static int exit_code_of_store(enum status st)
     }
 }
 
-static int open_store(struct server *server)
+static enum status open_store_once(struct server *server, struct error_text *err)
 {
     static const struct store_events events = { on_store_wake, on_store_fatal };
-    struct error_text err = { "" };
-    enum status st = server->config.store == STORE_MEMORY
-                         ? store_open_memory(&events, server, &server->store, &err)
-                         : store_open_sqlite(server->config.data, &events, server,
-                                             &server->store, &err);
 
+    return server->config.store == STORE_MEMORY
+               ? store_open_memory(&events, server, &server->store, err)
+               : store_open_sqlite(server->config.data, &events, server, &server->store,
+                                   err);
+}
+
+/* A disk that is full may have room for this without the ballast. */
+static int open_store(struct server *server)
+{
+    struct error_text err = { "" };
+    enum status st = open_store_once(server, &err);
+
+    if (st == ST_STORAGE_FULL && disk_release_ballast(server->config.data)) {
+        log_warn("the disk is full, the ballast is deleted to start", "error=\"%s\"",
+                 err.text);
+        st = open_store_once(server, &err);
+    }
     return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
+}
+
+static void on_disk(void *data, enum disk_level level)
+{
+    struct server *server = data;
+
+    if (server->dispatch)
+        dispatch_set_disk(server->dispatch, level);
+}
+
+/* Behind the pools, which hear of it from the first look on. */
+static int watch_disk(struct server *server)
+{
+    const struct config *config = &server->config;
+    struct error_text err = { "" };
+
+    if (config->store == STORE_MEMORY ||
+        disk_open(&server->loop, config->data, config->disk_high, config->disk_low,
+                  on_disk, server, &server->disk, &err) == ST_OK)
+        return 0;
+    return fail(EXIT_SYSTEM, &err);
 }
 
 /* Without callback_allow there is nothing to sign. */
@@ -397,7 +434,7 @@ static int open_http(struct server *server)
     server->api = (struct api){
         config,           server->dispatch, confining_plan(server->confining),
         server->callback, server->http,     clock_wall_ms(),
-        server->folders,
+        server->folders,  server->disk,
     };
     return 0;
 }
@@ -453,6 +490,8 @@ static int open_all(struct server *server)
         exit_code = open_callbacks(server);
     if (!exit_code)
         exit_code = open_dispatch(server);
+    if (!exit_code)
+        exit_code = watch_disk(server);
     if (!exit_code)
         exit_code = open_http(server);
     if (!exit_code)

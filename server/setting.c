@@ -55,6 +55,18 @@ const struct setting settings[] = {
       .choices = store_kind_names, .choice_count = STORE_KIND_COUNT,
       .value = "sqlite|memory",
       .help = "Where jobs are kept. memory: nowhere, a restart forgets them all." },
+    { "disk_high", SETTING_NUMBER, AT(disk_high),
+      .max = 1ull << 50,
+      .value = "BYTES", .initial_help = "268435456, or 5 % of the volume",
+      .help = "Free space of the data directory's volume below which no jobs are taken that "
+              "have to be stored: 503 storage-full. 0: never, and disk_low neither. The default "
+              "is the smaller one of the two." },
+    { "disk_low", SETTING_NUMBER, AT(disk_low),
+      .max = 1ull << 50,
+      .value = "BYTES", .initial_help = "67108864, or 1.25 % of it",
+      .help = "Free space below which no work is handed out, either, and the ballast is "
+              "deleted: a file of this size in the data directory, for the results of what "
+              "still runs. 0: never, and there is no ballast." },
 
     { "tasks", SETTING_LIST, AT(tasks),
       .group = "Work", .value = "DIR", .initial_help = "none",

@@ -90,6 +90,7 @@ enum status sqlite_failure(const char *path, sqlite3 *db, int rc, struct error_t
         st = ST_DENIED;
         break;
     case SQLITE_CANTOPEN:
+    case SQLITE_IOERR: /* without room for the -shm file, too */
         if (db)
             st = errno_status(sqlite3_system_errno(db));
         break;

@@ -33,7 +33,9 @@ setup() {
     : >"$POOLD_STDERR"
 }
 
-teardown() {
+teardown() { teardown_server; }
+
+teardown_server() {
     local pid
     for pid in "${ALL_PIDS[@]}"; do
         # The first signal lets running items finish, the next ends that.

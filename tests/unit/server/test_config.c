@@ -600,6 +600,21 @@ static void config_load_survives_each_failing_allocation(void **state)
     config_clear(&got.config);
 }
 
+static void config_refuses_a_disk_low_above_disk_high(void **state)
+{
+    struct load got = LOAD_NOTHING();
+
+    (void)state;
+    assert_int_equal(got.st, ST_OK);
+    assert_true(got.config.disk_high == UINT64_MAX && got.config.disk_low == UINT64_MAX);
+    config_clear(&got.config);
+    assert_refused_with(LOAD("--disk-high=5", "--disk-low=6"),
+                        "setting disk_low: 6 is more than disk_high, 5");
+    got = LOAD("--disk-high=6", "--disk-low=6");
+    assert_int_equal(got.st, ST_OK);
+    config_clear(&got.config);
+}
+
 /* ---- help ---- */
 
 static void config_help_tells_every_setting_within_80_columns(void **state)
@@ -660,6 +675,7 @@ int main(void)
         cmocka_unit_test(config_refuses_a_file_that_it_cannot_read),
         cmocka_unit_test(config_refuses_an_endless_file),
         cmocka_unit_test(config_load_survives_each_failing_allocation),
+        cmocka_unit_test(config_refuses_a_disk_low_above_disk_high),
         cmocka_unit_test(config_help_tells_every_setting_within_80_columns),
     };
 

@@ -328,6 +328,43 @@ static void what_cannot_be_submitted_leaves_nothing(void **state)
     assert_int_equal(dispatch_submit(rig->dispatch, spec_of(from, "[1]"), &live), ST_OK);
 }
 
+static void a_short_disk_refuses_what_would_be_stored(void **state)
+{
+    struct rig *rig = *state;
+    struct live *live = NULL;
+
+    dispatch_set_disk(rig->dispatch, DISK_SHORT);
+    for (enum durability d = DURABILITY_DURABLE; d <= DURABILITY_RELAXED; d++) {
+        struct job_spec from = plan(rig, "square", d);
+
+        assert_int_equal(dispatch_submit(rig->dispatch, spec_of(from, "[1]"), &live),
+                         ST_STORAGE_FULL);
+        assert_null(live);
+    }
+    live = submit(rig, "square", "[3]", DURABILITY_MEMORY);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    live_unpin(live);
+    dispatch_set_disk(rig->dispatch, DISK_ENOUGH);
+    live = submit(rig, "square", "[3]", DURABILITY_DURABLE);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    live_unpin(live);
+}
+
+static void a_full_disk_keeps_work_from_workers_until_there_is_room(void **state)
+{
+    struct rig *rig = *state;
+    struct live *live;
+
+    dispatch_set_disk(rig->dispatch, DISK_FULL);
+    live = submit(rig, "square", "[3]", DURABILITY_MEMORY);
+    some_turns(rig);
+    assert_int_equal(live->job.status.state, JOB_QUEUED);
+    dispatch_set_disk(rig->dispatch, DISK_SHORT);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    assert_outcomes(live, "9");
+    live_unpin(live);
+}
+
 static void waiters_are_limited_and_counted(void **state)
 {
     struct rig *rig = *state;
@@ -384,6 +421,8 @@ int main(int argc, char **argv)
         CASE(scheduled_job_may_expire_first),
         CASE(job_that_has_started_does_not_expire),
         CASE(what_cannot_be_submitted_leaves_nothing),
+        CASE(a_short_disk_refuses_what_would_be_stored),
+        CASE(a_full_disk_keeps_work_from_workers_until_there_is_room),
         CASE(waiters_are_limited_and_counted),
         CASE(listing_goes_from_the_newest_and_skips_what_is_not_accepted),
     };
