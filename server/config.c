@@ -9,6 +9,7 @@
  */
 #include "server/config.h"
 
+#include "common/fault.h"
 #include "common/mem.h"
 #include "server/address.h"
 #include "server/disk.h"
@@ -517,7 +518,7 @@ static enum status read_environment(struct loader *loader, char **environ_vars)
 
         if (!equals || strncmp(*environ_vars, "POOLD_", strlen("POOLD_")) != 0)
             continue;
-        if (set_by_kubernetes(*environ_vars))
+        if (set_by_kubernetes(*environ_vars) || fault_is_variable(*environ_vars))
             continue;
         i = setting_find(*environ_vars, len, SPELLING_ENVIRONMENT);
         if (i == SETTING_COUNT)

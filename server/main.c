@@ -2,6 +2,7 @@
 /*
  * main - which of its jobs this process has.
  */
+#include "common/fault.h"
 #include "server/health.h"
 #include "server/json_load.h"
 #include "server/serve.h"
@@ -24,7 +25,12 @@ static const char usage[] =
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "";
+    struct error_text err = { "" };
 
+    if (fault_init(&err) != ST_OK) {
+        (void)fprintf(stderr, "poold: %s\n", err.text);
+        return EXIT_CONFIGURATION;
+    }
     json_load_init();
     if (strcmp(command, "serve") == 0)
         return serve_main(argc - 2, argv + 2);

@@ -2,6 +2,7 @@
 #include "server/serve.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/log.h"
 #include "server/api.h"
 #include "server/ca_file.h"
@@ -498,6 +499,8 @@ static int open_all(struct server *server)
         exit_code = take_up_jobs(server);
     if (!exit_code)
         exit_code = open_retention(server);
+    if (!exit_code && FAULT(before_ready))
+        exit_code = fail(EXIT_SYSTEM, &(struct error_text){ "a fault was asked for" });
     if (!exit_code)
         callback_start(server->callback);
     return exit_code;

@@ -23,6 +23,7 @@
  */
 #include "server/store.h"
 
+#include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/store_queue.h"
@@ -111,7 +112,9 @@ static void checkpoint(struct sqlite_store *store, int mode)
 
     /* Nobody waits for a reader here: commands would wait with it. */
     sqlite3_busy_timeout(store->writer.db, 0);
+    sqlite_fault_writes(true);
     rc = sqlite3_wal_checkpoint_v2(store->writer.db, NULL, mode, NULL, NULL);
+    sqlite_fault_writes(false);
     sqlite3_busy_timeout(store->writer.db, SQLITE_BUSY_MS);
     store->wal_pages_done = store->wal_pages;
     if (rc == SQLITE_OK && mode == SQLITE_CHECKPOINT_TRUNCATE)
@@ -155,6 +158,27 @@ static int choose_sync(struct sqlite_store *store, const struct store_command_li
     return rc;
 }
 
+static bool puts_job(const struct store_command *command)
+{
+    return command->kind == STORE_PUT_JOB || command->kind == STORE_PUT_JOBS;
+}
+
+/* It is committed, and nobody knows. */
+static int pass_commit(const struct store_command_list *batch)
+{
+    const struct store_command *command;
+    int error = 0;
+
+    STAILQ_FOREACH(command, batch, link)
+    {
+        if (puts_job(command) && !error)
+            error = FAULT(after_commit_before_reply);
+        if (command->kind == STORE_PUT_OUTCOME && !error)
+            error = FAULT(after_result_commit);
+    }
+    return error ? SQLITE_IOERR : SQLITE_OK;
+}
+
 static int commit(struct sqlite_store *store, const struct store_command_list *batch)
 {
     struct sqlite_writer *writer = &store->writer;
@@ -168,10 +192,12 @@ static int commit(struct sqlite_store *store, const struct store_command_list *b
         if (rc != SQLITE_OK)
             break;
         rc = sqlite_writer_apply(writer, command);
+        if (rc == SQLITE_OK && puts_job(command) && FAULT(after_insert))
+            rc = SQLITE_IOERR;
     }
     if (rc == SQLITE_OK)
         rc = sqlite_writer_commit(writer);
-    return rc;
+    return rc == SQLITE_OK ? pass_commit(batch) : rc;
 }
 
 static void answer_all(struct sqlite_store *store, struct store_command_list *batch,

@@ -65,6 +65,16 @@ NODISCARD enum status sqlite_migrate(sqlite3 *db, const struct sqlite_file *file
 #define SQLITE_NEWER_TEXT                                                                \
     "%s: has schema version %" PRId64 ", this poold knows %d; use a newer poold"
 
+/* While true, what SQLite writes on this thread passes the fault point mid_checkpoint. */
+#ifdef POOLD_FAULTS
+void sqlite_fault_writes(bool on);
+#else
+static inline void sqlite_fault_writes(bool on)
+{
+    (void)on;
+}
+#endif
+
 /* Runs statements that give nothing. */
 int sqlite_run(sqlite3 *db, const char *sql);
 /* The first column of the first row; 0 if there is none. */

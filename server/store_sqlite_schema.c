@@ -2,6 +2,7 @@
 /* Connections and the schema; see schema/README.md for both. */
 #include "server/store_sqlite.h"
 
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 
@@ -220,8 +221,11 @@ static int apply_all(sqlite3 *db, const unsigned char *const migrations[], int f
     char version[64];
     int rc = sqlite_run(db, "BEGIN IMMEDIATE");
 
-    for (int i = from; i < to && rc == SQLITE_OK; i++)
+    for (int i = from; i < to && rc == SQLITE_OK; i++) {
         rc = sqlite_run(db, (const char *)migrations[i]);
+        if (rc == SQLITE_OK && FAULT(mid_migration))
+            rc = SQLITE_IOERR;
+    }
     snprintf(version, sizeof(version), "PRAGMA user_version = %d", to);
     if (rc == SQLITE_OK)
         rc = sqlite_run(db, version);

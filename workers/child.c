@@ -10,6 +10,7 @@
 
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/fault.h"
 #include "workers/frame.h"
 #include "workers/items.h"
 #include "workers/outgoing.h"
@@ -112,6 +113,8 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
 
     if (run->gathered == 0)
         return ST_OK;
+    if (FAULT(worker_before_result))
+        return ST_IO;
     (void)fflush(stdout);
     result.printed = page_printed(child->page, STDERR_FILENO);
     frame_result_head(&result, head);
@@ -530,6 +533,8 @@ int child_main(int sock, struct worker_page *page, const struct worker_options *
     st = options->initializer ? initialize(&child) : ST_OK;
     if (st == ST_OK && !tidy_init(&tidy))
         st = ST_NO_MEMORY;
+    if (st == ST_OK && FAULT(worker_before_ready))
+        st = ST_IO;
     if (st == ST_OK)
         st = send_ready(&child);
     while (st == ST_OK) {

@@ -19,6 +19,7 @@
  */
 #include "workers/forkserver.h"
 
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -360,14 +361,16 @@ static bool spawn(struct forkserver_process *fs, struct forkserver_request *requ
 
     if (!table_reserve(fs))
         return answer_failed(fs, request->tag, ENOMEM);
-    pid = fork();
+    error = FAULT(forkserver_before_fork);
+    pid = error ? -1 : fork();
     if (pid == -1)
-        return answer_failed(fs, request->tag, errno);
+        return answer_failed(fs, request->tag, error ? error : errno);
     if (pid == 0)
         become_worker(self, fds, &fs->confinement, &request->options);
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd == -1) {
-        error = errno;
+    error = pidfd == -1 ? errno : FAULT(forkserver_after_fork);
+    if (error) {
+        fd_close(&pidfd);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         return answer_failed(fs, request->tag, error);

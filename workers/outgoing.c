@@ -9,6 +9,7 @@
 #include "workers/outgoing.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -157,6 +158,20 @@ static enum status send_all(int sock, struct iovec *iov, size_t count)
     return ST_OK;
 }
 
+/* As a test asks for it: first one half, then the fault, and the other half is left. */
+static enum status send_half(int sock, struct iovec *iov)
+{
+    struct iovec half = { iov->iov_base, iov->iov_len / 2 };
+    enum status st;
+
+    if (iov->iov_len == 0)
+        return ST_OK;
+    st = send_all(sock, &half, 1);
+    iov->iov_base = (char *)iov->iov_base + iov->iov_len / 2;
+    iov->iov_len -= iov->iov_len / 2;
+    return st == ST_OK && FAULT(worker_mid_frame) ? ST_IO : st;
+}
+
 enum status outgoing_flush(struct outgoing *outgoing)
 {
     struct iovec iov;
@@ -165,7 +180,9 @@ enum status outgoing_flush(struct outgoing *outgoing)
     outgoing->touched = 1;
     iov =
         (struct iovec){ outgoing->data + outgoing->sent, outgoing->len - outgoing->sent };
-    if (iov.iov_len > 0)
+    if (FAULT_ARMED(worker_mid_frame))
+        st = send_half(outgoing->sock, &iov);
+    if (iov.iov_len > 0 && st == ST_OK)
         st = send_all(outgoing->sock, &iov, 1);
     outgoing->len = outgoing->sent = 0;
     outgoing->touched = 0;

@@ -12,6 +12,7 @@
 #include "workers/pool.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -234,6 +235,8 @@ static enum status on_result(struct worker *worker, const struct frame *frame)
     struct worker_trace trace = { .pid = worker->pid };
     struct frame_result result;
 
+    if (FAULT(after_result_recv))
+        return ST_PROTOCOL;
     if (!chunk || frame_result_parse(frame->payload, &result) != FRAME_OK ||
         result.first != chunk->first || result.count > chunk->count ||
         last != (result.count == chunk->count) || result.results.len == 0)
@@ -357,6 +360,8 @@ void pool_send(struct pool *pool, struct worker *worker, struct chunk *chunk,
 
     assert(worker->slot != SLOT_NONE);
     worker_send(worker, chunk, content, now);
+    if (FAULT(after_dispatch))
+        worker_kill(worker, EXIT_PROTOCOL, NULL, now);
     if (!pool->unsent && channel_wants_write(&worker->channel)) {
         pool->unsent = true;
         pool_stay_awake(pool);

@@ -2,6 +2,7 @@
 #include "workers/worker.h"
 
 #include "common/clock.h"
+#include "common/fault.h"
 #include "common/fd.h"
 #include "common/mem.h"
 
@@ -239,7 +240,7 @@ void worker_kill(struct worker *worker, enum exit_cause cause, struct chunk *tar
         worker->kill_item = target ? worker_item(worker, target) : UINT64_MAX;
         worker->kill_ns = now;
     }
-    if (worker->pidfd != -1)
+    if (worker->pidfd != -1 && !FAULT(before_worker_kill))
         syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
 }
 
