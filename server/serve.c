@@ -12,6 +12,7 @@
 #include "server/disk.h"
 #include "server/dispatch.h"
 #include "server/http.h"
+#include "server/notify.h"
 #include "server/retention.h"
 #include "server/secret_file.h"
 #include "server/store.h"
@@ -28,6 +29,7 @@
 struct server {
     struct config config;
     uv_loop_t loop;
+    struct notify *notify; /* NULL: not under systemd */
     struct confining *confining;
     struct task_folders *folders; /* NULL: there are none */
     bool looked;                  /* at the folders, for the first time */
@@ -63,6 +65,8 @@ static void close_handles(struct server *server)
     uv_close((uv_handle_t *)&server->drain_timer, NULL);
     uv_close((uv_handle_t *)&server->tick, NULL);
     uv_close((uv_handle_t *)&server->store_wake, NULL);
+    notify_free(server->notify);
+    server->notify = NULL;
 }
 
 static void on_http_closed(void *data)
@@ -137,6 +141,7 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     }
     server->stopping = true;
+    notify_stopping(server->notify);
     log_info("stopping: running items may finish, again to stop at once",
              "signal=%d drain_timeout=%g", number,
              (double)server->config.drain_timeout_ms / 1000);
@@ -170,6 +175,7 @@ static void on_store_fatal(void *data, const struct error_text *why)
               why->text);
     server->exit_code = EXIT_STORAGE;
     server->stopping = true;
+    notify_stopping(server->notify);
     task_folders_stop(server->folders);
     if (!server->stopped)
         stop_workers(server, true);
@@ -187,6 +193,8 @@ static void on_looked_again(void *data, enum status st, const struct error_text 
         st = dispatch_reload(server->dispatch, task_folders_fd(server->folders));
     else
         log_error("the tasks stay as they are", "error=\"%s\"", err->text);
+    if (!server->stopping)
+        notify_ready(server->notify);
     if (server->reload_due)
         reload(server);
 }
@@ -203,8 +211,11 @@ static void reload(struct server *server)
         log_info("the tasks are looked at when jobs with those of before are over", "");
         return;
     }
-    if (task_folders_look(server->folders, on_looked_again, server, &err) != ST_OK)
-        log_error("the tasks stay as they are", "error=\"%s\"", err.text);
+    notify_reloading(server->notify);
+    if (task_folders_look(server->folders, on_looked_again, server, &err) == ST_OK)
+        return;
+    log_error("the tasks stay as they are", "error=\"%s\"", err.text);
+    notify_ready(server->notify);
 }
 
 static void on_reloaded(void *data)
@@ -556,6 +567,8 @@ static int prepare(struct server *server)
     if (confining_new(&server->config, &server->confining, &err) != ST_OK)
         return fail(EXIT_CONFIGURATION, &err);
     open_handles(server);
+    if (notify_new(&server->loop, &server->notify, &err) != ST_OK)
+        return fail(EXIT_CONFIGURATION, &err);
     exit_code = look_at_folders(server, &err);
     if (exit_code == 0 && !server->stopping &&
         forkserver_start(&server->forkserver,
@@ -590,13 +603,15 @@ static int run(struct server *server)
         close_half_open(server);
     else
         confining_log(server->confining);
-    if (!server->exit_code)
+    if (!server->exit_code) {
         log_info(
             "server ready",
             "listen=%s:%u pid=%d processes=%llu store=%s data=%s version=" POOLD_VERSION,
             server->config.listen_host, http_port(server->http), (int)getpid(),
             (unsigned long long)server->config.processes,
             store_kind_names[server->config.store], server->config.data);
+        notify_ready(server->notify);
+    }
     close_loop(server);
     if (server->exit_code == 0)
         log_info("server stopped", "");
