@@ -99,14 +99,6 @@ void buf_add_str(struct buf *buf, const char *string)
     buf_add(buf, string, strlen(string));
 }
 
-void buf_add_char(struct buf *buf, char c)
-{
-    if (!buf_reserve(buf, 1))
-        return;
-    buf->data[buf->len++] = c;
-    buf->data[buf->len] = '\0';
-}
-
 void buf_add_u64(struct buf *buf, uint64_t n)
 {
     char digits[20];

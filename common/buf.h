@@ -40,7 +40,7 @@ bool buf_reserve(struct buf *buf, size_t more);
 void buf_add(struct buf *buf, const void *bytes, size_t len);
 void buf_add_text(struct buf *buf, struct text text);
 void buf_add_str(struct buf *buf, const char *string);
-void buf_add_char(struct buf *buf, char c);
+static inline void buf_add_char(struct buf *buf, char c);
 void buf_add_u64(struct buf *buf, uint64_t n); /* decimal */
 void buf_addf(struct buf *buf, const char *format, ...) PRINTF(2, 3);
 /* The bytes as a JSON string with its quotes (RFC 8259): quote, backslash and control
@@ -55,5 +55,13 @@ struct text buf_text(const struct buf *buf);
 /* The content as a blob with one reference, not copied; the buffer is left empty. NULL
  * without memory, or if an append had failed; the buffer is cleared in either case. */
 struct blob *buf_take_blob(struct buf *buf);
+
+static inline void buf_add_char(struct buf *buf, char c)
+{
+    if ((buf->failed || buf->len == buf->cap) && !buf_reserve(buf, 1))
+        return;
+    buf->data[buf->len++] = c;
+    buf->data[buf->len] = '\0';
+}
 
 #endif

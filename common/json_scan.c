@@ -15,6 +15,8 @@
  */
 #include "common/json_scan.h"
 
+#include "common/digits.h"
+
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -39,49 +41,7 @@ const uint8_t *scan_refuse(struct scan *s, const uint8_t *at, const char *reason
     return scan_fail(s, at, SLICE_MALFORMED, reason);
 }
 
-static inline bool is_digit(uint8_t c)
-{
-    return (uint8_t)(c - '0') < 10;
-}
-
 /* --- steps of 8 and 16 bytes --- */
-
-#define EACH_BYTE(value) (0x0101010101010101u * (uint64_t)(value))
-
-/* The first byte becomes the lowest one on every machine. */
-static inline uint64_t load8(const uint8_t *p)
-{
-    uint64_t word;
-
-    memcpy(&word, p, sizeof(word));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    word = __builtin_bswap64(word);
-#endif
-    return word;
-}
-
-/* The top bit of the first byte that is not a digit is the lowest bit of the mask. Bytes
- * above that one may be wrong, since a sum can carry out of it. */
-static inline uint64_t non_digits(uint64_t word)
-{
-    uint64_t value = word ^ EACH_BYTE('0');
-
-    return (value | (value + EACH_BYTE(0x80 - 10))) & EACH_BYTE(0x80);
-}
-
-static inline const uint8_t *digits_end(const uint8_t *p, const uint8_t *end)
-{
-    while (end - p >= 8) {
-        uint64_t mask = non_digits(load8(p));
-
-        if (mask)
-            return p + (__builtin_ctzll(mask) >> 3);
-        p += 8;
-    }
-    while (p < end && is_digit(*p))
-        p++;
-    return p;
-}
 
 static inline bool is_plain(uint8_t c)
 {

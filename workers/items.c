@@ -88,7 +88,7 @@ static struct text rest_after(const char *at, const char *end)
     return text_between(at, end);
 }
 
-bool items_next(struct text *rest, struct text *ret_item)
+bool items_next_any(struct text *rest, struct text *ret_item)
 {
     const char *at, *end, *stop;
 

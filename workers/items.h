@@ -17,12 +17,13 @@
 #define WORKERS_ITEMS_H
 
 #include "common/blob.h"
+#include "common/digits.h"
 
 #include <stdbool.h>
 
 /* The first value of a list of valid JSON values separated by commas, without surrounding
  * white space; *rest moves behind it and its comma. false when the list is empty. */
-bool items_next(struct text *rest, struct text *ret_item);
+static inline bool items_next(struct text *rest, struct text *ret_item);
 
 /* The first member of the inside of a JSON object: its name without the quotes, with its
  * escapes as they are, and its value. *rest moves behind it and its comma. false when
@@ -32,5 +33,25 @@ bool items_next_member(struct text *rest, struct text *ret_name, struct text *re
 /* What is between the brackets of an array, or the braces of an object; white space
  * around these is skipped. Empty when the text is neither. */
 struct text items_inside(struct text container);
+
+/* ---- items_next ------------------------------------------------------------------- */
+
+bool items_next_any(struct text *rest, struct text *ret_item);
+
+/* What most long lists are made of is a whole number with its comma right behind it. */
+static inline bool items_next(struct text *rest, struct text *ret_item)
+{
+    const uint8_t *at = (const uint8_t *)rest->at, *end, *stop;
+
+    if (rest->len == 0)
+        return false;
+    end = at + rest->len;
+    stop = digits_end(at + (*at == '-'), end);
+    if (stop == at || stop == end || *stop != ',')
+        return items_next_any(rest, ret_item);
+    *ret_item = (struct text){ rest->at, (size_t)(stop - at) };
+    *rest = (struct text){ (const char *)stop + 1, (size_t)(end - stop - 1) };
+    return true;
+}
 
 #endif

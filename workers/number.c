@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "workers/number.h"
 
+#include "common/digits.h"
 #include "common/mem.h"
 
 #include <assert.h>
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FAST_DIGITS 18                      /* any so many fit in 63 bits */
+#define FAST_DIGITS 16 /* in two words of eight */
+#define TEN_TO_8    100000000
 #define TEN_TO_19   10000000000000000000ull /* the largest power of ten in 64 bits */
 
 static uint128 magnitude_of(int128 n)
@@ -21,11 +23,6 @@ static uint128 magnitude_of(int128 n)
 static int128 from_magnitude(uint128 magnitude, bool negative)
 {
     return (int128)(negative ? -magnitude : magnitude);
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 /* strtod needs a NUL behind the number, which the text does not promise. */
@@ -67,7 +64,7 @@ static enum status parse_long_int(struct text json, struct number *ret_number)
     for (size_t i = negative; i < json.len; i++) {
         unsigned digit = (unsigned)(json.at[i] - '0');
 
-        if (!is_digit(json.at[i]))
+        if (!is_digit((uint8_t)json.at[i]))
             return parse_real(json, ret_number);
         if (magnitude > (limit - digit) / 10)
             too_large = true;
@@ -82,7 +79,7 @@ static enum status parse_long_int(struct text json, struct number *ret_number)
 
 static enum status parse_rare(struct text json, struct number *ret_number)
 {
-    if (is_digit(*json.at) || (*json.at == '-' && json.len > 1))
+    if (is_digit((uint8_t)*json.at) || (*json.at == '-' && json.len > 1))
         return parse_long_int(json, ret_number);
     if (!text_equals(json, "true") && !text_equals(json, "false"))
         return ST_INVALID;
@@ -90,23 +87,37 @@ static enum status parse_rare(struct text json, struct number *ret_number)
     return ST_OK;
 }
 
+/* Up to eight digits at once; false: there is something else among them. */
+static inline bool parse_short(const char *at, size_t count, int64_t *ret_n)
+{
+    uint64_t word = load_short(at, count);
+
+    if (non_digits(word) << (64 - 8 * count))
+        return false;
+    *ret_n = digits_value(word, count);
+    return true;
+}
+
 enum status number_parse(struct text json, struct number *ret_number)
 {
+    int64_t n = 0, low;
     bool negative;
-    int64_t n = 0;
+    size_t count;
 
     if (json.len == 0)
         return ST_INVALID;
     negative = *json.at == '-';
-    if (json.len == negative || json.len > FAST_DIGITS)
+    count = json.len - negative;
+    if (count == 0 || count > FAST_DIGITS)
         return parse_rare(json, ret_number);
-    for (size_t i = negative; i < json.len; i++) {
-        unsigned digit = (unsigned)(json.at[i] - '0');
-
-        if (digit > 9)
+    if (count > 8) {
+        if (!parse_short(json.at + negative, count - 8, &n))
             return parse_rare(json, ret_number);
-        n = n * 10 + digit;
+        count = 8;
     }
+    if (!parse_short(json.at + json.len - count, count, &low))
+        return parse_rare(json, ret_number);
+    n = n * TEN_TO_8 + low;
     n = negative ? -n : n;
     ret_number->is_int = true;
     ret_number->integer = n;
@@ -114,51 +125,96 @@ enum status number_parse(struct text json, struct number *ret_number)
     return ST_OK;
 }
 
-/* The digits of n end before `end`; gives where they start. */
-static char *put_u64(uint64_t n, char *end)
+static inline void put_pair(char *at, uint32_t n)
 {
     static const char pairs[] = "00010203040506070809101112131415161718192021222324"
                                 "25262728293031323334353637383940414243444546474849"
                                 "50515253545556575859606162636465666768697071727374"
                                 "75767778798081828384858687888990919293949596979899";
 
-    while (n >= 100) {
-        end -= 2;
-        memcpy(end, pairs + n % 100 * 2, 2);
-        n /= 100;
-    }
-    if (n < 10) {
-        *--end = (char)('0' + n);
-        return end;
-    }
-    end -= 2;
-    memcpy(end, pairs + n * 2, 2);
-    return end;
+    memcpy(at, pairs + (size_t)n * 2, 2);
 }
 
-static char *put_u128(uint128 n, char *end)
+/* Eight digits, with zeros in front. They are worked out side by side. */
+static inline void put_eight(char *at, uint32_t n)
 {
-    while (n > UINT64_MAX) {
-        char *group = end - 19;
+    uint32_t first = n / 10000, last = n % 10000;
 
-        end = put_u64((uint64_t)(n % TEN_TO_19), end);
-        while (end > group)
-            *--end = '0';
-        n /= TEN_TO_19;
+    put_pair(at, first / 100);
+    put_pair(at + 2, first % 100);
+    put_pair(at + 4, last / 100);
+    put_pair(at + 6, last % 100);
+}
+
+/* The digits of n, which end before `end`. */
+static void put_u64(uint64_t n, char *end)
+{
+    uint32_t rest;
+
+    for (; n >= TEN_TO_8; n /= TEN_TO_8)
+        put_eight(end -= 8, (uint32_t)(n % TEN_TO_8));
+    for (rest = (uint32_t)n; rest >= 100; rest /= 100)
+        put_pair(end -= 2, rest % 100);
+    if (rest >= 10)
+        put_pair(end - 2, rest);
+    else
+        end[-1] = (char)('0' + rest);
+}
+
+/* How many digits n has; 0 has one. */
+static size_t digit_count(uint64_t n)
+{
+    static const uint64_t powers[] = {
+        1u,
+        10u,
+        100u,
+        1000u,
+        10000u,
+        100000u,
+        1000000u,
+        10000000u,
+        100000000u,
+        1000000000u,
+        10000000000u,
+        100000000000u,
+        1000000000000u,
+        10000000000000u,
+        100000000000000u,
+        1000000000000000u,
+        10000000000000000u,
+        100000000000000000u,
+        1000000000000000000u,
+        TEN_TO_19,
+    };
+    unsigned bits = 64 - (unsigned)__builtin_clzll(n | 1);
+    unsigned power = bits * 1233 >> 12; /* the logarithm of 2 is a little more */
+
+    return power + ((n | 1) >= powers[power]);
+}
+
+static size_t format_magnitude(uint128 n, char *at)
+{
+    char *end;
+    size_t len;
+
+    if (n <= UINT64_MAX) {
+        len = digit_count((uint64_t)n);
+        put_u64((uint64_t)n, at + len);
+        return len;
     }
-    return put_u64((uint64_t)n, end);
+    len = format_magnitude(n / TEN_TO_19, at);
+    end = at + len + 19;
+    memset(at + len, '0', 19);
+    put_u64((uint64_t)(n % TEN_TO_19), end);
+    return len + 19;
 }
 
 size_t number_format_int(int128 n, char ret_text[NUMBER_TEXT_MAX])
 {
-    char digits[NUMBER_TEXT_MAX];
-    char *end = digits + sizeof(digits);
-    char *at = put_u128(magnitude_of(n), end);
-
-    if (n < 0)
-        *--at = '-';
-    memcpy(ret_text, at, (size_t)(end - at));
-    return (size_t)(end - at);
+    if (n >= 0)
+        return format_magnitude((uint128)n, ret_text);
+    *ret_text = '-';
+    return 1 + format_magnitude(magnitude_of(n), ret_text + 1);
 }
 
 static bool reads_back(const char *text, double n)
@@ -241,7 +297,7 @@ size_t number_format_real(double n, char ret_text[NUMBER_TEXT_MAX])
     e = strchr(p, 'e');
     assert(e);
     for (; p < e; p++) {
-        if (is_digit(*p))
+        if (is_digit((uint8_t)*p))
             digits[count++] = *p;
     }
     while (count > 1 && digits[count - 1] == '0')
@@ -260,17 +316,11 @@ size_t number_format_real(double n, char ret_text[NUMBER_TEXT_MAX])
     return (size_t)(at - ret_text);
 }
 
-/* By division: the compiler's own check for 128 bits calls a function that not every
- * run-time library has. */
-bool int128_multiply(int128 a, int128 b, int128 *ret_product)
+bool int128_multiply_large(int128 a, int128 b, int128 *ret_product)
 {
     bool negative = (a < 0) != (b < 0);
     uint128 limit = (uint128)INT128_MAX + negative;
 
-    if (a == (int64_t)a && b == (int64_t)b) {
-        *ret_product = (int128)(int64_t)a * (int64_t)b;
-        return true;
-    }
     if (b != 0 && magnitude_of(a) > limit / magnitude_of(b))
         return false;
     *ret_product = from_magnitude(magnitude_of(a) * magnitude_of(b), negative);

@@ -43,7 +43,17 @@ NODISCARD enum status number_parse(struct text json, struct number *ret_number);
 size_t number_format_int(int128 n, char ret_text[NUMBER_TEXT_MAX]);
 size_t number_format_real(double n, char ret_text[NUMBER_TEXT_MAX]); /* must be finite */
 
+/* By division: the compiler's own check for 128 bits calls a function that not every
+ * run-time library has. */
+bool int128_multiply_large(int128 a, int128 b, int128 *ret_product);
+
 /* false when the product is over 128 bits. */
-bool int128_multiply(int128 a, int128 b, int128 *ret_product);
+static inline bool int128_multiply(int128 a, int128 b, int128 *ret_product)
+{
+    if (a != (int64_t)a || b != (int64_t)b)
+        return int128_multiply_large(a, b, ret_product);
+    *ret_product = (int128)(int64_t)a * (int64_t)b;
+    return true;
+}
 
 #endif

@@ -57,11 +57,6 @@ bool page_ask_cancelled(struct worker_page *page)
     return atomic_load(&page->cancelled) == id;
 }
 
-bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id)
-{
-    return atomic_load_explicit(&page->cancelled, memory_order_relaxed) == chunk_id;
-}
-
 bool page_cancel(struct worker_page *page, uint64_t chunk_id)
 {
     atomic_store(&page->cancelled, chunk_id);

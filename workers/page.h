@@ -76,7 +76,10 @@ enum claim page_claim_state(const struct worker_page *page, uint64_t chunk_id);
 /* Worker: the task of item_chunk asks. */
 bool page_ask_cancelled(struct worker_page *page);
 /* Worker: whether this chunk is to end. */
-bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id);
+static inline bool page_is_cancelled(const struct worker_page *page, uint64_t chunk_id)
+{
+    return atomic_load_explicit(&page->cancelled, memory_order_relaxed) == chunk_id;
+}
 /* Server: returns whether the chunk's task is one that asks. */
 bool page_cancel(struct worker_page *page, uint64_t chunk_id);
 /* In the worker: how many bytes have been written to its output so far, read by the server

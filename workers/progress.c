@@ -30,8 +30,3 @@ void progress_tell(struct progress *progress, uint64_t current, uint64_t total,
     outgoing_offer(progress->out, FRAME_PROGRESS, progress->chunk_id, head, sizeof(head),
                    frame.message);
 }
-
-void progress_end(struct progress *progress)
-{
-    outgoing_withdraw(progress->out);
-}

@@ -27,6 +27,10 @@ struct progress {
 void progress_tell(struct progress *progress, uint64_t current, uint64_t total,
                    const char *message);
 /* The item has ended. Before anything else is sent. */
-void progress_end(struct progress *progress);
+static inline void progress_end(struct progress *progress)
+{
+    if (progress->out->offer_len > 0)
+        outgoing_withdraw(progress->out);
+}
 
 #endif

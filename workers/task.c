@@ -496,12 +496,25 @@ static void raise_missing(struct task_call *call, unsigned params, unsigned boun
                call->task->name, total, total == 1 ? "" : "s", names);
 }
 
+/* The call of most long maps. */
+static inline bool binds_one_to_one(const struct task_call *call)
+{
+    return call->single && call->kwargs.len == 0 && call->task->params[0] &&
+           !call->task->params[1];
+}
+
 static bool bind(struct task_call *call)
 {
-    unsigned params = param_count(call->task);
-    size_t given = bind_positional(call);
-    unsigned bound = (1u << (given < params ? given : params)) - 1;
+    unsigned params, bound;
+    size_t given;
 
+    if (binds_one_to_one(call)) {
+        call->args[0] = call->positional;
+        return true;
+    }
+    params = param_count(call->task);
+    given = bind_positional(call);
+    bound = (1u << (given < params ? given : params)) - 1;
     if (call->kwargs.len > 0 && !bind_keywords(call, params, given, &bound))
         return false;
     if (given > params) {
@@ -565,9 +578,4 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
         return;
     call->end = CALL_RUNNING; /* what it returned could not be kept */
     call_raise(call, "MemoryError", "out of memory for the result");
-}
-
-void task_call_clear(struct task_call *call)
-{
-    buf_clear(&call->exception);
 }

@@ -162,6 +162,10 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
  */
 struct text call_exception(const struct task_call *call);
 /* Frees what the struct owns, not the out buffer. */
-void task_call_clear(struct task_call *call);
+static inline void task_call_clear(struct task_call *call)
+{
+    if (call->exception.data)
+        buf_clear(&call->exception);
+}
 
 #endif

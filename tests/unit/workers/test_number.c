@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,44 @@ static void integers_are_exact_to_128_bits(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(exact) / sizeof(exact[0]); i++)
         assert_int_survives(exact[i]);
+}
+
+/* Around each power of ten, where the number of digits changes. */
+static void integers_of_every_length_are_exact(void **state)
+{
+    static const char firsts[] = "911";
+    static const char *const tails[] = { "99999999999999999999999999999999999999",
+                                         "00000000000000000000000000000000000000",
+                                         "12345678909876543210123456789098765432" };
+    char json[NUMBER_TEXT_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+        for (int more = 0; more < (i == 0 ? 38 : 39); more++) {
+            (void)snprintf(json, sizeof(json), "%c%.*s", firsts[i], more, tails[i]);
+            assert_int_survives(json);
+            (void)snprintf(json, sizeof(json), "-%c%.*s", firsts[i], more, tails[i]);
+            assert_int_survives(json);
+        }
+    }
+}
+
+/* What is no digit is seen at every place, in texts of every length. */
+static void a_point_makes_a_real_wherever_it_is(void **state)
+{
+    struct number number;
+    char json[32];
+
+    (void)state;
+    for (int len = 3; len <= 20; len++) {
+        for (int at = 1; at < len - 1; at++) {
+            (void)snprintf(json, sizeof(json), "%.*s", len, "12345678909876543210");
+            json[at] = '.';
+            assert_int_equal(parse(json, &number), ST_OK);
+            assert_false(number.is_int);
+            assert_true(number.real == strtod(json, NULL));
+        }
+    }
 }
 
 static void integers_over_128_bits_are_refused(void **state)
@@ -235,6 +274,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_are_exact_to_128_bits),
+        cmocka_unit_test(integers_of_every_length_are_exact),
+        cmocka_unit_test(a_point_makes_a_real_wherever_it_is),
         cmocka_unit_test(integers_over_128_bits_are_refused),
         cmocka_unit_test(integers_have_a_real_value_too),
         cmocka_unit_test(minus_zero_is_an_integer_without_a_sign),
