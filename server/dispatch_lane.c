@@ -22,9 +22,9 @@
 
 #define CHUNK_TARGET_NS (20 * NS_PER_MS)
 #define CHUNK_MIN_NS                                                                     \
-    (1 * NS_PER_MS)                /* not less than this only because the end is near    \
+    (1 * NS_PER_MS) /* not less than this only because the end is near    \
                                     */
-#define CHUNK_BYTES_MAX (4u << 20) /* of input, by the average item of the job */
+#define CHUNK_BYTES_MAX (128u << 10) /* of input, by the average item of the job */
 /* Workers that may die before they begin a chunk of one job, until its first item is
  * blamed: else a chunk that kills its worker on arrival would go round for ever. */
 #define UNBEGUN_LOSSES_MAX 16
