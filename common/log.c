@@ -57,6 +57,7 @@ static enum log_level min_level = LOG_INFO;
 static enum log_format line_format = LOG_TEXT;
 static char process_name[PROCESS_MAX];
 static atomic_ullong dropped;
+static atomic_ullong lines[LOG_LEVEL_COUNT];
 static unsigned long long told; /* of these; under the lock */
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -65,6 +66,11 @@ void log_init(enum log_level level, enum log_format format, const char *process)
     min_level = level;
     line_format = format;
     snprintf(process_name, sizeof(process_name), "%s", process ? process : "");
+}
+
+uint64_t log_lines(enum log_level level)
+{
+    return atomic_load_explicit(&lines[level], memory_order_relaxed);
 }
 
 uint64_t log_dropped(void)
@@ -279,6 +285,7 @@ void log_fields(enum log_level level, const char *message,
 
     if (level < min_level)
         return;
+    atomic_fetch_add_explicit(&lines[level], 1, memory_order_relaxed);
     make_line(&line, level, message, fields, count);
     pthread_mutex_lock(&write_lock);
     if (!tell_dropped() || !write_now(&line))

@@ -42,7 +42,8 @@ extern const char *const log_format_names[LOG_FORMAT_COUNT];
  * process=…, or NULL for the server itself; it is copied. Called before other threads
  * log. */
 void log_init(enum log_level level, enum log_format format, const char *process);
-uint64_t log_dropped(void); /* lines that could not be written */
+uint64_t log_lines(enum log_level level); /* that were to be written */
+uint64_t log_dropped(void);               /* lines that could not be written */
 /* Says how many lines were dropped, if that has not been said and can be now. For a timer:
  * the next line would say it, but there may be none for long. */
 void log_catch_up(void);

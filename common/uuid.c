@@ -66,6 +66,15 @@ uint64_t uuid_key(struct uuid id)
     return ms << COUNTER_BITS | (uint64_t)(id.bytes[6] & 0x0f) << 8 | id.bytes[7];
 }
 
+int64_t uuid_time_ms(struct uuid id)
+{
+    int64_t ms = 0;
+
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | id.bytes[i];
+    return ms;
+}
+
 bool uuid_equal(struct uuid a, struct uuid b)
 {
     return memcmp(a.bytes, b.bytes, sizeof(a.bytes)) == 0;

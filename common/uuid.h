@@ -41,6 +41,8 @@ void uuid_generator_after(struct uuid_generator *gen, struct uuid id);
 struct uuid uuid_next(struct uuid_generator *gen, int64_t wall_ms);
 
 uint64_t uuid_key(struct uuid id);
+/* When it was made, wall time; ids made in a row may be ahead of it. */
+int64_t uuid_time_ms(struct uuid id);
 bool uuid_equal(struct uuid a, struct uuid b);
 void uuid_format(struct uuid id, char ret_text[UUID_TEXT_LEN + 1]);
 /* Accepts the 36-character form with version 7 and variant 2, either case; false

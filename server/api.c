@@ -52,11 +52,34 @@ static const struct route routes[] = {
     { HTTP_GET, "/v1/info", api_info },
     { HTTP_GET, "/healthz", api_healthz },
     { HTTP_GET, "/readyz", api_readyz },
+    { HTTP_GET, "/metrics", api_metrics },
     { HTTP_GET, "/problems/{slug}", api_problem_get },
     { HTTP_GET, "/openapi.json", api_openapi_json },
     { HTTP_GET, "/openapi.yaml", api_openapi_yaml },
     { HTTP_GET, "/docs", api_docs },
 };
+
+#define ROUTE_COUNT (sizeof(routes) / sizeof(*routes))
+
+unsigned api_route_count(void)
+{
+    return ROUTE_COUNT;
+}
+
+const struct route *api_route(unsigned number)
+{
+    return number < ROUTE_COUNT ? &routes[number] : NULL;
+}
+
+/* Their marks are the numbers from 1 on: 0 is that of requests that have not come here. */
+void api_on_over(void *data, const struct http_record *record)
+{
+    const struct api *api = data;
+    unsigned mark = request_mark(record->request);
+
+    traffic_add(api->traffic, mark ? mark - 1 : (unsigned)ROUTE_COUNT, record->status,
+                record->duration_ns);
+}
 
 bool api_is_fed(void *data, const struct request *request)
 {
@@ -65,8 +88,8 @@ bool api_is_fed(void *data, const struct request *request)
     (void)data;
     if (!api_body_is_ndjson(request))
         return false;
-    route_find(routes, sizeof(routes) / sizeof(*routes), request_method(request),
-               request_path(request), &match);
+    route_find(routes, ROUTE_COUNT, request_method(request), request_path(request),
+               &match);
     return match.route &&
            (match.route->handle == api_imap || match.route->handle == api_imap_unordered);
 }
@@ -76,9 +99,10 @@ void api_handle(void *data, struct request *request)
     struct route_match match;
     struct reply reply;
 
-    route_find(routes, sizeof(routes) / sizeof(*routes), request_method(request),
-               request_path(request), &match);
+    route_find(routes, ROUTE_COUNT, request_method(request), request_path(request),
+               &match);
     if (match.route) {
+        request_set_mark(request, (unsigned)(match.route - routes) + 1);
         match.route->handle(data, request, match.param);
         return;
     }

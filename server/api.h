@@ -15,6 +15,7 @@
  *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks, to look at
  *     api_pool_change.c  pools made, changed and ended
  *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
+ *     api_metrics.c   /metrics
  *     api_lookup.c    finding a job in memory or in the store, and waiting for it
  *
  * The full description of every route is openapi/poold.yaml.
@@ -30,6 +31,7 @@
 #include "server/job_json.h"
 #include "server/problem.h"
 #include "server/route.h"
+#include "server/traffic.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,7 +45,14 @@ struct api {
     int64_t started_at_ms;
     const struct task_folders *folders; /* NULL: there are none */
     struct disk *disk;                  /* NULL: nothing is stored */
+    struct traffic *traffic;            /* by number of route; see api_route */
 };
+
+unsigned api_route_count(void);
+/* The routes, by number; NULL behind the last one. */
+const struct route *api_route(unsigned number);
+/* One that is over, for the http_options of the server. */
+void api_on_over(void *data, const struct http_record *record);
 
 /* The http_on_request and http_is_fed of the server; data is the struct api. */
 void api_handle(void *data, struct request *request);
@@ -205,7 +214,10 @@ route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;
 route_handler api_pool_post, api_pool_patch, api_pool_delete;
 route_handler api_pool_close, api_pool_terminate, api_pool_join;
+/* What keeps the server from committing and dispatching; NULL if nothing. */
+const char *api_not_ready(const struct api *api);
 route_handler api_info, api_healthz, api_readyz, api_problem_get;
+route_handler api_metrics;
 route_handler api_openapi_json, api_openapi_yaml, api_docs;
 
 #endif

@@ -135,8 +135,7 @@ void api_healthz(struct api *api, struct request *request, struct text param)
     request_reply(request, &reply);
 }
 
-/* What keeps the server from committing and dispatching; NULL if nothing. */
-static const char *not_ready(const struct api *api)
+const char *api_not_ready(const struct api *api)
 {
     struct store_info store;
     struct lane *lane;
@@ -157,7 +156,7 @@ static const char *not_ready(const struct api *api)
 
 void api_readyz(struct api *api, struct request *request, struct text param)
 {
-    const char *reason = not_ready(api);
+    const char *reason = api_not_ready(api);
     struct reply reply;
 
     (void)param;

@@ -37,6 +37,7 @@ struct callback {
     unsigned sending_count;
     struct outbox outbox; /* of jobs of durability `memory` */
     bool looking, look_again, stopped;
+    struct callback_counts counts;
     int64_t next_due_ms; /* while what is due is looked through; INT64_MAX: none */
     unsigned short random[3];
 };
@@ -121,6 +122,20 @@ static void log_outcome(const struct delivery *delivery, long status, const char
                  (unsigned)delivery->tries, status, error ? error : "");
 }
 
+static void count(struct callback *callback, enum delivery_state state)
+{
+    struct callback_counts *counts = &callback->counts;
+
+    counts->delivered += state == DELIVERY_DELIVERED;
+    counts->given_up += state == DELIVERY_GIVEN_UP;
+    counts->failed += state == DELIVERY_PENDING;
+}
+
+const struct callback_counts *callback_counts(const struct callback *callback)
+{
+    return &callback->counts;
+}
+
 static void on_sent(void *data, long status, const char *error)
 {
     struct sending *sending = data;
@@ -135,6 +150,7 @@ static void on_sent(void *data, long status, const char *error)
     else
         delivery->due_at_ms =
             clock_wall_ms() + pause_with_jitter_ms(sending->callback, delivery->tries);
+    count(sending->callback, delivery->state);
     log_outcome(delivery, status, error);
     record(sending);
 }

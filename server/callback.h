@@ -55,6 +55,14 @@ void callback_free(struct callback *callback);
 void callback_job_ended(struct callback *callback, const struct job_spec *spec,
                         const struct job_status *status);
 
+/* Attempts since the start. */
+struct callback_counts {
+    uint64_t delivered;
+    uint64_t failed;   /* another one follows */
+    uint64_t given_up; /* none does */
+};
+const struct callback_counts *callback_counts(const struct callback *callback);
+
 /* The pause after the attempt of this number (1..), without jitter. Pure. */
 int64_t callback_pause_ms(int64_t backoff_ms, uint32_t tries);
 

@@ -351,8 +351,13 @@ void live_begin(struct live *live)
 static void show_end(struct live *live)
 {
     struct job_status status = job_end_status(&live->job, live->end, live->end_at_ms);
+    struct dispatch *dispatch = live->dispatch;
 
     live->ending = false;
+    dispatch->counts.ended[live->end]++;
+    if (live->began_ns)
+        histogram_add(&dispatch->counts.run, clock_mono_ns() - live->began_ns);
+    live->began_ns = 0;
     blob_unref(live->job.status.error);
     live->job.status.error = status.error;
     live->job.status.bytes = status.bytes + live->log.bytes;
@@ -503,6 +508,7 @@ static void on_job_stored(void *data, enum status st,
     live_told(live, EVENT_CREATED, st == ST_OK);
     if (st == ST_OK) {
         live->accepted = live->stored = true;
+        live_count(live);
         waiter_wake_all(&live->waiters, WAKE_ACCEPTED, ST_OK);
         live_begin(live);
     } else {
@@ -552,6 +558,7 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
                       on_job_stored, live);
         return ST_OK;
     }
+    live_count(live);
     live_told(live, EVENT_CREATED, true);
     if (spec->durability == DURABILITY_RELAXED)
         aside_add_unstored(live);

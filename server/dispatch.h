@@ -28,6 +28,7 @@
 #include "common/status.h"
 #include "server/disk.h"
 #include "server/events.h"
+#include "server/histogram.h"
 #include "server/job.h"
 #include "server/job_log.h"
 #include "server/pool_spec.h"
@@ -81,6 +82,7 @@ struct live {
     uv_timer_t *timer;     /* start time, expiry or next retry; NULL if none was needed */
     uint64_t submitted_ns; /* CLOCK_MONOTONIC */
     uint64_t start_ns;     /* the same: when a scheduled job starts */
+    uint64_t began_ns;     /* the same: when it got a worker; 0: not since the start */
     uint64_t expires_ns;   /* the same: when it expires if it has not started; 0: never */
     enum job_state end;    /* while `ending`: as what, */
     int64_t end_at_ms;     /* and when (wall time) */
@@ -332,6 +334,24 @@ void live_unpin(struct live *live);
 
 /* ---- inspection -------------------------------------------------------------------- */
 
+/* What has happened since the start. */
+struct dispatch_counts {
+    uint64_t ended[JOB_STATE_COUNT];         /* jobs, by how; told or about to be */
+    uint64_t succeeded, raised;              /* attempts at items */
+    uint64_t lost[EXIT_CAUSE_COUNT];         /* the same: their worker ended */
+    uint64_t worker_exits[EXIT_CAUSE_COUNT]; /* whatever they were at */
+    struct histogram wait, run;              /* of jobs, ns */
+};
+const struct dispatch_counts *dispatch_counts(const struct dispatch *dispatch);
+/* Jobs that were accepted, for each task that has had any or is known of a stored job. */
+void dispatch_each_task(const struct dispatch *dispatch,
+                        void (*each)(void *data, const char *task,
+                                     const uint64_t submitted[JOB_METHOD_COUNT]),
+                        void *data);
+/* Looks at all whole jobs: sets `census` of each lane. Returns the items that jobs count as
+ * being at workers, minus those that workers have: 0, unless we have lost track. */
+int64_t dispatch_take_census(struct dispatch *dispatch);
+
 /* The whole ones, newest first; for the listing. */
 struct live *dispatch_newest(struct dispatch *dispatch);
 struct live *dispatch_older(struct live *live);
@@ -376,7 +396,11 @@ struct lane {
     unsigned in_flight;               /* chunks at workers */
     size_t jobs;                      /* not over */
     size_t lives;                     /* jobs in memory that name it */
-    struct waiter_list waiters;       /* that join it */
+    struct {
+        size_t states[JOB_STATE_COUNT]; /* jobs; of those that are over only the whole */
+        uint64_t oldest_ns; /* since when the first of the queued waits; 0: none does */
+    } census;               /* as of dispatch_take_census */
+    struct waiter_list waiters; /* that join it */
     struct blob
         *fault;    /* BROKEN: the exception, {"type","message","traceback"}; or NULL */
     bool stopping; /* its workers are ending, and no more are started */

@@ -12,6 +12,7 @@
  */
 #include "server/dispatch_private.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
 
 /* Whether this failed job may come back: its input is still there, and no other job has its
@@ -40,6 +41,8 @@ static void on_batch_stored(void *data, enum status st)
     for (size_t i = 0; i < batch->count; i++) {
         batch->lives[i]->accepted = st == ST_OK;
         batch->lives[i]->stored = st == ST_OK && batch->lives[i]->in_store;
+        if (st == ST_OK)
+            live_count(batch->lives[i]);
         live_told(batch->lives[i], EVENT_CREATED, st == ST_OK);
     }
     batch->done(batch->data, st, batch->lives, batch->count);
@@ -261,6 +264,7 @@ static enum status retry_live(struct live *live)
     aside_leave(live);
     live->unbegun_losses = 0;
     live->expires_ns = 0; /* it had started */
+    live->submitted_ns = clock_mono_ns();
     dispatch->jobs++;
     live->lane->jobs++;
     if (!live_all_arrived(live))

@@ -83,7 +83,9 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         .items = items_of(live, chunk),
     };
 
-    if (live->job.status.state == JOB_QUEUED) {
+    bool starts = live->job.status.state == JOB_QUEUED;
+
+    if (starts) {
         job_set_state(&live->job, JOB_RUNNING, clock_wall_ms());
         live->job.status.attempt =
             live->job.status.attempt ? live->job.status.attempt : 1;
@@ -94,6 +96,13 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
     TAILQ_INSERT_TAIL(&live->chunks, chunk, link);
     lane->in_flight++;
     pool_send(live_pool(live), worker, chunk, &content);
+    if (starts) {
+        uint64_t since_ns = live_waits_since_ns(live);
+
+        live->began_ns = chunk->sent_ns;
+        histogram_add(&lane->dispatch->counts.wait,
+                      chunk->sent_ns > since_ns ? chunk->sent_ns - since_ns : 0);
+    }
 }
 
 /* Items come back without an outcome. Without memory to note them their job fails, and
@@ -327,6 +336,7 @@ static void on_result(void *data, struct chunk *chunk, const struct frame_result
     learn_cost(live, result->count, result->run_ns);
     note_output(live, result->first, result->count, trace);
     lane->items_total += result->count;
+    lane->dispatch->counts.succeeded += result->count;
     if (!text ||
         job_add_results(&live->job, result->first, result->count, text) != ST_OK) {
         live->job.in_flight -= result->count;
@@ -389,6 +399,7 @@ static void on_failure(void *data, struct chunk *chunk,
     if (last)
         (void)chunk_end(lane, chunk);
     learn_cost(live, 1, failure->run_ns);
+    dispatch->counts.raised++;
     note_attempt(live, attempt_of_task(&place, failure, trace));
     note_output(live, failure->item, 1, trace);
     if (job_item_trouble(&live->job, failure->item, false, clock_mono_ns(),
@@ -454,6 +465,8 @@ static void on_lost(void *data, struct chunk *chunk, uint64_t guilty,
     struct live *live;
 
     live = chunk->owner;
+    if (guilty != UINT64_MAX)
+        lane->dispatch->counts.lost[exit->cause]++;
     if (guilty == UINT64_MAX && !exit_is_blameless(exit->cause) &&
         ++live->unbegun_losses > UNBEGUN_LOSSES_MAX)
         guilty = first;
@@ -487,6 +500,13 @@ static void on_capacity(void *data)
     lane_pump(data);
 }
 
+static void on_exit_of_worker(void *data, enum exit_cause cause)
+{
+    struct lane *lane = data;
+
+    lane->dispatch->counts.worker_exits[cause]++;
+}
+
 static void on_broken(void *data, struct text exception)
 {
     lane_break(data, exception);
@@ -499,5 +519,6 @@ const struct pool_events lane_pool_events = {
     .on_progress = on_progress,
     .on_lost = on_lost,
     .on_returned = on_returned,
+    .on_exit = on_exit_of_worker,
     .on_broken = on_broken,
 };

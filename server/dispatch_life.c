@@ -46,6 +46,7 @@ enum status dispatch_new(uv_loop_t *loop, struct store *store,
     dispatch->events = *events;
     dispatch->data = data;
     dispatch->random = clock_mono_ns() | 1;
+    dispatch->counts.wait.scale = dispatch->counts.run.scale = &histogram_durations;
     TAILQ_INIT(&dispatch->lives);
     TAILQ_INIT(&dispatch->unstored);
     TAILQ_INIT(&dispatch->kept);

@@ -18,6 +18,7 @@
 struct task_cost {
     UT_hash_handle hh;
     double item_ns; /* 0: not known yet */
+    uint64_t submitted[JOB_METHOD_COUNT];
     char task[];
 };
 
@@ -69,7 +70,8 @@ struct dispatch {
     struct rival rival;     /* the last one that was looked for */
     struct task_cost *costs;
     struct usage *usages; /* by owner; those without jobs are not there */
-    size_t jobs;          /* not over */
+    struct dispatch_counts counts;
+    size_t jobs; /* not over */
     size_t waiters;
     uint64_t random; /* state of the jitter's generator */
     struct events *events_log;
@@ -124,6 +126,12 @@ void live_arm_due(struct live *live);
 /* A wall time on the monotonic clock, so that later jumps of the wall clock do not
  * matter. */
 uint64_t mono_of(int64_t wall_ms);
+/* The same for one that is over. */
+uint64_t mono_since(int64_t wall_ms);
+/* Since when it could have had a worker. */
+uint64_t live_waits_since_ns(const struct live *live);
+/* A new job is accepted. */
+void live_count(struct live *live);
 /* The server cannot keep the job's promise for lack of memory: ends it as failed. */
 void live_out_of_memory(struct live *live);
 /* Ends the job as failed with this problem (one reference; NULL without memory). */

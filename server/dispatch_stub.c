@@ -369,6 +369,7 @@ static enum status take_stead(struct live *live, struct stub *stub)
     struct lane *lane = stub->lane;
 
     live->accepted = live->stored = true;
+    live->submitted_ns = mono_since(live->job.spec->created_at_ms);
     live->start_ns = stub->start_ns;
     live->expires_ns = stub->expires_ns;
     if (live_enter(live) != ST_OK)

@@ -35,6 +35,13 @@ struct request;
 /* Whether the body of this request, whose headers are in, is to be taken as it comes. */
 typedef bool http_is_fed(void *data, const struct request *request);
 
+/* A request that is over: answered, or given up because its client has gone. */
+struct http_record {
+    const struct request *request;
+    int status;           /* 0: there was no answer */
+    uint64_t duration_ns; /* from its first line on */
+};
+
 struct http_options {
     const char *host;        /* numeric address */
     uint16_t port;           /* 0: any free one */
@@ -42,6 +49,8 @@ struct http_options {
     unsigned max_connections;
     unsigned idle_timeout_s; /* of a connection without a request */
     http_is_fed *is_fed;     /* NULL: no request is; data as of on_request */
+    /* Of every request whose first line has come, refused ones among them. May be NULL. */
+    void (*on_over)(void *data, const struct http_record *record);
 };
 
 typedef void http_on_request(void *data, struct request *request);
@@ -86,6 +95,9 @@ void request_query(const struct request *request,
                    bool (*each)(void *data, const char *name, const char *value),
                    void *data);
 
+/* A number of the handler's own, 0 at first. */
+unsigned request_mark(const struct request *request);
+void request_set_mark(struct request *request, unsigned mark);
 /* For the handler's use: freed with the request. */
 void *request_data(const struct request *request);
 void request_set_data(struct request *request, void *data, void (*on_free)(void *data));

@@ -379,6 +379,7 @@ static void write_head(struct duplex *duplex, const struct reply *reply)
     struct tm tm;
     char date[32];
 
+    duplex->request->status = reply->status;
     (void)gmtime_r(&now, &tm);
     (void)strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     buf_addf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\n", reply->status,

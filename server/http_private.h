@@ -51,6 +51,8 @@ struct request {
     struct MHD_Connection *connection;
     enum request_phase phase;
     enum http_method method;
+    unsigned mark;
+    uint64_t began_ns; /* CLOCK_MONOTONIC */
     char uri[GATE_URI_MAX +
              2]; /* as sent; longer ones are cut here and refused by the gate */
     char path[GATE_URI_MAX + 1];

@@ -8,6 +8,7 @@
  */
 #include "server/http_private.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
 
@@ -71,6 +72,16 @@ void request_query(const struct request *request,
 
     MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, query_value,
                               &query);
+}
+
+unsigned request_mark(const struct request *request)
+{
+    return request->mark;
+}
+
+void request_set_mark(struct request *request, unsigned mark)
+{
+    request->mark = mark;
 }
 
 void *request_data(const struct request *request)
@@ -159,9 +170,23 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
     request->http = cls;
     request->connection = connection;
     request->watched_fd = -1;
+    request->began_ns = clock_mono_ns();
     (void)strncpy(request->uri, uri, sizeof(request->uri) - 1);
     request->uri[sizeof(request->uri) - 1] = '\0';
     return request;
+}
+
+static void tell_over(const struct request *request)
+{
+    const struct http *http = request->http;
+    const struct http_record record = {
+        .request = request,
+        .status = request->status,
+        .duration_ns = clock_mono_ns() - request->began_ns,
+    };
+
+    if (http->options.on_over)
+        http->options.on_over(http->data, &record);
 }
 
 void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
@@ -182,6 +207,7 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
         http_fed_free(request);
     if (request->on_gone)
         request->on_gone(request->gone_data);
+    tell_over(request);
     if (request->on_data_free)
         request->on_data_free(request->data);
     if (request->response)

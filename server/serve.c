@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "common/mem.h"
 #include "server/api.h"
 #include "server/ca_file.h"
 #include "server/callback.h"
@@ -435,18 +436,31 @@ static int open_http(struct server *server)
         .max_body_bytes = config->max_body_bytes,
         .max_connections = (unsigned)config->max_connections,
         .is_fed = api_is_fed,
+        .on_over = api_on_over,
         .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
     };
     struct error_text err = { "" };
-    enum status st =
-        http_open(&server->loop, &options, api_handle, &server->api, &server->http, &err);
+    enum status st;
 
+    server->api.traffic = traffic_new(api_route_count());
+    if (!server->api.traffic) {
+        (void)error_set(&err, ST_NO_MEMORY, "out of memory");
+        return fail(EXIT_SYSTEM, &err);
+    }
+    st =
+        http_open(&server->loop, &options, api_handle, &server->api, &server->http, &err);
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
     server->api = (struct api){
-        config,           server->dispatch, confining_plan(server->confining),
-        server->callback, server->http,     clock_wall_ms(),
-        server->folders,  server->disk,
+        .config = config,
+        .dispatch = server->dispatch,
+        .confinement = confining_plan(server->confining),
+        .callback = server->callback,
+        .http = server->http,
+        .started_at_ms = clock_wall_ms(),
+        .folders = server->folders,
+        .disk = server->disk,
+        .traffic = server->api.traffic,
     };
     return 0;
 }
@@ -643,6 +657,7 @@ int serve_main(int argc, char **argv)
         log_warn("insecure: whoever reaches this address can run tasks", "listen=%s",
                  server.config.listen);
     exit_code = run(&server);
+    mem_free(server.api.traffic);
     config_clear(&server.config);
     return exit_code;
 }

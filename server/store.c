@@ -633,6 +633,8 @@ enum status store_base_init(struct store *store, const struct store_backend *bac
     atomic_init(&store->writable, true);
     atomic_init(&store->commits, 0);
     atomic_init(&store->commands, 0);
+    store->commit_ns.scale = &histogram_durations;
+    store->commit_commands.scale = &histogram_sizes;
     while (store->reserve_count < RESERVE_COUNT) {
         struct store_command *command = mem_zalloc(sizeof(*command));
 
@@ -675,6 +677,16 @@ size_t store_backlog(const struct store *store)
     return atomic_load(&store->backlog);
 }
 
+void store_committed(struct store *store, size_t commands, uint64_t duration_ns)
+{
+    atomic_fetch_add(&store->commits, 1);
+    atomic_fetch_add(&store->commands, commands);
+    pthread_mutex_lock(&store->lock);
+    histogram_add(&store->commit_ns, duration_ns);
+    histogram_add(&store->commit_commands, commands);
+    pthread_mutex_unlock(&store->lock);
+}
+
 void store_get_info(struct store *store, struct store_info *ret_info)
 {
     memset(ret_info, 0, sizeof(*ret_info));
@@ -683,5 +695,9 @@ void store_get_info(struct store *store, struct store_info *ret_info)
     ret_info->writable = atomic_load(&store->writable);
     ret_info->commits = atomic_load(&store->commits);
     ret_info->commands = atomic_load(&store->commands);
+    pthread_mutex_lock(&store->lock);
+    ret_info->commit_ns = store->commit_ns;
+    ret_info->commit_commands = store->commit_commands;
+    pthread_mutex_unlock(&store->lock);
     store->backend->get_info(store, ret_info);
 }

@@ -47,6 +47,7 @@
 #include "server/attempt_log.h"
 #include "server/delivery.h"
 #include "server/event.h"
+#include "server/histogram.h"
 #include "server/job.h"
 #include "server/pool_spec.h"
 
@@ -293,6 +294,7 @@ struct store_info {
     uint64_t commits;   /* since the start */
     uint64_t commands;  /* that they held */
     uint64_t database_bytes, wal_bytes;
+    struct histogram commit_ns, commit_commands; /* the same, one by one */
 };
 void store_get_info(struct store *store, struct store_info *ret_info);
 

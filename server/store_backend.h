@@ -127,7 +127,7 @@ struct store {
     void *data;
     bool closing; /* loop's thread */
 
-    pthread_mutex_t lock; /* of answers and fatal_said */
+    pthread_mutex_t lock; /* of answers, fatal_said and the histograms */
     bool lock_made;
     struct store_command_list answers;
     struct store_command fatal; /* becomes an answer at most once */
@@ -140,6 +140,7 @@ struct store {
     atomic_size_t backlog;
     atomic_bool writable;
     atomic_uint_fast64_t commits, commands;
+    struct histogram commit_ns, commit_commands;
 };
 
 /* Storage that is all zero before. On failure store_base_clear still has to follow. */
@@ -151,6 +152,8 @@ void store_base_clear(struct store *store);
 /* Returns commands with their answers; the list is empty afterwards. Any thread. */
 void store_answer(struct store *store, struct store_command_list *list);
 void store_answer_one(struct store *store, struct store_command *command);
+/* A commit went well. Any thread. */
+void store_committed(struct store *store, size_t commands, uint64_t duration_ns);
 /* Has on_fatal called, the first time. Any thread. */
 void store_fail(struct store *store, const char *format, ...) PRINTF(2, 3);
 

@@ -23,6 +23,7 @@
  */
 #include "server/store.h"
 
+#include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -276,6 +277,7 @@ static void write_batch(struct sqlite_store *store)
     struct store_command_list batch = STAILQ_HEAD_INITIALIZER(batch);
     size_t count =
         store_queue_take(&store->writes, BATCH_MAX_COMMANDS, BATCH_MAX_BYTES, &batch);
+    uint64_t began_ns = clock_mono_ns();
     int rc;
 
     if (store->failed) {
@@ -291,8 +293,7 @@ static void write_batch(struct sqlite_store *store)
         log_info("the database can be written again", "path=%s", store->file.path);
     store->full_said = false;
     atomic_store(&store->base.writable, true);
-    atomic_fetch_add(&store->base.commits, 1);
-    atomic_fetch_add(&store->base.commands, count);
+    store_committed(&store->base, count, clock_mono_ns() - began_ns);
     store_answer(&store->base, &batch);
     if (store->wal_pages - store->wal_pages_done > CHECKPOINT_PAGES)
         checkpoint(store, SQLITE_CHECKPOINT_PASSIVE);

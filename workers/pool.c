@@ -600,6 +600,26 @@ size_t pool_workers(const struct pool *pool, struct worker_info *ret_infos, size
     return count;
 }
 
+void pool_count_states(const struct pool *pool, unsigned ret_counts[WORKER_STATE_COUNT])
+{
+    const struct worker *worker;
+
+    memset(ret_counts, 0, WORKER_STATE_COUNT * sizeof(*ret_counts));
+    TAILQ_FOREACH (worker, &pool->workers, link)
+        ret_counts[worker->state] += !worker->left;
+}
+
+uint64_t pool_items(const struct pool *pool)
+{
+    const struct worker *worker;
+    uint64_t items = 0;
+
+    TAILQ_FOREACH (worker, &pool->workers, link)
+        for (unsigned i = 0; i < worker->chunk_count; i++)
+            items += worker->chunks[i]->count;
+    return items;
+}
+
 uint64_t pool_lost_count(const struct pool *pool)
 {
     return pool->lost_count;

@@ -109,6 +109,9 @@ struct pool_events {
                     const struct worker_exit *exit);
     /* A chunk that was waiting behind another one comes back untouched. */
     void (*on_returned)(void *data, struct chunk *chunk);
+    /* A worker has ended, whatever it was at; before what follows for its chunks. May be
+     * NULL. */
+    void (*on_exit)(void *data, enum exit_cause cause);
     /* The initializer has failed too often; exception is the last one, as JSON text from
      * the worker (unchecked), valid during the call. Called once. For pools with an
      * initializer only. */
@@ -210,6 +213,10 @@ unsigned pool_idle(const struct pool *pool);
 size_t pool_workers(const struct pool *pool, struct worker_info *ret_infos, size_t cap);
 /* 0 while there is none. */
 pid_t pool_forkserver_pid(const struct pool *pool);
+/* Workers that are there, by state. */
+void pool_count_states(const struct pool *pool, unsigned ret_counts[WORKER_STATE_COUNT]);
+/* Items without an outcome in the chunks that workers have. */
+uint64_t pool_items(const struct pool *pool);
 /* Worker deaths since the start, and the last reason why none could be started ("" if
  * none). */
 uint64_t pool_lost_count(const struct pool *pool);

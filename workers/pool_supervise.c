@@ -230,6 +230,8 @@ static void finish(struct worker *worker, uint64_t now)
     TAILQ_REMOVE(&pool->workers, worker, link);
     if (exit.cause != EXIT_NORMAL)
         pool->lost_count++;
+    if (pool->events.on_exit)
+        pool->events.on_exit(pool->data, exit.cause);
     if (!worker->ready)
         pool_init_ended(worker, &exit);
     give_back(worker, &exit, now);
