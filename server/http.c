@@ -5,8 +5,15 @@
  * - A suspended connection does not notice that its client has left, and has no time-out.
  * - A resumed connection is looked at in the next MHD_run. The prepare callback of the loop
  *   runs it before the loop sleeps, so all that is answered in one turn leaves together.
+ * - To suspend and resume costs three system calls. So a parked request is awake at first:
+ *   not suspended, and the library asks for its answer in each MHD_run; the answer then
+ *   leaves in the next one. It is suspended once it has waited for HTTP_AWAKE_MS, or at
+ *   once where there are many.
  * - MHD_get_timeout says 0 while there is work left that no descriptor will announce
  *   (pipelined requests, for instance); an idle callback then keeps the loop from sleeping.
+ *   It also says so for as long as a request is awake. Then there is work left only if a
+ *   request was touched in this run and neither parked nor completed; what is missed by that
+ *   (headers longer than one read) goes on when the timer of the awake ones fires.
  */
 #include "server/http_private.h"
 
@@ -34,17 +41,43 @@ static void on_again(uv_idle_t *idle)
     run(idle->data);
 }
 
-static void run(struct http *http)
+/* Whether there is something to do that nothing will announce. */
+static bool has_more(const struct http *http)
 {
     unsigned long long timeout_ms;
 
-    http->resumed = false;
-    (void)MHD_run(http->daemon);
-    if ((MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0) ||
-        !TAILQ_EMPTY(&http->ready))
+    if (http->resumed || !TAILQ_EMPTY(&http->ready))
+        return true;
+    if (http->awake > 0 && http->touched == 0)
+        return false;
+    return MHD_get_timeout(http->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
+}
+
+/* Until what was answered before has been sent, too. */
+static void run_library(struct http *http)
+{
+    do {
+        http->resumed = http->queued = false;
+        http->touched = 0;
+        http->runs++;
+        (void)MHD_run(http->daemon);
+    } while (http->queued);
+}
+
+static void on_doze(uv_timer_t *timer)
+{
+    run(timer->data);
+}
+
+static void run(struct http *http)
+{
+    run_library(http);
+    if (has_more(http))
         (void)uv_idle_start(&http->again, on_again);
     else
         (void)uv_idle_stop(&http->again);
+    if (http->awake > 0 && !uv_is_active((uv_handle_t *)&http->doze))
+        (void)uv_timer_start(&http->doze, on_doze, HTTP_AWAKE_MS, 0);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -147,13 +180,14 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd)
 static void start_handles(struct http *http, uv_loop_t *loop, int epoll_fd)
 {
     http->poll.data = http->watch_poll.data = http->prepare.data = http;
-    http->again.data = http->housekeeping.data = http;
+    http->again.data = http->housekeeping.data = http->doze.data = http;
     (void)uv_poll_init(loop, &http->poll, epoll_fd);
     (void)uv_poll_init(loop, &http->watch_poll, http->watch_fd);
     (void)uv_prepare_init(loop, &http->prepare);
     (void)uv_idle_init(loop, &http->again);
     (void)uv_timer_init(loop, &http->housekeeping);
-    http->open_handles = 5;
+    (void)uv_timer_init(loop, &http->doze);
+    http->open_handles = 6;
     (void)uv_poll_start(&http->poll, UV_READABLE, on_poll);
     (void)uv_poll_start(&http->watch_poll, UV_READABLE, on_watch_poll);
     (void)uv_prepare_start(&http->prepare, on_prepare);
@@ -267,6 +301,7 @@ void http_close(struct http *http, void (*on_closed)(void *data), void *data)
     uv_close((uv_handle_t *)&http->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&http->again, on_handle_closed);
     uv_close((uv_handle_t *)&http->housekeeping, on_handle_closed);
-    (void)MHD_run(http->daemon);
+    uv_close((uv_handle_t *)&http->doze, on_handle_closed);
+    run_library(http);
     MHD_stop_daemon(http->daemon);
 }

@@ -14,13 +14,22 @@
 #include <microhttpd.h>
 #include <sys/queue.h>
 
+/* How long a parked request stays awake (http.c), and how many may be. */
+#define HTTP_AWAKE_MS  5
+#define HTTP_AWAKE_MAX 256u
+
 struct http {
     struct MHD_Daemon *daemon;
     struct http_options options;
     http_on_request *on_request;
     void *data;
     uint16_t port;
-    bool resumed;   /* a connection was resumed since the last MHD_run */
+    bool resumed;  /* a parked request was answered since the last MHD_run */
+    bool queued;   /* the answer of one that was awake has been queued in this MHD_run */
+    uint64_t runs; /* calls of MHD_run */
+    /* Requests that this MHD_run has touched and that may have to go on by themselves. */
+    unsigned touched;
+    unsigned awake; /* requests that are parked and not suspended */
     bool quiescing; /* answers close their connection */
     bool closing;   /* requests are no longer given to on_request */
     TAILQ_HEAD(request_list, request) parked;
@@ -30,7 +39,7 @@ struct http {
     uv_poll_t poll, watch_poll;
     uv_prepare_t prepare;
     uv_idle_t again;
-    uv_timer_t housekeeping;
+    uv_timer_t housekeeping, doze;
     int open_handles;
     void (*on_closed)(void *data);
     void *closed_data;
@@ -41,7 +50,7 @@ enum request_phase {
     REQUEST_BODY,
     REQUEST_FED,     /* given to on_request, the body is taken as it comes */
     REQUEST_HANDLED, /* given to on_request */
-    REQUEST_PARKED,  /* suspended */
+    REQUEST_PARKED,  /* waits for its answer, suspended or awake */
     REQUEST_ANSWERED
 };
 
@@ -60,6 +69,9 @@ struct request {
     struct blob *body;
     struct buf upload;
     size_t overrun;
+    uint64_t touched;   /* the last of http->runs that has touched it */
+    uint64_t parked_ms; /* the loop's time when it was parked */
+    bool awake;
     struct MHD_Response *response; /* answered while parked: queued when resumed */
     int status;
     void *data;
@@ -82,6 +94,8 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
                                const char *bytes, size_t *len, void **con_cls);
 void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                        enum MHD_RequestTerminationCode code);
+/* This MHD_run has done something for the request, or will have to go on with it. */
+void http_touch(struct request *request);
 /* Clients of watched requests may have left. */
 void http_on_watch(struct http *http);
 void http_unwatch(struct request *request);

@@ -116,6 +116,7 @@ static struct MHD_Response *response_of_parts(struct reply *reply)
 
 /* An answer of more pieces: the library asks for it block by block. */
 struct pieces {
+    struct request *request;
     struct reply reply;
     size_t at;     /* of the piece that is next: the body, the parts, the tail */
     size_t offset; /* in it */
@@ -138,6 +139,7 @@ static ssize_t read_pieces(void *cls, uint64_t pos, char *block, size_t max)
     size_t len = 0;
 
     (void)pos;
+    http_touch(pieces->request);
     while (len < max && pieces->at < pieces->reply.part_count + 2) {
         struct text piece = piece_at(pieces);
         size_t rest = piece.len - pieces->offset;
@@ -163,7 +165,8 @@ static void free_pieces(void *cls)
     mem_free(pieces);
 }
 
-static struct MHD_Response *response_of_pieces(struct reply *reply)
+static struct MHD_Response *response_of_pieces(struct request *request,
+                                               struct reply *reply)
 {
     struct pieces *pieces = mem_zalloc(sizeof(*pieces));
     uint64_t size = reply->body.len + reply->tail.len;
@@ -175,6 +178,7 @@ static struct MHD_Response *response_of_pieces(struct reply *reply)
         response = MHD_create_response_from_callback(size, PIECES_BLOCK, read_pieces,
                                                      pieces, free_pieces);
     if (response) {
+        pieces->request = request;
         pieces->reply = *reply;
         reply_init(reply, 0, NULL);
     } else {
@@ -183,7 +187,7 @@ static struct MHD_Response *response_of_pieces(struct reply *reply)
     return response;
 }
 
-static struct MHD_Response *response_of(struct reply *reply)
+static struct MHD_Response *response_of(struct request *request, struct reply *reply)
 {
     struct blob *blob;
     struct MHD_Response *response;
@@ -191,7 +195,7 @@ static struct MHD_Response *response_of(struct reply *reply)
     if (reply->body.failed || reply->tail.failed)
         return NULL;
     if (reply->part_count + 2 > PIECES_MAX)
-        return response_of_pieces(reply);
+        return response_of_pieces(request, reply);
     if (reply->part_count)
         return response_of_parts(reply);
     if (!reply->body.len)
@@ -236,7 +240,8 @@ static void send_response(struct request *request, struct MHD_Response *response
     if (parked) {
         TAILQ_REMOVE(&request->http->parked, request, link);
         request->http->resumed = true;
-        MHD_resume_connection(request->connection);
+        if (!request->awake)
+            MHD_resume_connection(request->connection);
     }
 }
 
@@ -262,7 +267,7 @@ void request_reply(struct request *request, struct reply *reply)
         http_duplex_reply(request, reply);
         return;
     }
-    response = response_of(reply);
+    response = response_of(request, reply);
     if (!response) {
         log_error("no memory for an answer", "status=%d", status);
         response = response_without_memory();
@@ -301,6 +306,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
         MHD_suspend_connection(request->connection);
         return 0;
     }
+    http_touch(request);
     return n;
 }
 

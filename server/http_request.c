@@ -154,6 +154,58 @@ void http_on_watch(struct http *http)
     }
 }
 
+/* ---- parked requests, awake or suspended ------------------------------------------- */
+
+void http_touch(struct request *request)
+{
+    if (request->touched == request->http->runs)
+        return;
+    request->touched = request->http->runs;
+    request->http->touched++;
+}
+
+/* It waits for something that is announced, or is over. */
+static void untouch(struct request *request)
+{
+    if (request->touched != request->http->runs)
+        return;
+    request->touched = 0;
+    request->http->touched--;
+}
+
+static void park(struct request *request)
+{
+    struct http *http = request->http;
+
+    request->phase = REQUEST_PARKED;
+    TAILQ_INSERT_TAIL(&http->parked, request, link);
+    untouch(request);
+    if (http->awake == HTTP_AWAKE_MAX) {
+        MHD_suspend_connection(request->connection);
+        return;
+    }
+    request->awake = true;
+    request->parked_ms = uv_now(http->doze.loop);
+    http->awake++;
+}
+
+static void no_longer_awake(struct request *request)
+{
+    if (!request->awake)
+        return;
+    request->awake = false;
+    request->http->awake--;
+}
+
+/* The library asks for the answer of one that is awake, and there is none yet. */
+static void doze(struct request *request)
+{
+    if (uv_now(request->http->doze.loop) - request->parked_ms < HTTP_AWAKE_MS)
+        return;
+    no_longer_awake(request);
+    MHD_suspend_connection(request->connection);
+}
+
 /* ---- from libmicrohttpd ------------------------------------------------------------ */
 
 /* The first thing that is known of a request: its target, not decoded. What is returned
@@ -161,6 +213,7 @@ void http_on_watch(struct http *http)
 void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
     struct request *request = mem_alloc(sizeof(*request));
+    size_t len;
 
     if (!request)
         return NULL; /* http_on_access closes the connection */
@@ -171,8 +224,10 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
     request->connection = connection;
     request->watched_fd = -1;
     request->began_ns = clock_mono_ns();
-    (void)strncpy(request->uri, uri, sizeof(request->uri) - 1);
-    request->uri[sizeof(request->uri) - 1] = '\0';
+    len = strnlen(uri, sizeof(request->uri) - 1);
+    memcpy(request->uri, uri, len);
+    request->uri[len] = '\0';
+    http_touch(request);
     return request;
 }
 
@@ -200,7 +255,12 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
     *con_cls = NULL;
     if (!request)
         return;
+    untouch(request);
     http_unwatch(request);
+    /* The library notices that the client of one that is awake has left. */
+    if (request->awake && request->phase == REQUEST_PARKED && request->on_left)
+        request->on_left(request->left_data);
+    no_longer_awake(request);
     if (request->phase == REQUEST_PARKED)
         TAILQ_REMOVE(&request->http->parked, request, link);
     if (request->duplex)
@@ -349,11 +409,8 @@ static void on_complete(struct request *request)
         return;
     }
     request->http->on_request(request->http->data, request);
-    if (request->phase == REQUEST_HANDLED) {
-        request->phase = REQUEST_PARKED;
-        TAILQ_INSERT_TAIL(&request->http->parked, request, link);
-        MHD_suspend_connection(request->connection);
-    }
+    if (request->phase == REQUEST_HANDLED)
+        park(request);
 }
 
 static enum MHD_Result queue_answer(struct request *request)
@@ -380,6 +437,14 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
     (void)url;
     if (!request)
         return MHD_NO;
+    if (request->phase == REQUEST_PARKED) {
+        doze(request);
+        return MHD_YES;
+    }
+    http_touch(request);
+    if (request->awake)
+        request->http->queued = true;
+    no_longer_awake(request);
     if (request->phase == REQUEST_HEADERS)
         on_headers(request, method, version);
     else if (request->phase == REQUEST_FED)

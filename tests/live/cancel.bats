@@ -109,6 +109,28 @@ load helpers
     eventually idle_workers_are 2
 }
 
+@test "a client that leaves at once ends its job as well" {
+    start_poold
+    python3 - "${URL#http://}" <<'PYTHON'
+import socket, struct, sys, time
+host, port = sys.argv[1].rsplit(":", 1)
+body = b'{"task":"sleep","args":[600],"on_disconnect":"cancel"}'
+for i in range(40):
+    with socket.create_connection((host, int(port)), 10) as s:
+        s.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                  b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        time.sleep(i % 8 / 1000)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+PYTHON
+    eventually all_jobs_are cancelled
+    eventually idle_workers_are 2
+}
+
+all_jobs_are() {
+    http GET '/v1/jobs?limit=100'
+    jq -e --arg state "$1" '.jobs | length > 0 and all(.state == $state)' <<<"$BODY" >/dev/null
+}
+
 # Sends the waiting call and goes away as soon as the job runs.
 leave() {
     curl -sS --max-time 60 "$URL/v1/apply" -H 'Content-Type: application/json' -d "$1" \

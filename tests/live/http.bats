@@ -80,6 +80,32 @@ PYTHON
 
 all_workers_busy() { [ "$(idle_workers default)" = 0 ]; }
 
+@test "requests that wait cost no processor time" {
+    start_poold
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    python3 - "${URL#http://}" "$job" "$POOLD_PID" <<'PYTHON'
+import os, socket, sys, time
+host, port = sys.argv[1].rsplit(":", 1)
+job, pid = sys.argv[2:]
+
+def ticks():
+    with open(f"/proc/{pid}/stat") as stat:
+        return sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
+
+waiting = [socket.create_connection((host, int(port)), 10) for _ in range(400)]
+for s in waiting:
+    s.sendall(b"GET /v1/jobs/%s/result?timeout=60 HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
+with socket.create_connection((host, int(port)), 10) as s:  # behind them: all have been read
+    s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert s.recv(4096).startswith(b"HTTP/1.1 200")
+time.sleep(0.05)  # what is measured begins when nothing happens any more
+before = ticks()
+time.sleep(1)
+used = (ticks() - before) / os.sysconf("SC_CLK_TCK")
+assert used < 0.2, used
+PYTHON
+}
+
 @test "a body may come in chunks, or after 100-continue" {
     start_poold
     post /v1/apply '{"task":"square","args":[5]}' -H 'Transfer-Encoding: chunked'
