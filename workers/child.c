@@ -156,7 +156,7 @@ static void hold_limits(struct run *run)
         run->task && run->task->runtime == TASK_NATIVE ? &run->task->limits : &none;
     bool own = !limits_equal(limits, &none);
 
-    run->cpu_ms = stricter(child->cpu_ms, limits->cpu_ms);
+    run->cpu_ms = stricter(child->cpu_ms, run->task ? run->task->limits.cpu_ms : 0);
     if (child->granted) {
         child->granted = false; /* by another task's limit */
         if (run->cpu_ms == 0)
@@ -312,6 +312,7 @@ static enum status call_task(struct run *run, struct text positional)
         buf_add_char(results, ',');
     start = results->len;
     call.result_max = run->child->result_max;
+    call.cpu_ms = run->cpu_ms;
     call.page = run->child->page;
     task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
              run->chunk.kwargs, results, &run->child->progress);
@@ -499,6 +500,7 @@ static enum status initialize(struct child *child)
         return tell_failure(child, st);
     }
     call.result_max = child->result_max;
+    call.cpu_ms = 0;
     call.page = NULL;
     task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
              &child->results, NULL);

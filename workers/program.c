@@ -153,6 +153,17 @@ void program_fail_time(struct task_call *call)
                  (struct text){ message, (size_t)len }, (struct text){ 0 });
 }
 
+void program_fail_cpu(struct task_call *call)
+{
+    char message[128];
+    int len = snprintf(message, sizeof(message),
+                       "the program used more than %g seconds of processor time",
+                       (double)call->cpu_ms / 1000);
+
+    program_fail(call, FAILURE_TIME_LIMIT, "TimeoutError",
+                 (struct text){ message, (size_t)len }, (struct text){ 0 });
+}
+
 _Noreturn void program_follow(const struct program *program, int wait_status)
 {
     int code = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 0;

@@ -14,7 +14,7 @@
  *
  *     the program says so, or a oneshot ends with a code     task-error
  *     a line that breaks the protocol, or none               protocol-error; replaced
- *     it runs longer than its limit                          time-limit; replaced
+ *     it runs longer, or uses more processor, than it may    time-limit; replaced
  *     it dies: of a signal, or a persistent one of a code    worker-lost: program_follow
  */
 #ifndef WORKERS_PROGRAM_H
@@ -41,6 +41,7 @@ struct program {
     /* Of a persistent one: */
     struct process process; /* none before the first item, and after a failure */
     uint64_t id;            /* of the last request */
+    bool granted;           /* its processor time is limited */
     struct buf in;          /* what it has written and nobody has read yet */
     struct buf request;
 };
@@ -56,6 +57,8 @@ void program_fail(struct task_call *call, enum failure_kind kind, const char *ty
 void program_fail_start(struct task_call *call, int error, const struct error_text *err);
 /* The item ran longer than the manifest allows. */
 void program_fail_time(struct task_call *call);
+/* It used more processor time than it may. */
+void program_fail_cpu(struct task_call *call);
 
 /* A program that has died takes its worker along, in the same way: by the same signal, or
  * with the same exit code. So its death is what the death of a task is elsewhere: the

@@ -37,7 +37,7 @@ enum program_mode {
 /* What a limit is about; 0: there is none. */
 enum program_limit {
     PROGRAM_TIME, /* milliseconds of an item; in the manifest seconds, with a fraction */
-    PROGRAM_CPU,  /* seconds of processor time of a oneshot program */
+    PROGRAM_CPU, /* seconds of processor time for an item: comes back in task_call.cpu_ms */
     PROGRAM_MEMORY,    /* bytes of address space */
     PROGRAM_FILE_SIZE, /* bytes of a file that it writes */
     PROGRAM_OPEN_FILES,

@@ -210,20 +210,12 @@ static void raise_code(struct shot *shot, int code)
 
 static void judge(struct shot *shot, int wait_status)
 {
-    uint64_t cpu = shot->program->manifest.limits[PROGRAM_CPU];
-    char message[128];
-    int len;
-
     if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) {
         give_result(shot);
     } else if (WIFEXITED(wait_status)) {
         raise_code(shot, WEXITSTATUS(wait_status));
-    } else if (cpu > 0 && WTERMSIG(wait_status) == SIGXCPU) {
-        len = snprintf(message, sizeof(message),
-                       "the program used more than %llu seconds of processor time",
-                       (unsigned long long)cpu);
-        program_fail(shot->call, FAILURE_TIME_LIMIT, "TimeoutError",
-                     (struct text){ message, (size_t)len }, (struct text){ 0 });
+    } else if (shot->call->cpu_ms > 0 && WTERMSIG(wait_status) == SIGXCPU) {
+        program_fail_cpu(shot->call);
     } else {
         program_follow(shot->program, wait_status);
     }
@@ -250,6 +242,7 @@ void program_run_oneshot(struct task_call *call)
 {
     struct shot shot = { .call = call, .program = call->task->data };
     void (*before_signal)(int) = signal(SIGPIPE, SIG_IGN);
+    const struct process_options options = { .own_err = true, .cpu_ms = call->cpu_ms };
     struct process_children before;
     struct error_text err = { "" };
 
@@ -258,7 +251,8 @@ void program_run_oneshot(struct task_call *call)
     write_input(&shot);
     if (shot.in.failed)
         call_raise(call, "MemoryError", "out of memory for the program's input");
-    else if (process_start(&shot.program->manifest, true, &shot.process, &err) != ST_OK)
+    else if (process_start(&shot.program->manifest, &options, &shot.process, &err) !=
+             ST_OK)
         program_fail_start(call, errno, &err);
     else
         run_started(&shot);

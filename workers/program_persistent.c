@@ -11,6 +11,7 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,8 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KEEP_MAX  (1u << 20) /* a larger buffer is given back after the item */
-#define SHOWN_MAX 200        /* bytes of a line in a message */
+#define KEEP_MAX     (1u << 20) /* a larger buffer is given back after the item */
+#define SHOWN_MAX    200        /* bytes of a line in a message */
+#define CPU_GRACE_MS 2000 /* the granted time is rounded up to seconds, and one more */
 
 /* One item on its way. */
 struct exchange {
@@ -29,6 +31,8 @@ struct exchange {
     size_t sent;    /* bytes of the request */
     size_t scanned; /* bytes of program->in in which there is no line break */
     uint64_t deadline_ns;
+    int64_t
+        cpu_end_ms; /* of the program's clock: then it has ignored SIGXCPU; 0: never */
     bool deaf; /* it has closed its input, and has until the deadline to answer or end */
 };
 
@@ -76,6 +80,12 @@ static void conclude(struct exchange *exchange)
         return;
     }
     status = process_end(&program->process);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU &&
+        exchange->call->cpu_ms > 0) {
+        replace(program);
+        program_fail_cpu(exchange->call);
+        return;
+    }
     if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)
         program_follow(program, status);
     violate(exchange, buf_text(&program->in),
@@ -239,6 +249,51 @@ static void end_late(struct exchange *exchange)
     program_fail_time(exchange->call);
 }
 
+/* The kernel sends SIGXCPU when the time is over, in whole seconds, by the clock of the
+ * process: so it is granted anew for each item. Who ignores that is killed a second later. */
+static void grant_cpu(struct exchange *exchange)
+{
+    struct program *program = exchange->program;
+    int64_t cpu_ms = exchange->call->cpu_ms;
+
+    if (cpu_ms == 0 && !program->granted)
+        return;
+    (void)limits_grant_cpu(program->process.pid, cpu_ms);
+    program->granted = cpu_ms > 0;
+    if (cpu_ms > 0)
+        exchange->cpu_end_ms = process_cpu_ms(&program->process) + cpu_ms + CPU_GRACE_MS;
+}
+
+/* Milliseconds until there may be something to do even if the program says nothing. */
+static int patience_ms(const struct exchange *exchange)
+{
+    int ms = program_ms_left(exchange->deadline_ns);
+    int64_t cpu_ms;
+
+    if (exchange->cpu_end_ms == 0)
+        return ms;
+    cpu_ms = exchange->cpu_end_ms - process_cpu_ms(&exchange->program->process);
+    cpu_ms = cpu_ms < 1 ? 1 : cpu_ms;
+    return ms == -1 || cpu_ms < ms ? (int)(cpu_ms < INT_MAX ? cpu_ms : INT_MAX) : ms;
+}
+
+/* Nothing came for as long as that: whether the item is over. */
+static bool lose_patience(struct exchange *exchange)
+{
+    struct program *program = exchange->program;
+
+    if (program_ms_left(exchange->deadline_ns) == 0) {
+        end_late(exchange);
+        return true;
+    }
+    if (exchange->cpu_end_ms == 0 ||
+        process_cpu_ms(&program->process) < exchange->cpu_end_ms)
+        return false;
+    replace(program);
+    program_fail_cpu(exchange->call);
+    return true;
+}
+
 static void wait_for_answer(struct exchange *exchange)
 {
     struct program *program = exchange->program;
@@ -251,13 +306,11 @@ static void wait_for_answer(struct exchange *exchange)
             { .fd = exchange->sent < program->request.len ? program->process.in : -1,
               .events = POLLOUT },
         };
-        int n = poll(wait, 3, program_ms_left(exchange->deadline_ns));
+        int n = poll(wait, 3, patience_ms(exchange));
 
-        if (n == 0) {
-            end_late(exchange);
-            return;
-        }
-        if (n == -1)
+        if (n == 0)
+            over = lose_patience(exchange);
+        if (n <= 0)
             continue;
         if (wait[2].revents)
             send_more(exchange);
@@ -293,6 +346,7 @@ static bool is_sound(struct program *program)
 
 static bool make_ready(struct exchange *exchange)
 {
+    static const struct process_options options = { 0 };
     struct program *program = exchange->program;
     struct error_text err = { "" };
 
@@ -304,7 +358,8 @@ static bool make_ready(struct exchange *exchange)
                 program->manifest.name);
         replace(program);
     }
-    if (process_start(&program->manifest, false, &program->process, &err) == ST_OK)
+    program->granted = false;
+    if (process_start(&program->manifest, &options, &program->process, &err) == ST_OK)
         return true;
     program_fail_start(exchange->call, errno, &err);
     return false;
@@ -326,6 +381,7 @@ static void run(struct exchange *exchange)
         return;
     }
     exchange->deadline_ns = program_deadline(program);
+    grant_cpu(exchange);
     send_more(exchange);
     wait_for_answer(exchange);
 }

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TELL_FD      3   /* of the child, until the program is executed */
@@ -64,7 +65,6 @@ static bool apply_limits(const struct program_manifest *manifest)
         enum program_limit limit;
         __rlimit_resource_t resource;
     } limits[] = {
-        { PROGRAM_CPU, RLIMIT_CPU },
         { PROGRAM_MEMORY, RLIMIT_AS },
         { PROGRAM_FILE_SIZE, RLIMIT_FSIZE },
         { PROGRAM_OPEN_FILES, RLIMIT_NOFILE },
@@ -80,15 +80,28 @@ static bool apply_limits(const struct program_manifest *manifest)
             return false;
         if (wanted > limit.rlim_max) /* the worker's own is lower: that holds */
             wanted = limit.rlim_max;
-        limit.rlim_cur = wanted;
-        /* SIGXCPU says which limit it was; SIGKILL follows for those that ignore it. */
-        limit.rlim_max = limits[i].limit == PROGRAM_CPU && wanted < limit.rlim_max
-                             ? wanted + 1
-                             : wanted;
+        limit.rlim_cur = limit.rlim_max = wanted;
         if (setrlimit(limits[i].resource, &limit) == -1)
             return false;
     }
     return true;
+}
+
+/* The worker's own is for its own clock. SIGXCPU says which limit it was; SIGKILL follows
+ * for those that ignore it. */
+static bool limit_cpu(int64_t cpu_ms)
+{
+    rlim_t wanted = ((rlim_t)cpu_ms + 999) / 1000;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_CPU, &limit) == -1)
+        return false;
+    limit.rlim_cur = limit.rlim_max;
+    if (wanted > 0 && wanted < limit.rlim_max) {
+        limit.rlim_cur = wanted;
+        limit.rlim_max = wanted + 1;
+    }
+    return setrlimit(RLIMIT_CPU, &limit) == 0;
 }
 
 /* What the worker has changed: its timer's signal, and SIGPIPE while it writes. */
@@ -128,7 +141,8 @@ static bool arrange_descriptors(const struct pipes *pipes, int *tell)
 }
 
 _Noreturn static void become_program(const struct program_manifest *manifest,
-                                     const struct pipes *pipes, pid_t parent)
+                                     const struct pipes *pipes, int64_t cpu_ms,
+                                     pid_t parent)
 {
     int tell = pipes->tell[1], error;
 
@@ -136,7 +150,7 @@ _Noreturn static void become_program(const struct program_manifest *manifest,
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
         arrange_descriptors(pipes, &tell) && chdir(manifest->folder) == 0) {
         default_signals();
-        if (apply_limits(manifest))
+        if (apply_limits(manifest) && limit_cpu(cpu_ms))
             (void)execve(manifest->file, manifest->argv, manifest->env);
     }
     error = errno;
@@ -166,7 +180,8 @@ static enum status refuse(const struct program_manifest *manifest, int error,
     return ST_IO;
 }
 
-enum status process_start(const struct program_manifest *manifest, bool own_err,
+enum status process_start(const struct program_manifest *manifest,
+                          const struct process_options *options,
                           struct process *ret_process, struct error_text *err)
 {
     struct pipes pipes = PIPES_INIT;
@@ -174,14 +189,14 @@ enum status process_start(const struct program_manifest *manifest, bool own_err,
     int error;
 
     *ret_process = (struct process){ .pidfd = -1, .in = -1, .out = -1, .err = -1 };
-    pid = open_pipes(&pipes, own_err) ? fork() : -1;
+    pid = open_pipes(&pipes, options->own_err) ? fork() : -1;
     if (pid == -1) {
         error = errno;
         close_pipes(&pipes);
         return refuse(manifest, error, err);
     }
     if (pid == 0)
-        become_program(manifest, &pipes, self);
+        become_program(manifest, &pipes, options->cpu_ms, self);
     setpgid(pid, pid);          /* the child does so too: whoever comes first */
     (void)tidy_keep_child(pid); /* else it is started anew for each chunk */
     fd_close(&pipes.in[0]);
@@ -232,6 +247,17 @@ bool process_ends_within(const struct process *process, int ms)
         n = poll(&ended, 1, ms);
     while (n == -1 && errno == EINTR);
     return n == 1;
+}
+
+int64_t process_cpu_ms(const struct process *process)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(process->pid, &clock) != 0 ||
+        clock_gettime(clock, &used) == -1)
+        return 0;
+    return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
 }
 
 /* ---- what it leaves behind --------------------------------------------------------- */

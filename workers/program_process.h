@@ -26,10 +26,17 @@ struct process {
     int err;     /* its standard error, or -1: it writes to the worker's own */
 };
 
-/* With own_err its standard error is a pipe, too. err says why it could not be executed,
- * and errno is what the system said. */
-NODISCARD enum status process_start(const struct program_manifest *manifest, bool own_err,
+/* What the manifest does not say of it. */
+struct process_options {
+    bool own_err;   /* its standard error is a pipe, too */
+    int64_t cpu_ms; /* processor time for all of its life; 0: any */
+};
+/* err says why it could not be executed, and errno is what the system said. */
+NODISCARD enum status process_start(const struct program_manifest *manifest,
+                                    const struct process_options *options,
                                     struct process *ret_process, struct error_text *err);
+/* Processor time that it has used, with all of its threads; 0: it has gone. */
+int64_t process_cpu_ms(const struct process *process);
 /* Kills it if it has not ended, with its group, and closes everything; gives its wait
  * status. */
 int process_end(struct process *process);

@@ -136,10 +136,12 @@ struct task_call {
     struct text args[TASK_PARAMS_MAX];
     /* As given: the elements of the array, or one value; and an object, or nothing. */
     struct text positional, kwargs;
-    bool single;               /* positional is one value */
-    uint64_t result_max;       /* bytes; set by the caller. More is refused: stop early */
-    struct buf *out;           /* where results are gathered */
-    size_t out_start;          /* this call's result starts here */
+    bool single;         /* positional is one value */
+    uint64_t result_max; /* bytes; set by the caller. More is refused: stop early */
+    int64_t cpu_ms;      /* set by the caller: processor time that other processes may
+                                * use for it, which its runtime sees to; 0: any */
+    struct buf *out;     /* where results are gathered */
+    size_t out_start;    /* this call's result starts here */
     struct progress *progress; /* or NULL: nobody wants to know */
     struct worker_page *page;  /* set by the caller; NULL: nobody can cancel it */
     enum call_end end;
@@ -153,8 +155,8 @@ struct task_call {
  * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
  * unless it came as one. A task that returns without a result has returned null.
  *
- * The call needs no initialisation but result_max and page, and a task_call_clear after it, which
- * costs nothing after a result. */
+ * The call needs no initialisation but result_max, cpu_ms and page, and a task_call_clear after
+ * it, which costs nothing after a result. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
               bool single, struct text kwargs, struct buf *out,
               struct progress *progress);

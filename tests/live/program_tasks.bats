@@ -210,9 +210,39 @@ SCRIPT
 
 @test "row 103: processor time is limited, too" {
     oneshot spin '{"limits":{"cpu":1}}' <<<'while :; do :; done'
-    serve
+    oneshot free <<<'while :; do :; done'
+    serve --cpu-limit 2
     call spin
     fails_with time-limit 'more than 1 seconds of processor time'
+    call free
+    fails_with time-limit 'more than 2 seconds of processor time'
+    get /v1/tasks/spin >/dev/null
+    body_is '.limits | [.cpu_limit, .memory_limit]' '[1,null]'
+    get /v1/tasks/free >/dev/null
+    body_is .limits.cpu_limit 2
+}
+
+@test "row 103: processor time of a persistent program is limited by the item" {
+    persistent many '{"limits":{"cpu":1}}' <<'SCRIPT'
+trap 'answer "\"result\":\"died\""; exit 3' TERM
+while next; do
+    [[ $line == *spin* ]] && while :; do :; done
+    [[ $line == *deaf* ]] && trap '' XCPU && while :; do :; done
+    until read -ra stat </proc/$$/stat; now=$((stat[13] + stat[14])); ((now >= used + 60)); do :; done
+    used=$now
+    answer '"result":"fine"'
+done
+SCRIPT
+    serve
+    pid=$(worker_pid 0)
+    # Each of these uses 0.6 seconds.
+    for _ in 1 2 3; do heals many; done
+    call many '["spin"]'
+    fails_with time-limit 'more than 1 seconds of processor time'
+    call many '["deaf"]'
+    fails_with time-limit 'more than 1 seconds of processor time'
+    heals many
+    [ "$(worker_pid 0)" = "$pid" ]
 }
 
 @test "row 104: a program over its memory is its own failure and nobody else's" {
