@@ -43,9 +43,21 @@ static void write_confinement(struct buf *out, const struct confinement *plan)
     else
         buf_add_str(out, "null");
     if (plan->has_user)
-        buf_addf(out, ",\"user\":%u}", plan->uid);
+        buf_addf(out, ",\"user\":%u", plan->uid);
     else
-        buf_add_str(out, ",\"user\":null}");
+        buf_add_str(out, ",\"user\":null");
+    buf_add_str(out, ",\"cgroup\":");
+    if (plan->cgroup.base) {
+        buf_add_str(out, "{\"dir\":");
+        buf_add_json_bytes(out,
+                           (struct text){ plan->cgroup.base, strlen(plan->cgroup.base) });
+        buf_addf(out, ",\"kill\":%s,\"memory\":%s,\"pids\":%s}}",
+                 plan->cgroup.kill ? "true" : "false",
+                 plan->cgroup.memory ? "true" : "false",
+                 plan->cgroup.pids ? "true" : "false");
+    } else {
+        buf_add_str(out, "null}");
+    }
 }
 
 /* The disk that jobs are stored on; null if they are not. */

@@ -42,6 +42,7 @@ struct config {
     enum sandbox_mode sandbox;
     char *scratch_dir;       /* NULL: $TMPDIR, or /tmp */
     char *task_write;        /* folders, separated by commas; NULL: any */
+    char *cgroup;            /* auto, off or a path: see cgroup_open */
     char *task_user;         /* see confine_user; NULL: the server's */
     uint64_t max_worker_rss; /* bytes; 0: any */
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */

@@ -22,6 +22,8 @@ struct confining {
     char data[PATH_MAX];
     char scratch[PATH_MAX];
     char *write;
+    const char *cgroup_setting;
+    struct cgroup cgroup;
     bool made;
 };
 
@@ -150,6 +152,16 @@ static enum status find_user(struct confining *confining, const struct config *c
     return ST_OK;
 }
 
+/* Of the same name as the folder. */
+static enum status open_group(struct confining *confining, struct error_text *err)
+{
+    enum status st = cgroup_open(&confining->cgroup, confining->cgroup_setting,
+                                 strrchr(confining->scratch, '/') + 1, err);
+
+    confining->plan.cgroup = confining->cgroup.plan;
+    return st;
+}
+
 enum status confining_new(const struct config *config, struct confining **ret_confining,
                           struct error_text *err)
 {
@@ -159,6 +171,7 @@ enum status confining_new(const struct config *config, struct confining **ret_co
     if (!confining)
         return error_set(err, ST_NO_MEMORY, "out of memory");
     confining->plan.sandbox = config->sandbox == SANDBOX_AUTO;
+    confining->cgroup_setting = config->cgroup;
     st = find_data(confining, config, err);
     if (st == ST_OK)
         st = find_scratch(confining, config, err);
@@ -166,6 +179,8 @@ enum status confining_new(const struct config *config, struct confining **ret_co
         st = find_write(confining, config, err);
     if (st == ST_OK)
         st = find_user(confining, config, err);
+    if (st == ST_OK)
+        st = open_group(confining, err);
     if (st != ST_OK) {
         confining_free(confining);
         return st;
@@ -198,6 +213,7 @@ enum status confining_open(struct confining *confining, struct error_text *err)
     (void)scratch_empty(folder);
     (void)fchmod(folder, mode);
     fd_close(&folder);
+    cgroup_clear(&confining->cgroup);
     return ST_OK;
 }
 
@@ -215,6 +231,7 @@ void confining_free(struct confining *confining)
         fd_close(&folder);
         (void)rmdir(confining->scratch);
     }
+    cgroup_close(&confining->cgroup);
     mem_free(confining->write);
     mem_free(confining);
 }
@@ -222,6 +239,11 @@ void confining_free(struct confining *confining)
 const struct confinement *confining_plan(const struct confining *confining)
 {
     return &confining->plan;
+}
+
+static const char *yes_no(bool is)
+{
+    return is ? "yes" : "no";
 }
 
 void confining_log(const struct confining *confining)
@@ -234,6 +256,12 @@ void confining_log(const struct confining *confining)
              plan->sandbox ? support.landlock : 0,
              plan->has_user ? (int)plan->uid : (int)geteuid(), plan->scratch,
              plan->write ? plan->write : "anywhere");
+    log_info("workers have control groups",
+             "dir=%s kill=%s memory=%s pids=%s reason=\"%s\"",
+             plan->cgroup.base ? plan->cgroup.base : "none", yes_no(plan->cgroup.kill),
+             yes_no(plan->cgroup.memory), yes_no(plan->cgroup.pids),
+             strcmp(confining->cgroup_setting, "off") == 0 ? "setting cgroup"
+                                                           : confining->cgroup.why.text);
     if (!plan->sandbox || support.landlock == 0)
         log_warn("tasks can read the database: there is no sandbox", "reason=\"%s\"",
                  plan->sandbox ? "this kernel has no Landlock" : "setting sandbox");

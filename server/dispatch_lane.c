@@ -438,7 +438,8 @@ static bool exit_is_blameless(enum exit_cause cause)
 /* The task is to blame, and will run into it again: its budget is that of errors. */
 static bool is_limit(enum exit_cause cause)
 {
-    return cause == EXIT_TIME_LIMIT || cause == EXIT_CPU_LIMIT;
+    return cause == EXIT_TIME_LIMIT || cause == EXIT_CPU_LIMIT ||
+           cause == EXIT_MEMORY_LIMIT;
 }
 
 static void blame(struct lane *lane, struct live *live, uint64_t item,

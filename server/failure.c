@@ -172,6 +172,12 @@ void failure_cause_of_exit(const struct worker_exit *exit, int64_t time_limit_ms
         ret_cause->problem = PROBLEM_TIME_LIMIT;
         buf_add_str(detail, "the item used more processor time than its cpu_limit");
         break;
+    case EXIT_MEMORY_LIMIT:
+        ret_cause->problem = PROBLEM_OUT_OF_MEMORY;
+        buf_add_str(detail,
+                    "the item, with all that it had started, used more memory than "
+                    "its memory_limit and was killed");
+        break;
     case EXIT_PROTOCOL:
         ret_cause->problem = PROBLEM_PROTOCOL_ERROR;
         buf_add_str(detail,

@@ -171,7 +171,10 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                              "Raise the limit or give the item less to do." },
     [PROBLEM_OUT_OF_MEMORY] = { "out-of-memory", 422,
                                 "The item needed more memory than it may use",
-                                "The worker could not get memory for the item." },
+                                "The task could not get memory, or its worker was killed "
+                                "when it, with all that it had started, had more than "
+                                "its "
+                                "memory_limit in use." },
     [PROBLEM_RESULT_TOO_LARGE] = { "result-too-large", 422,
                                    "The item's result is too large",
                                    "Store large results elsewhere and return a "

@@ -111,6 +111,11 @@ const struct setting settings[] = {
       .help = "auto: tasks cannot read the data directory nor use what is for administrators, "
               "as far as the kernel can see to that; the log says how far. They cannot make files "
               "right beside the data directory or above it, either." },
+    { "cgroup", SETTING_TEXT, AT(cgroup), .initial = "auto",
+      .value = "auto|off|DIR",
+      .help = "Control group, version 2, in which each worker gets one of its own: then "
+              "memory_limit and process_limit hold for all that a task starts together, and "
+              "all of it ends with the worker. auto: that of the server, if delegated." },
     { "scratch_dir", SETTING_TEXT, AT(scratch_dir),
       .value = "DIR", .initial_help = "$TMPDIR, or /tmp",
       .help = "Where workers have their scratch folders: the working directory of tasks, "

@@ -25,27 +25,29 @@ enum status confine_args(const struct confinement *confinement,
                          char *ret_args[CONFINE_ARGS_MAX], char **ret_text)
 {
     const struct {
-        const char *name, *value;
-    } paths[] = { { "scratch=", confinement->scratch },
+        const char *name, *value; /* the value NULL: it is not said */
+    } words[] = { { "sandbox", confinement->sandbox ? "" : NULL },
+                  { "scratch=", confinement->scratch },
                   { "data=", confinement->data },
-                  { "write=", confinement->write } };
+                  { "write=", confinement->write },
+                  { "cgroup=", confinement->cgroup.base },
+                  { "cgroup-mount=", confinement->cgroup.mount },
+                  { "cgroup-kill", confinement->cgroup.kill ? "" : NULL },
+                  { "cgroup-memory", confinement->cgroup.memory ? "" : NULL },
+                  { "cgroup-pids", confinement->cgroup.pids ? "" : NULL } };
     size_t room = 64, count = 0;
     char *at;
 
-    for (size_t i = 0; i < 3; i++)
-        room += paths[i].value ? strlen(paths[i].value) + 16 : 0;
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+        room += words[i].value ? strlen(words[i].value) + 16 : 0;
     at = *ret_text = mem_zalloc(room);
     if (!at)
         return ST_NO_MEMORY;
-    if (confinement->sandbox) {
-        ret_args[count++] = strcpy(at, "sandbox");
-        at += sizeof("sandbox");
-    }
-    for (size_t i = 0; i < 3; i++) {
-        if (!paths[i].value)
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        if (!words[i].value)
             continue;
         ret_args[count++] = at;
-        at += sprintf(at, "%s%s", paths[i].name, paths[i].value) + 1;
+        at += sprintf(at, "%s%s", words[i].name, words[i].value) + 1;
     }
     if (confinement->has_user) {
         ret_args[count++] = at;
@@ -62,26 +64,44 @@ static const char *value_of(const char *arg, const char *name)
     return strncmp(arg, name, len) == 0 ? arg + len : NULL;
 }
 
+static bool parse_word(const char *word, struct confinement *found)
+{
+    const struct {
+        const char *name;
+        bool *is;
+    } flags[] = { { "sandbox", &found->sandbox },
+                  { "cgroup-kill", &found->cgroup.kill },
+                  { "cgroup-memory", &found->cgroup.memory },
+                  { "cgroup-pids", &found->cgroup.pids } };
+    const struct {
+        const char *name, **value;
+    } paths[] = { { "scratch=", &found->scratch },
+                  { "data=", &found->data },
+                  { "write=", &found->write },
+                  { "cgroup=", &found->cgroup.base },
+                  { "cgroup-mount=", &found->cgroup.mount } };
+    const char *value;
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+        if (strcmp(word, flags[i].name) == 0)
+            return *flags[i].is = true;
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
+        if ((value = value_of(word, paths[i].name))) {
+            *paths[i].value = value;
+            return true;
+        }
+    value = value_of(word, "user=");
+    found->has_user = value && sscanf(value, "%u:%u", &found->uid, &found->gid) == 2;
+    return found->has_user;
+}
+
 bool confine_parse(int argc, char **argv, struct confinement *ret_confinement)
 {
     struct confinement found = { 0 };
-    const char *value;
 
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "sandbox") == 0)
-            found.sandbox = true;
-        else if ((value = value_of(argv[i], "scratch=")))
-            found.scratch = value;
-        else if ((value = value_of(argv[i], "data=")))
-            found.data = value;
-        else if ((value = value_of(argv[i], "write=")))
-            found.write = value;
-        else if ((value = value_of(argv[i], "user=")) &&
-                 sscanf(value, "%u:%u", &found.uid, &found.gid) == 2)
-            found.has_user = true;
-        else
+    for (int i = 0; i < argc; i++)
+        if (!parse_word(argv[i], &found))
             return false;
-    }
     *ret_confinement = found;
     return true;
 }
@@ -316,6 +336,7 @@ enum status confine_self(const struct confinement *confinement, const char *scra
 {
     const struct landlock_plan plan = {
         .hidden = confinement->data,
+        .frozen = confinement->cgroup.mount,
         .write = confinement->write,
         .scratch = scratch ? scratch : confinement->scratch,
     };

@@ -11,6 +11,7 @@
  *                      has it. Set in each worker, inherited by all that tasks start
  *     another user     if the server was started as root and one is set
  *     scratch          a folder of its own for each worker (workers/scratch.h)
+ *     control group    one of its own for each worker (workers/cgroup.h)
  *
  * Landlock knows only what is allowed. So that the data folder is not, everything beside
  * it is: each entry of each folder on the way there. It follows that tasks cannot make
@@ -21,6 +22,7 @@
 #define WORKERS_CONFINE_H
 
 #include "common/status.h"
+#include "workers/cgroup.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -35,6 +37,7 @@ struct confinement {
     bool has_user;
     uid_t uid;
     gid_t gid;
+    struct cgroup_plan cgroup; /* of each worker one */
 };
 
 /* What this kernel has of it. */
@@ -46,7 +49,7 @@ struct confine_support confine_support(void);
 
 /* As arguments of a process, ended by NULL; they point into *ret_text, which the caller
  * frees, also on failure. */
-#define CONFINE_ARGS_MAX 6
+#define CONFINE_ARGS_MAX 12
 NODISCARD enum status confine_args(const struct confinement *confinement,
                                    char *ret_args[CONFINE_ARGS_MAX], char **ret_text);
 /* The same back; texts stay where they are. false: that is none. */

@@ -73,9 +73,10 @@ enum forkserver_event_kind {
 };
 struct forkserver_event {
     enum forkserver_event_kind kind;
-    int error;       /* errno */
-    int wait_status; /* as waitpid(2) gives it */
-    int pidfd;       /* -1 unless SPAWNED */
+    int error;          /* errno */
+    int wait_status;    /* as waitpid(2) gives it */
+    bool out_of_memory; /* the kernel has killed its control group for memory_limit */
+    int pidfd;          /* -1 unless SPAWNED */
     pid_t pid;
     uint64_t tag;
     uint64_t cpu_ns; /* user and system time, children included (EXITED) */

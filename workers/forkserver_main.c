@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The forkserver's process: one thread, one loop, two things to wait for.
+ * The forkserver's process: one thread, one loop, three things to wait for.
  *
  *     socket     a request: fork a worker, answer SPAWNED with its pidfd, or FAILED
  *                end of file: the server has gone; kill everything and end
  *     SIGCHLD    somebody has ended: reap, answer EXITED if it was a worker, then sweep
+ *     joining    a Python runner wants to be in the control group of its worker
  *
  * A worker's descendants are dealt with in two steps. Those in its process group are
  * killed before the worker is reaped, while its pid, which names the group, cannot belong
@@ -14,8 +15,11 @@
  * starts the next sweep, so that sweeping goes on until nobody is left and never has to
  * wait for anybody.
  *
- * A worker's scratch folder goes with it. Removing what is in it may take long, so that is
- * done by a child of its own, the cleaner.
+ * Where there are control groups, a worker's is killed as a whole when the worker has ended,
+ * and both steps find nobody any more.
+ *
+ * A worker's scratch folder and its control group go with it. Removing what is in it may take
+ * long, so that is done by a child of its own, the cleaner.
  */
 #include "workers/forkserver.h"
 
@@ -24,6 +28,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "workers/child.h"
+#include "workers/confine_process.h"
 #include "workers/forkserver_wire.h"
 #include "workers/python.h"
 #include "workers/runtime.h"
@@ -32,7 +37,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,7 +47,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,8 +54,6 @@
 #define STOP_ROUNDS   50 /* times STOP_ROUND_MS is how long the last children may take */
 #define STOP_ROUND_MS 10
 #define TEMPLATE_FD   CATALOG_FD /* of a forked worker: it has loaded the catalog */
-#define OOM_SCORE_MORE                                                                   \
-    500 /* out of memory, the kernel is to take a worker, not the server */
 
 /* The descriptors of a request, in order. */
 enum { FD_SOCK, FD_PAGE, FD_OUTPUT, FD_COUNT };
@@ -72,100 +73,6 @@ struct forkserver_process {
 };
 
 /* ---- inside the new worker --------------------------------------------------------- */
-
-static void raise_oom_score(void)
-{
-    char text[32] = { 0 };
-    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-    long score;
-
-    if (fd == -1)
-        return;
-    if (read(fd, text, sizeof(text) - 1) > 0) {
-        score = strtol(text, NULL, 10) + OOM_SCORE_MORE;
-        snprintf(text, sizeof(text), "%ld", score < 1000 ? score : 1000L);
-        /* Best effort: a container may forbid it. */
-        if (pwrite(fd, text, strlen(text), 0) == -1)
-            errno = 0;
-    }
-    fd_close(&fd);
-}
-
-static void reset_signals(void)
-{
-    sigset_t none;
-
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL); /* fails for some, which cannot have been changed either */
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/* It ends with the forkserver. */
-static bool bind_to(pid_t parent)
-{
-    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
-}
-
-/* Its own folder, and then nobody else's. */
-static bool shut_in(const struct confinement *confinement)
-{
-    uid_t uid = confinement->has_user ? confinement->uid : (uid_t)-1;
-    struct error_text err = { "" };
-    char folder[PATH_MAX];
-
-    if (confinement->scratch &&
-        (!scratch_enter(confinement->scratch, uid, confinement->gid) ||
-         !getcwd(folder, sizeof(folder)))) {
-        log_error("a worker cannot make its scratch folder", "dir=%s error=\"%s\"",
-                  confinement->scratch, strerror(errno));
-        return false;
-    }
-    if (confinement->scratch && confinement->has_user)
-        (void)setenv("HOME", folder, 1); /* the server's is not for this user */
-    if (confine_self(confinement, confinement->scratch ? folder : NULL, &err) == ST_OK)
-        return true;
-    log_error("a worker cannot be confined", "error=\"%s\"", err.text);
-    return false;
-}
-
-/* The last moment in which nothing foreign has run in the process yet. */
-static bool confine(pid_t parent)
-{
-    const struct rlimit no_core = { 0, 0 };
-
-    reset_signals();
-    signal(SIGXFSZ, SIG_IGN); /* too large a file is an error, no death */
-    if (!bind_to(parent) || setrlimit(RLIMIT_CORE, &no_core) == -1)
-        return false;
-    setpgid(0, 0);
-    umask(077);
-    raise_oom_score();
-    return true;
-}
-
-/* Another user's process is unbound again, and what tasks start is to end with the worker
- * (workers/tidy.h). */
-static bool confine_worker(pid_t parent, const struct confinement *confinement,
-                           const struct worker_options *options)
-{
-    prctl(PR_SET_NAME, "poold-worker");
-    return confine(parent) && limits_set(0, &options->limits) && shut_in(confinement) &&
-           prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 && bind_to(parent);
-}
-
-/* Its runners get the rest from their workers, the folder to run in as well. */
-static bool confine_template(pid_t parent, const struct confinement *confinement)
-{
-    struct error_text err = { "" };
-
-    if (!confine(parent))
-        return false;
-    if (confine_self(confinement, NULL, &err) == ST_OK)
-        return bind_to(parent);
-    log_error("Python tasks cannot be confined", "error=\"%s\"", err.text);
-    return false;
-}
 
 /* The task's output goes to the server. Line by line, so that a death does not take much
  * of it along: a worker never leaves through exit(3), which would write the rest. */
@@ -240,7 +147,8 @@ _Noreturn static void become_worker(pid_t parent, const int fds[],
     struct worker_page *page;
 
     options->scratch = confinement->scratch != NULL;
-    if (!redirect(fds[FD_OUTPUT]) || !confine_worker(parent, confinement, options))
+    if (!redirect(fds[FD_OUTPUT]) ||
+        !confine_worker(parent, confinement, &options->limits))
         _exit(EXIT_FAILURE);
     if (options->fresh)
         execute_worker(fds, options);
@@ -323,6 +231,7 @@ static bool answer_exited(const struct forkserver_process *fs,
 {
     struct forkserver_answer exited = {
         .kind = FORKSERVER_EXITED,
+        .out_of_memory = cgroup_out_of_memory(&fs->confinement.cgroup, worker->pid),
         .wait_status = wait_status,
         .pid = worker->pid,
         .tag = worker->tag,
@@ -437,14 +346,18 @@ static size_t kill_strangers(const struct forkserver_process *fs)
 static void clear_away(struct forkserver_process *fs, pid_t pid)
 {
     const char *base = fs->confinement.scratch;
+    const struct cgroup_plan *groups = &fs->confinement.cgroup;
+    bool left = !base || scratch_leave(base, pid);
     pid_t cleaner;
 
-    if (!base || scratch_leave(base, pid) || !table_reserve(fs))
+    if ((cgroup_leave(groups, pid) && left) || !table_reserve(fs))
         return;
     cleaner = fork();
     if (cleaner == 0) {
         prctl(PR_SET_NAME, "poold-clean");
-        scratch_remove(base, pid);
+        cgroup_remove(groups, pid);
+        if (base)
+            scratch_remove(base, pid);
         _exit(EXIT_SUCCESS);
     }
     if (cleaner > 0)
@@ -460,6 +373,8 @@ static bool reap(struct forkserver_process *fs, pid_t pid)
 
     if ((worker && !cleaner) || template_is(pid))
         kill(-pid, SIGKILL);
+    if (worker && !cleaner)
+        cgroup_kill(&fs->confinement.cgroup, pid);
     if (wait4(pid, &wait_status, 0, &usage) != pid)
         return true;
     if (template_is(pid))
@@ -501,8 +416,10 @@ static void kill_all(struct forkserver_process *fs)
         kill(template, SIGKILL);
     for (size_t i = 0; i < fs->count; i++) {
         kill(fs->workers[i].pid, SIGKILL);
-        if (!fs->workers[i].cleaner)
-            kill(-fs->workers[i].pid, SIGKILL);
+        if (fs->workers[i].cleaner)
+            continue;
+        kill(-fs->workers[i].pid, SIGKILL);
+        cgroup_kill(&fs->confinement.cgroup, fs->workers[i].pid);
     }
     for (int i = 0; i < STOP_ROUNDS; i++) {
         struct pollfd children = { .fd = fs->signals, .events = POLLIN };
@@ -564,13 +481,16 @@ static void serve(struct forkserver_process *fs)
     struct pollfd wait[] = {
         { .fd = fs->sock, .events = POLLIN },
         { .fd = fs->signals, .events = POLLIN },
+        { .fd = template_joining(), .events = POLLIN },
     };
 
     for (;;) {
         struct signalfd_siginfo infos[16];
 
-        if (poll(wait, 2, -1) == -1)
+        if (poll(wait, 3, -1) == -1)
             continue; /* EINTR, after a stop and a continue */
+        if (wait[2].revents && !template_join())
+            wait[2].fd = -1;
         if (wait[1].revents) {
             while (read(fs->signals, infos, sizeof(infos)) == sizeof(infos))
                 ;

@@ -25,9 +25,11 @@ struct forkserver_request {
  */
 struct forkserver_answer {
     uint32_t magic;
-    uint32_t kind;       /* enum forkserver_event_kind */
-    int32_t error;       /* errno (FAILED) */
-    int32_t wait_status; /* as waitpid(2) gives it (EXITED) */
+    uint32_t kind;         /* enum forkserver_event_kind */
+    int32_t error;         /* errno (FAILED) */
+    int32_t wait_status;   /* as waitpid(2) gives it (EXITED) */
+    int32_t out_of_memory; /* its control group was killed for that (EXITED) */
+    int32_t reserved;
     int64_t pid;
     uint64_t tag;
     uint64_t cpu_ns;

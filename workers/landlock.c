@@ -81,9 +81,32 @@ static bool allow_path(const struct rules *rules, const char *path, uint64_t rig
     return !realpath(path, real) || allow(rules, AT_FDCWD, real, rights);
 }
 
-/* Everything in the folder but the entry of this name. */
-static bool allow_beside(const struct rules *rules, int folder, const char *name,
-                         uint64_t rights)
+/* A path that is not treated as what lies around it: without the "/" in front; NULL: none. */
+struct kept {
+    const char *rest;
+    uint64_t rights;
+};
+#define KEPT 2
+
+static bool begins_with_part(const struct kept *kept, const char *name)
+{
+    size_t len = strlen(name);
+
+    return kept->rest && strcspn(kept->rest, "/") == len &&
+           memcmp(kept->rest, name, len) == 0;
+}
+
+static bool is_kept(const struct kept kept[KEPT], const char *name)
+{
+    for (int i = 0; i < KEPT; i++)
+        if (begins_with_part(&kept[i], name))
+            return true;
+    return false;
+}
+
+/* Everything in the folder but the entries on the way to what is kept. */
+static bool allow_beside(const struct rules *rules, int folder,
+                         const struct kept kept[KEPT], uint64_t rights)
 {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd == -1 ? NULL : fdopendir(fd);
@@ -96,31 +119,74 @@ static bool allow_beside(const struct rules *rules, int folder, const char *name
     }
     while (ok && (entry = readdir(dir)))
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            strcmp(entry->d_name, name) != 0)
+            !is_kept(kept, entry->d_name))
             ok = allow(rules, folder, entry->d_name, rights);
     closedir(dir);
     return ok;
 }
 
-/* Everything but the hidden folder: beside each part of the way there. */
-static bool allow_around(const struct rules *rules, const char *hidden, uint64_t rights)
+static bool allow_around(const struct rules *rules, int folder,
+                         const struct kept kept[KEPT], uint64_t rights);
+
+/* One step on the way to what is kept. */
+static bool allow_towards(const struct rules *rules, int folder,
+                          const struct kept kept[KEPT], const char *part, uint64_t rights)
 {
-    char path[PATH_MAX], *save = NULL;
-    int folder = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    bool ok = strlen(hidden) < sizeof(path);
+    struct kept inner[KEPT] = { 0 };
+    int next;
+    bool ok;
 
-    if (ok)
-        strcpy(path, hidden);
-    for (char *part = ok ? strtok_r(path, "/", &save) : NULL; ok && part && folder != -1;
-         part = strtok_r(NULL, "/", &save)) {
-        int next;
-
-        ok = allow_beside(rules, folder, part, rights);
-        next = openat(folder, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        fd_close(&folder);
-        folder = next;
+    for (int i = 0; i < KEPT; i++) {
+        if (!begins_with_part(&kept[i], part))
+            continue;
+        inner[i] = kept[i];
+        inner[i].rest += strlen(part);
+        if (!*inner[i].rest) /* there */
+            return allow(rules, folder, part, kept[i].rights);
+        inner[i].rest++;
     }
-    fd_close(&folder);
+    next = openat(folder, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    ok = next == -1 || allow_around(rules, next, inner, rights);
+    fd_close(&next);
+    return ok;
+}
+
+/* Everything but what is kept: beside each part of the ways there. */
+static bool allow_around(const struct rules *rules, int folder,
+                         const struct kept kept[KEPT], uint64_t rights)
+{
+    bool ok = allow_beside(rules, folder, kept, rights);
+
+    for (int i = 0; ok && i < KEPT; i++) {
+        char part[NAME_MAX + 1];
+        size_t len = kept[i].rest ? strcspn(kept[i].rest, "/") : 0;
+
+        if (len == 0 || len >= sizeof(part))
+            continue;
+        memcpy(part, kept[i].rest, len);
+        part[len] = '\0';
+        if (i == 0 || !begins_with_part(&kept[0], part)) /* else both went together */
+            ok = allow_towards(rules, folder, kept, part, rights);
+    }
+    return ok;
+}
+
+/* Everywhere, or everywhere but in the data folder and, for what changes, the frozen one. */
+static bool allow_anywhere(const struct rules *rules, const struct landlock_plan *plan,
+                           uint64_t rights)
+{
+    const struct kept kept[KEPT] = {
+        { plan->hidden ? plan->hidden + 1 : NULL, 0 },
+        { plan->frozen ? plan->frozen + 1 : NULL, rights & rules->read },
+    };
+    int root;
+    bool ok;
+
+    if (!plan->hidden && !plan->frozen)
+        return allow_path(rules, "/", rights);
+    root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    ok = root == -1 || allow_around(rules, root, kept, rights);
+    fd_close(&root);
     return ok;
 }
 
@@ -141,8 +207,7 @@ static bool add_rules(const struct rules *rules, const struct landlock_plan *pla
 {
     uint64_t both = rules->read | rules->write;
     uint64_t anywhere = plan->write ? rules->read : both;
-    bool ok = plan->hidden ? allow_around(rules, plan->hidden, anywhere)
-                           : allow_path(rules, "/", anywhere);
+    bool ok = allow_anywhere(rules, plan, anywhere);
 
     if (ok && plan->write)
         ok = allow_list(rules, plan->write, both) && allow_path(rules, "/dev", both);

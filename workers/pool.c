@@ -23,10 +23,15 @@
 #include <string.h>
 
 const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
-    [EXIT_NORMAL] = "normal",         [EXIT_CODE] = "exit",
-    [EXIT_SIGNAL] = "signal",         [EXIT_CPU_LIMIT] = "cpu_limit",
-    [EXIT_TIME_LIMIT] = "time_limit", [EXIT_TERMINATED] = "terminated",
-    [EXIT_PROTOCOL] = "protocol",     [EXIT_FORKSERVER] = "forkserver",
+    [EXIT_NORMAL] = "normal",
+    [EXIT_CODE] = "exit",
+    [EXIT_SIGNAL] = "signal",
+    [EXIT_CPU_LIMIT] = "cpu_limit",
+    [EXIT_MEMORY_LIMIT] = "memory_limit",
+    [EXIT_TIME_LIMIT] = "time_limit",
+    [EXIT_TERMINATED] = "terminated",
+    [EXIT_PROTOCOL] = "protocol",
+    [EXIT_FORKSERVER] = "forkserver",
 };
 
 const char *const worker_state_names[WORKER_STATE_COUNT] = {

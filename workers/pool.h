@@ -57,14 +57,16 @@ struct chunk {
 
 /* Why a worker has ended. */
 enum exit_cause {
-    EXIT_NORMAL,     /* it was asked to */
-    EXIT_CODE,       /* by itself, with `code` */
-    EXIT_SIGNAL,     /* by signal `code` from outside or a fault */
-    EXIT_CPU_LIMIT,  /* by SIGXCPU: the item used more processor time than it may */
-    EXIT_TIME_LIMIT, /* killed: the item ran longer than its time limit */
-    EXIT_TERMINATED, /* killed on request (pool_kill_chunk) */
-    EXIT_PROTOCOL,   /* killed: it wrote what is no frame, or not its turn */
-    EXIT_FORKSERVER, /* its forkserver ended and it with it */
+    EXIT_NORMAL,       /* it was asked to */
+    EXIT_CODE,         /* by itself, with `code` */
+    EXIT_SIGNAL,       /* by signal `code` from outside or a fault */
+    EXIT_CPU_LIMIT,    /* by SIGXCPU: the item used more processor time than it may */
+    EXIT_MEMORY_LIMIT, /* by the kernel: the worker with all that it had started was over
+                        * its memory_limit */
+    EXIT_TIME_LIMIT,   /* killed: the item ran longer than its time limit */
+    EXIT_TERMINATED,   /* killed on request (pool_kill_chunk) */
+    EXIT_PROTOCOL,     /* killed: it wrote what is no frame, or not its turn */
+    EXIT_FORKSERVER,   /* its forkserver ended and it with it */
     EXIT_CAUSE_COUNT
 };
 extern const char

@@ -5,7 +5,8 @@ It is part of the binary, which gives it to the interpreter of the setting `pyth
 
     runner.py describe ENTRY              what tasks there are, as JSON on descriptor 3
     runner.py run RESULT_MAX ENTRY...     runs chunks: frames on descriptor 3, the page on 4
-    runner.py template ENTRY...           imports once, forks runners: requests on 3
+    runner.py template GROUPS ENTRY...    imports once, forks runners: requests on 3; where they are asked to
+                                          `join` control groups (or are `alone`), on 4
 
 An ENTRY is the path of a file, or the name of a module. workers/PROTOCOL.md has what goes over the
 descriptors. The standard library of Python 3.9 is all that may be used here.
@@ -643,6 +644,7 @@ def serve(sock, page_fd, result_max, tasks):
 
 RLIMITS = 16
 REQUEST = struct.Struct(f"<QQ{2 * RLIMITS}Q")  # runner_request in runner.c; the environment follows
+JOIN = struct.Struct("=qq")  # runner -> forkserver: pids of the worker and the runner
 REQUEST_MAX = 256 * 1024
 ANSWER = struct.Struct("<i")
 REQUEST_FDS = 6  # channel, page, output, cwd, life, status
@@ -657,8 +659,9 @@ class Template:
     which its worker is told the runner's pid and, in the end, its wait status; pid 0: start one
     yourself."""
 
-    def __init__(self, control):
+    def __init__(self, control, joining):
         self.control = control
+        self.joining = joining  # or None: there are no control groups
         self.status = {}  # pid -> socket
         self.safe = thread_count() == 1
         self.wake_read, self.wake_write = socket.socketpair()
@@ -744,6 +747,18 @@ class Template:
         for sock in (self.control, self.wake_read, self.wake_write, *self.status.values()):
             sock.close()
 
+    def join(self, worker):
+        """In a new runner: asks the forkserver to put it into the control group of its worker, and waits
+        until that is done."""
+        if self.joining is None:
+            return
+        done, doing = os.pipe()
+        socket.send_fds(self.joining, [JOIN.pack(worker, os.getpid())], [doing])
+        os.close(doing)
+        os.read(done, 1)
+        os.close(done)
+        self.joining.close()
+
 
 def die_with(life):
     """The worker holds the other end of this pipe, and writes nothing. When it dies the kernel sends
@@ -757,12 +772,13 @@ def die_with(life):
         os._exit(0)  # it died before
 
 
-def become_runner(data, fds):
+def become_runner(template, data, fds):
     """Makes this process as if the worker had started it."""
     channel, page, output, cwd, life = fds
     worker, result_max, *limits = REQUEST.unpack_from(data)
     os.setpgid(0, worker)
     die_with(life)
+    template.join(worker)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.fchdir(cwd)
@@ -781,10 +797,13 @@ def become_runner(data, fds):
     return socket.socket(fileno=channel), page, result_max
 
 
-def main_template(entries):
+def main_template(groups, entries):
+    joining = socket.socket(fileno=PAGE_FD) if groups == "join" else None
+    if joining is None:
+        os.close(PAGE_FD)
     tasks = Tasks()
     tasks.load_all(entries)
-    template = Template(socket.socket(fileno=CHANNEL_FD))
+    template = Template(socket.socket(fileno=CHANNEL_FD), joining)
     if not template.safe:
         print(
             "poold: a module of tasks starts threads when it is imported, so workers import all modules anew",
@@ -795,7 +814,7 @@ def main_template(entries):
     gc.freeze()  # so that collections in runners do not copy all that was imported
     request = template.serve()
     try:
-        runner = become_runner(*request)
+        runner = become_runner(template, *request)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -933,7 +952,7 @@ def main(mode, *arguments):
         os.close(SCRIPT_FD)
     except OSError:
         pass
-    if mode != "run":
+    if mode == "describe":
         os.close(PAGE_FD)
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)  # JSON has no limit; time and memory have theirs
@@ -944,7 +963,7 @@ def main(mode, *arguments):
     elif mode == "run":
         main_run(arguments[0], arguments[1:])
     elif mode == "template":
-        main_template(arguments)
+        main_template(arguments[0], arguments[1:])
 
 
 if __name__ == "__main__":

@@ -6,8 +6,11 @@
 #include "common/log.h"
 #include "workers/python.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,12 +20,18 @@
 
 static struct {
     int asking, answering; /* the workers' end, the template's end */
+    int joining, joiners;  /* the forkserver's end, the runners' end; -1: no groups */
     pid_t pid;
     uint64_t started_ns;
     unsigned strikes;
     template_confine *confine;
     const struct confinement *confinement;
-} template = { .asking = -1, .answering = -1 };
+} template = { .asking = -1, .answering = -1, .joining = -1, .joiners = -1 };
+
+/* As JOIN of runner.py has it. */
+struct join {
+    int64_t worker, runner; /* pids */
+};
 
 static void start(void)
 {
@@ -30,7 +39,9 @@ static void start(void)
 
     if (pid == 0) {
         if (template.confine(self, template.confinement))
-            python_execute("template", NULL, template.answering, template.answering);
+            python_execute(
+                "template", template.joiners == -1 ? "alone" : "join", template.answering,
+                template.joiners == -1 ? template.answering : template.joiners);
         _exit(EXIT_FAILURE);
     }
     template.started_ns = clock_mono_ns();
@@ -51,7 +62,51 @@ void template_open(template_confine *confine, const struct confinement *confinem
     template.answering = pair[1];
     template.confine = confine;
     template.confinement = confinement;
+    if (confinement->cgroup.base && fd_socket_pair(SOCK_SEQPACKET, pair) == ST_OK) {
+        template.joining = pair[0];
+        template.joiners = pair[1];
+    }
     start();
+}
+
+int template_joining(void)
+{
+    return template.joining;
+}
+
+/* The parent of a process, from its stat; 0: it has gone. */
+static pid_t parent_of(pid_t pid)
+{
+    char path[64], text[512];
+    const char *end;
+    int fd, parent = 0;
+    ssize_t n;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd == -1 ? -1 : read(fd, text, sizeof(text) - 1);
+    text[n > 0 ? n : 0] = '\0';
+    fd_close(&fd);
+    end = strrchr(text, ')');
+    return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? parent : 0;
+}
+
+bool template_join(void)
+{
+    struct join join;
+    int fds[FD_PASS_MAX];
+    size_t len, count = 0;
+    enum status st = fd_recv(template.joining, &join, sizeof(join), &len, fds, &count);
+
+    if (st == ST_OK && len == sizeof(join) && template.pid > 0 && join.runner > 0 &&
+        parent_of((pid_t)join.runner) == template.pid &&
+        !cgroup_join(&template.confinement->cgroup, (pid_t)join.worker,
+                     (pid_t)join.runner))
+        log_warn("a Python runner is not in its worker's control group",
+                 "worker=%d error=\"%s\"", (int)join.worker, strerror(errno));
+    while (count > 0)
+        fd_close(&fds[--count]);
+    return st == ST_OK || st == ST_PROTOCOL;
 }
 
 bool template_is(pid_t pid)

@@ -9,6 +9,11 @@
  * keeps both ends, so a template that has died is replaced behind the socket. One that keeps
  * dying is given up: the socket is closed, and workers start interpreters of their own.
  *
+ * Where workers have control groups (cgroup.h), a runner has to get into that of its worker,
+ * and only the forkserver may put it there: it is asked through a second SEQPACKET socket,
+ * before anything of a task has run. The message is a struct join with one descriptor, the
+ * writing end of a pipe: its end of file says that it has been done.
+ *
  * A template whose modules start threads when they are imported refuses to fork, as a fork
  * copies the locks and not the threads; then, too, workers help themselves.
  */
@@ -25,6 +30,11 @@
  * nothing happens. */
 typedef bool template_confine(pid_t parent, const struct confinement *confinement);
 void template_open(template_confine *confine, const struct confinement *confinement);
+/* Where runners ask to join a group; -1: nobody will. */
+int template_joining(void);
+/* Takes one such message. Only children of the template are moved. false: nobody will ask
+ * any more. */
+bool template_join(void);
 /* Whether this child is the template. */
 bool template_is(pid_t pid);
 /* It has been reaped. */

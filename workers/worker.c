@@ -265,7 +265,10 @@ struct worker_exit worker_exit_of(const struct worker *worker)
         exit.cause = worker->ending && exit.code == 0 ? EXIT_NORMAL : EXIT_CODE;
     } else if (worker->exited) {
         exit.code = WTERMSIG(status);
-        exit.cause = exit.code == SIGXCPU ? EXIT_CPU_LIMIT : EXIT_SIGNAL;
+        exit.cause = exit.code == SIGXCPU ? EXIT_CPU_LIMIT
+                     : exit.code == SIGKILL && worker->end.out_of_memory
+                         ? EXIT_MEMORY_LIMIT
+                         : EXIT_SIGNAL;
     }
     if (worker->killed)
         exit.cause = worker->kill_cause;

@@ -19,6 +19,9 @@
 # Runs it. The server takes every POOLD_... in its environment for a setting, and this is none.
 poold=(env -u POOLD_BIN "$POOLD_BIN")
 
+# Servers that tests kill would leave groups in the machine's hierarchy; cgroup.bats has its own.
+export POOLD_CGROUP=off
+
 # Upper bound of every wait, in seconds: a test that reaches it has failed.
 PATIENCE=${PATIENCE:-30}
 

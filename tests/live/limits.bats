@@ -107,7 +107,7 @@ files_are() {
     stop_poold
     start_poold --sandbox off
     get /v1/info >/dev/null
-    body_is '.confinement' '{"no_new_privs":true,"seccomp":false,"landlock":null,"user":null}'
+    body_is '.confinement' '{"no_new_privs":true,"seccomp":false,"landlock":null,"user":null,"cgroup":null}'
     log_has 'tasks can read the database'
 }
 

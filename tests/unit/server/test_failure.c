@@ -219,6 +219,16 @@ static void killed_worker_is_lost_by_its_signal(void **state)
     json_decref(object);
 }
 
+static void a_killed_control_group_is_out_of_memory(void **state)
+{
+    json_t *object = of_exit(EXIT_MEMORY_LIMIT, SIGKILL);
+
+    (void)state;
+    assert_string(object, "type", "/problems/out-of-memory");
+    assert_null(json_object_get(object, "signal"));
+    json_decref(object);
+}
+
 static void signal_without_a_name_is_a_number(void **state)
 {
     json_t *object = of_exit(EXIT_SIGNAL, SIGRTMIN + 5);
@@ -378,6 +388,7 @@ int main(void)
         cmocka_unit_test(hostile_message_stays_a_string),
         cmocka_unit_test(large_exception_is_passed_on_whole),
         cmocka_unit_test(killed_worker_is_lost_by_its_signal),
+        cmocka_unit_test(a_killed_control_group_is_out_of_memory),
         cmocka_unit_test(signal_without_a_name_is_a_number),
         cmocka_unit_test(worker_that_left_is_lost_by_its_exit_code),
         cmocka_unit_test(time_limit_is_told_in_seconds),

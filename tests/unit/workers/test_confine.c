@@ -478,7 +478,9 @@ static void f26_a_fork_bomb_is_contained(void **state)
 
 static void a_confinement_comes_back_from_its_arguments(void **state)
 {
-    const struct confinement in = { true, "/tmp/a b", "/data", "/w:/x", true, 7, 8 };
+    const struct confinement in = {
+        true, "/tmp/a b", "/data", "/w:/x", true, 7, 8, { "/c", "/m", true, false, true }
+    };
     static const struct confinement none = { 0 };
     struct confinement out;
     char *args[CONFINE_ARGS_MAX], *text;
@@ -488,12 +490,15 @@ static void a_confinement_comes_back_from_its_arguments(void **state)
     assert_int_equal(confine_args(&in, args, &text), ST_OK);
     while (args[count])
         count++;
-    assert_int_equal(count, 5);
+    assert_int_equal(count, 9);
     assert_true(confine_parse(count, args, &out));
     assert_true(out.sandbox && out.has_user && out.uid == 7 && out.gid == 8);
     assert_string_equal(out.scratch, in.scratch);
     assert_string_equal(out.data, in.data);
     assert_string_equal(out.write, in.write);
+    assert_string_equal(out.cgroup.base, "/c");
+    assert_string_equal(out.cgroup.mount, "/m");
+    assert_true(out.cgroup.kill && !out.cgroup.memory && out.cgroup.pids);
     free(text);
     assert_int_equal(confine_args(&none, args, &text), ST_OK);
     assert_null(args[0]);

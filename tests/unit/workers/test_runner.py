@@ -382,7 +382,7 @@ class TemplateTest(WithTasks):
         return struct.unpack("<i", data)[0] if data else None
 
     def test_it_forks_runners_and_tells_how_they_end(self):
-        self.start(["template", self.file], [self.theirs.fileno(), self.theirs.fileno()])
+        self.start(["template", "alone", self.file], [self.theirs.fileno(), self.theirs.fileno()])
         for code in (0, 7):
             pair, kept, status = self.request()
             pid = self.answer(status)
@@ -395,7 +395,7 @@ class TemplateTest(WithTasks):
             os.close(kept)
 
     def test_a_runner_is_as_if_the_worker_had_started_it(self):
-        self.start(["template", self.file], [self.theirs.fileno(), self.theirs.fileno()])
+        self.start(["template", "alone", self.file], [self.theirs.fileno(), self.theirs.fileno()])
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         pair, kept, status = self.request(
             environ={"MARK": "here"}, cwd=self.folder, limits={resource.RLIMIT_NOFILE: (soft - 3, hard)}
@@ -409,7 +409,7 @@ class TemplateTest(WithTasks):
         os.close(kept)
 
     def test_a_runner_dies_with_its_worker_even_in_a_task(self):
-        self.start(["template", self.file], [self.theirs.fileno(), self.theirs.fileno()])
+        self.start(["template", "alone", self.file], [self.theirs.fileno(), self.theirs.fileno()])
         pair, kept, status = self.request()
         self.answer(status)
         pair.frame()
@@ -421,13 +421,13 @@ class TemplateTest(WithTasks):
         pathlib.Path(self.file).write_text(
             "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         )
-        self.start(["template", self.file], [self.theirs.fileno(), self.theirs.fileno()])
+        self.start(["template", "alone", self.file], [self.theirs.fileno(), self.theirs.fileno()])
         _, kept, status = self.request()
         self.assertEqual(self.answer(status), 0)
         os.close(kept)
 
     def test_a_request_without_its_descriptors_is_dropped(self):
-        self.start(["template", self.file], [self.theirs.fileno(), self.theirs.fileno()])
+        self.start(["template", "alone", self.file], [self.theirs.fileno(), self.theirs.fileno()])
         self.control.send(b"nonsense")
         pair, kept, status = self.request()
         self.assertGreater(self.answer(status), 0)
