@@ -362,9 +362,10 @@ static bool write_line(struct stream *stream)
         return false;
     }
     if (stream->index >= stream->from) {
-        buf_addf(&stream->line,
-                 "{\"index\":%llu,\"%s\":", (unsigned long long)stream->index,
-                 stream->is_error ? "error" : "result");
+        buf_add_text(&stream->line, TEXT("{\"index\":"));
+        buf_add_u64(&stream->line, stream->index);
+        buf_add_text(&stream->line,
+                     stream->is_error ? TEXT(",\"error\":") : TEXT(",\"result\":"));
         buf_add_text(&stream->line, value);
         buf_add_str(&stream->line, "}\n");
     }

@@ -371,6 +371,13 @@ struct store *dispatch_store(struct dispatch *dispatch);
 
 /* A pool with the queue of jobs that wait for its workers. A deleted one leaves the
  * list, and lives on until its workers have gone and no job in memory names it. */
+/* Results of neighbours that came in one read (dispatch_gather.c). */
+struct gathered {
+    struct live *live; /* NULL: there are none */
+    uint64_t first, count;
+    struct buf text; /* separated by commas */
+};
+
 struct lane {
     TAILQ_ENTRY(lane) link;
     struct dispatch *dispatch;
@@ -394,8 +401,9 @@ struct lane {
     struct unique *uniques; /* hash by unique_key */
     uint64_t jobs_total, items_total; /* since the start: submitted; with an outcome */
     unsigned in_flight;               /* chunks at workers */
-    size_t jobs;                      /* not over */
-    size_t lives;                     /* jobs in memory that name it */
+    struct gathered gathered;
+    size_t jobs;  /* not over */
+    size_t lives; /* jobs in memory that name it */
     struct {
         size_t states[JOB_STATE_COUNT]; /* jobs; of those that are over only the whole */
         uint64_t oldest_ns; /* since when the first of the queued waits; 0: none does */

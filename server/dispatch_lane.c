@@ -324,12 +324,24 @@ static void note_output(struct live *live, uint64_t item, uint64_t count,
         job_log_add(&live->log, &place, trace, live->dispatch->options.max_log_bytes);
 }
 
+void lane_add_results(struct lane *lane, struct live *live, uint64_t first,
+                      uint64_t count, struct blob *text)
+{
+    if (!text || job_add_results(&live->job, first, count, text) != ST_OK) {
+        live->job.in_flight -= count;
+        live_out_of_memory(live);
+    } else {
+        publish(live, first);
+    }
+    live_settle(live);
+    check_drained(lane);
+}
+
 static void on_result(void *data, struct chunk *chunk, const struct frame_result *result,
                       const struct worker_trace *trace, bool last)
 {
     struct lane *lane = data;
     struct live *live = chunk->owner;
-    struct blob *text = blob_new(result->results.at, result->results.len);
 
     if (last)
         (void)chunk_end(lane, chunk);
@@ -337,15 +349,12 @@ static void on_result(void *data, struct chunk *chunk, const struct frame_result
     note_output(live, result->first, result->count, trace);
     lane->items_total += result->count;
     lane->dispatch->counts.succeeded += result->count;
-    if (!text ||
-        job_add_results(&live->job, result->first, result->count, text) != ST_OK) {
-        live->job.in_flight -= result->count;
-        live_out_of_memory(live);
-    } else {
-        publish(live, result->first);
-    }
-    live_settle(live);
-    check_drained(lane);
+    lane_gather(lane, live, result);
+}
+
+static void on_read(void *data)
+{
+    lane_gathered(data);
 }
 
 /* The item is lost to the job: its error is its outcome. */
@@ -396,6 +405,7 @@ static void on_failure(void *data, struct chunk *chunk,
     enum job_verdict verdict = JOB_ITEM_FAILED;
     struct failure_place place = place_of(live, failure->item);
 
+    lane_gathered(lane);
     if (last)
         (void)chunk_end(lane, chunk);
     learn_cost(live, 1, failure->run_ns);
@@ -518,6 +528,7 @@ const struct pool_events lane_pool_events = {
     .on_result = on_result,
     .on_failure = on_failure,
     .on_progress = on_progress,
+    .on_read = on_read,
     .on_lost = on_lost,
     .on_returned = on_returned,
     .on_exit = on_exit_of_worker,

@@ -180,6 +180,7 @@ static void release(struct lane *lane)
     pool_free(lane->pool);
     pool_spec_unref(lane->spec);
     blob_unref(lane->fault);
+    buf_clear(&lane->gathered.text);
     mem_free(lane);
 }
 

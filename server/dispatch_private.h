@@ -273,11 +273,21 @@ void live_outcome_stored(struct live *live, uint64_t first);
  * behind what is at workers. */
 void live_end_fed(struct live *live);
 
+/* dispatch_gather.c */
+/* A result has come: it is added now, or with its neighbours when the read is over. */
+void lane_gather(struct lane *lane, struct live *live, const struct frame_result *result);
+/* Adds what has been gathered. Before anything else is done with what a worker has sent. */
+void lane_gathered(struct lane *lane);
+
 /* dispatch_lane.c */
 extern const struct pool_events lane_pool_events;
 /* Queues the job if it has items to hand over, and hands out what workers can take. */
 void lane_offer(struct lane *lane, struct live *live);
 void lane_pump(struct lane *lane);
+/* The items have these results; takes the reference to text, NULL without memory. live may
+ * be gone afterwards. */
+void lane_add_results(struct lane *lane, struct live *live, uint64_t first,
+                      uint64_t count, struct blob *text);
 /* Takes the job's chunks back from the workers: those not begun at once, the others, if
  * `kill`, by killing. */
 void lane_recall(struct lane *lane, struct live *live, bool kill);

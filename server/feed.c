@@ -105,10 +105,16 @@ struct text feed_items(const struct feed *feed, uint64_t first, uint64_t count)
 
 void feed_done(struct feed *feed, uint64_t first, uint64_t count)
 {
-    struct feed_part *part = part_of(feed, first);
+    while (count > 0) {
+        struct feed_part *part = part_of(feed, first);
+        uint64_t some = part->first + part->count - first;
 
-    part->done += (uint32_t)count;
-    assert(part->done <= part->count);
-    if (part->done == part->count)
-        part_drop(feed, part);
+        some = some < count ? some : count;
+        part->done += (uint32_t)some;
+        assert(part->done <= part->count);
+        if (part->done == part->count)
+            part_drop(feed, part);
+        first += some;
+        count -= some;
+    }
 }

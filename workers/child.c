@@ -40,6 +40,8 @@ struct child {
     struct runner runner;     /* of relayed tasks */
     struct buf results;       /* of the items that are gathered, separated by commas */
     int64_t cpu_ms;           /* the pool's limit for an item; 0: none */
+    uint32_t printed;         /* what page_printed said last, */
+    bool printed_known;       /* and only built-in tasks have run since */
     bool narrowed;            /* a task's own limits may be in force */
     bool granted;             /* RLIMIT_CPU may be */
     uint64_t granted_at;      /* coarse clock */
@@ -99,6 +101,20 @@ static enum status send_frame(struct run *run, enum frame_kind kind, uint8_t fla
     return st;
 }
 
+/* How much has been printed so far. Built-in tasks print nothing: behind one of them it is
+ * what it was before. */
+static uint32_t printed(struct run *run)
+{
+    struct child *child = run->child;
+
+    if (run->loaded || !child->printed_known) {
+        (void)fflush(stdout);
+        child->printed = page_printed(child->page, STDERR_FILENO);
+        child->printed_known = !run->loaded;
+    }
+    return child->printed;
+}
+
 /* Sends what has been gathered; until_ns is when the last of it was finished. */
 static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
 {
@@ -115,8 +131,7 @@ static enum status flush(struct run *run, uint64_t until_ns, uint8_t flags)
         return ST_OK;
     if (FAULT(worker_before_result))
         return ST_IO;
-    (void)fflush(stdout);
-    result.printed = page_printed(child->page, STDERR_FILENO);
+    result.printed = printed(run);
     frame_result_head(&result, head);
     st = send_frame(run, FRAME_RESULT, flags, head, sizeof(head),
                     buf_text(&child->results));
@@ -238,8 +253,7 @@ static enum status end_with_failure(struct run *run, enum failure_kind kind,
             return st;
     }
     failure.run_ns = now - run->mark_ns;
-    (void)fflush(stdout);
-    failure.printed = page_printed(run->child->page, STDERR_FILENO);
+    failure.printed = printed(run);
     frame_failure_head(&failure, head);
     next_item(run);
     run->mark_ns = now;
@@ -376,6 +390,7 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
         atomic_store_explicit(&child->page->cpu_ms, (uint64_t)child->cpu_ms,
                               memory_order_relaxed);
         st = runner_run(&child->runner, frame, &run.chunk);
+        child->printed_known = false;
         tidy_up(&run); /* the runner tidies its own process; what lies around is ours */
         return st;
     }

@@ -41,15 +41,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WORKER_PIPELINE 8 /* chunks at a worker: the one it runs and those behind it */
+#define WORKER_PIPELINE 64 /* chunks at a worker: the one it runs and those behind it */
 #define PAGE_SIZE       4096
 
 enum claim { CLAIM_NONE, CLAIM_OFFERED, CLAIM_CLAIMED, CLAIM_REVOKED };
 
 struct worker_page {
-    _Atomic uint64_t claims[WORKER_PIPELINE]; /* chunk id << 2 | enum claim */
-    _Atomic uint64_t item_chunk;              /* id of the chunk that `item` belongs to */
-    _Atomic uint64_t item;                    /* index in the job of the item being run */
+    _Atomic uint64_t item_chunk; /* id of the chunk that `item` belongs to */
+    _Atomic uint64_t item;       /* index in the job of the item being run */
     /* CLOCK_MONOTONIC; 0 between items and for chunks without FRAME_TIMED. */
     _Atomic uint64_t item_started_ns;
     /* 1: tell the results that are gathered after this item. Between a worker and its runner
@@ -64,6 +63,7 @@ struct worker_page {
      * in milliseconds; 0: any. */
     _Atomic uint64_t cpu_ms;
     _Atomic uint32_t retire; /* by the worker: it is not fit for another chunk */
+    _Atomic uint64_t claims[WORKER_PIPELINE]; /* chunk id << 2 | enum claim */
 };
 
 /* The three moves of the table above; the latter two return whether they won. */

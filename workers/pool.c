@@ -22,6 +22,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* What a worker is handed in a row before another one is: neighbours that are handed over
+ * together come back together. */
+#define TURN_NS 20000
+
 const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
     [EXIT_NORMAL] = "normal",
     [EXIT_CODE] = "exit",
@@ -66,14 +70,21 @@ static bool is_spent(const struct worker *worker)
            (max > 0 && worker->chunks_done + worker->chunk_count >= max);
 }
 
+/* A worker that was full gets nothing more until half of it is done: refilled one by one it
+ * would be woken for each, and answer each by itself. */
+static unsigned room_of(const struct worker *worker)
+{
+    return worker->slot == SLOT_NONE ? WORKER_PIPELINE / 2 : WORKER_PIPELINE;
+}
+
 static enum worker_slot slot_of(const struct worker *worker)
 {
     if (is_spent(worker) || worker->doomed)
         return SLOT_NONE;
     if (worker->state == WORKER_IDLE)
         return SLOT_IDLE;
-    if (worker->state == WORKER_BUSY && worker->chunk_count < WORKER_PIPELINE &&
-        is_short(worker->expected_ns))
+    if (worker->state == WORKER_BUSY && worker->chunk_count < room_of(worker) &&
+        is_short(worker_expected_ns(worker)))
         return SLOT_OPEN;
     return SLOT_NONE;
 }
@@ -309,6 +320,7 @@ void pool_read(struct worker *worker)
     enum status st = channel_read(&worker->channel, on_frame, worker);
     uint64_t now;
 
+    worker->pool->events.on_read(worker->pool->data);
     if (st == ST_OK)
         return;
     now = clock_mono_ns();
@@ -372,7 +384,9 @@ void pool_send(struct pool *pool, struct worker *worker, struct chunk *chunk,
         pool_stay_awake(pool);
     }
     pool_update(worker, now);
-    if (worker->slot == SLOT_OPEN) { /* the others have their turn first */
+    worker->turn_ns += chunk->expected_ns;
+    if (worker->slot == SLOT_OPEN && worker->turn_ns >= TURN_NS) { /* the others' turn */
+        worker->turn_ns = 0;
         TAILQ_REMOVE(&pool->open, worker, slot_link);
         TAILQ_INSERT_TAIL(&pool->open, worker, slot_link);
     }

@@ -104,6 +104,8 @@ struct pool_events {
      * is foreign bytes. */
     void (*on_progress)(void *data, struct chunk *chunk,
                         const struct frame_progress *progress);
+    /* All that was read of a worker at once has been told by the three above. */
+    void (*on_read)(void *data);
     /* The worker has gone. What is left of the chunk has no outcome. `guilty` is the item
      * that it was on, chunk->first <= guilty < first + count, or UINT64_MAX if it had not
      * begun the chunk, or was killed for something else than this item. */

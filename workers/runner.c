@@ -32,10 +32,10 @@
 #define ENVIRON_MAX (128u * 1024)
 
 /* runner.py reads and writes the page as numbers of 64 bits. */
-static_assert(offsetof(struct worker_page, item) == 9 * 8, "ITEM of runner.py");
-static_assert(offsetof(struct worker_page, item_started_ns) == 10 * 8,
+static_assert(offsetof(struct worker_page, item) == 1 * 8, "ITEM of runner.py");
+static_assert(offsetof(struct worker_page, item_started_ns) == 2 * 8,
               "STARTED of runner.py");
-static_assert(offsetof(struct worker_page, hurry) == 11 * 8, "HURRY of runner.py");
+static_assert(offsetof(struct worker_page, hurry) == 3 * 8, "HURRY of runner.py");
 static_assert(RLIM_NLIMITS == LIMITS, "RLIMITS of runner.py");
 
 /* Worker -> template, with the descriptors below; the environment as NAME=VALUE texts, each

@@ -75,7 +75,7 @@ PROGRESS_MESSAGE_MAX = 256  # bytes
 SHOWN_MAX = 200  # characters of a signature or a value
 
 # The page (page.h) as numbers of 64 bits.
-ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN, CPU_MS = 9, 10, 11, 14, 15, 16
+ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN, CPU_MS = 1, 2, 3, 6, 7, 8
 PAGE_SIZE = 4096
 
 

@@ -137,23 +137,17 @@ static uint64_t next_id(const struct worker *worker)
 {
     uint64_t id = worker->last_id + 1;
 
+    /* Ids of so few in a row have slots of their own. */
+    if (worker->chunk_count == 0 || id - worker->chunks[0]->id < WORKER_PIPELINE)
+        return id;
     while (has_slot_of(worker, id))
         id++;
     return id;
 }
 
-/* The sum of what the chunks are expected to take. */
-static void sum_expected(struct worker *worker)
+uint64_t worker_expected_ns(const struct worker *worker)
 {
-    worker->expected_ns = 0;
-    for (unsigned i = 0; i < worker->chunk_count; i++) {
-        uint64_t chunk_ns = worker->chunks[i]->expected_ns;
-
-        if (chunk_ns == 0 || worker->expected_ns == UINT64_MAX)
-            worker->expected_ns = UINT64_MAX;
-        else
-            worker->expected_ns += chunk_ns;
-    }
+    return worker->unknown_count > 0 ? UINT64_MAX : worker->known_ns;
 }
 
 void worker_send(struct worker *worker, struct chunk *chunk,
@@ -175,7 +169,8 @@ void worker_send(struct worker *worker, struct chunk *chunk,
     if (worker->chunk_count == 0)
         worker->head_ns = worker->heard_ns = now;
     worker->chunks[worker->chunk_count++] = chunk;
-    sum_expected(worker);
+    worker->known_ns += chunk->expected_ns;
+    worker->unknown_count += chunk->expected_ns == 0;
 
     page_offer(worker->page, chunk->id);
     frame_chunk_head(content, head);
@@ -214,7 +209,8 @@ void worker_take(struct worker *worker, struct chunk *chunk, uint64_t now)
     for (unsigned j = i; j < worker->chunk_count; j++)
         worker->chunks[j] = worker->chunks[j + 1];
     worker->chunks[worker->chunk_count] = NULL;
-    sum_expected(worker);
+    worker->known_ns -= chunk->expected_ns;
+    worker->unknown_count -= chunk->expected_ns == 0;
     if (chunk == worker->doomed)
         worker->doomed = NULL;
     if (i == 0)

@@ -50,9 +50,11 @@ struct worker {
 
     struct chunk *chunks[WORKER_PIPELINE]; /* [0] is being run, or is to be next */
     unsigned chunk_count;
-    uint64_t expected_ns; /* of all chunks; UINT64_MAX if that is not known of one */
-    uint64_t last_id;     /* the newest chunk's */
-    uint64_t head_ns;     /* when chunks[0] came to be the first */
+    uint64_t known_ns;      /* the sum of what they are expected to take */
+    uint64_t turn_ns;       /* (pool) of what it was handed in a row */
+    unsigned unknown_count; /* chunks of which that is not known */
+    uint64_t last_id;       /* the newest chunk's */
+    uint64_t head_ns;       /* when chunks[0] came to be the first */
     uint64_t heard_ns; /* when the worker last answered, or head_ns, whichever is later */
     uint64_t items_done, chunks_done;
 
@@ -100,6 +102,8 @@ void worker_send(struct worker *worker, struct chunk *chunk,
  * chunk. ST_NO_MEMORY, ST_CLOSED. */
 NODISCARD enum status worker_send_init(struct worker *worker, struct text task,
                                        struct text args);
+/* What its chunks are expected to take; UINT64_MAX if that is not known of one. */
+uint64_t worker_expected_ns(const struct worker *worker);
 /* Takes a chunk out of chunks[]. */
 void worker_take(struct worker *worker, struct chunk *chunk, uint64_t now);
 /* Asks it to end when it has read what was sent. */

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/server/dispatch_rig.h"
 
+#include "server/dispatch_private.h"
+
 /* ---- items ------------------------------------------------------------------------- */
 
 static void results_are_in_the_order_of_the_items(void **state)
@@ -21,6 +23,90 @@ static void results_are_in_the_order_of_the_items(void **state)
     assert_int_equal(live->job.status.attempt, 1);
     assert_int_equal(dispatch_first_lane(rig->dispatch)->items_total, 7);
     assert_int_equal(dispatch_first_lane(rig->dispatch)->jobs_total, 1);
+    live_unpin(live);
+}
+
+/* As a worker would tell it. */
+static void gather(struct live *live, uint64_t first, uint64_t count, struct text results)
+{
+    const struct frame_result result = { .first = first,
+                                         .count = (uint32_t)count,
+                                         .results = results };
+    struct job_range range;
+    uint64_t retry_at_ns;
+
+    assert_true(job_take(&live->job, count, 0, &range, &retry_at_ns));
+    lane_gather(live->lane, live, &result);
+}
+
+static void neighbours_that_come_together_are_one_outcome(void **state)
+{
+    struct rig *rig = *state;
+    struct lane *lane = dispatch_first_lane(rig->dispatch);
+    struct blob *large = blob_new_uninit(2000);
+    struct live *live, *other;
+
+    assert_non_null(large);
+    memset(large->data, '1', large->len);
+    occupy_workers(rig);
+    live = submit(rig, "square", "[1,2,3,4,5,6,7,8,9]", DURABILITY_MEMORY);
+    other = submit(rig, "square", "[1,2]", DURABILITY_MEMORY);
+    live_pin(live);
+    gather(live, 0, 1, TEXT("1"));
+    gather(live, 1, 2, TEXT("4,9"));
+    assert_int_equal(live->job.status.completed, 0);
+    assert_int_equal(live->job.in_flight, 3);
+    gather(live, 4, 1, TEXT("25")); /* a gap */
+    assert_int_equal(live->job.status.completed, 3);
+    assert_int_equal(live->job.outcome_count, 1);
+    gather(other, 0, 1, TEXT("1")); /* another job */
+    assert_int_equal(live->job.outcome_count, 2);
+    gather(live, 5, 1, TEXT("36"));
+    gather(live, 6, 1, blob_text(large)); /* too long to be copied */
+    assert_int_equal(live->job.outcome_count, 4);
+    gather(live, 7, 1, TEXT("64"));
+    assert_int_equal(live->job.status.completed, 6);
+    lane_gathered(lane);
+    assert_int_equal(live->job.status.completed, 7);
+    assert_int_equal(live->job.outcome_count, 5);
+    lane_gathered(lane);
+    assert_int_equal(live->job.outcome_count, 5);
+    assert_int_equal(dispatch_cancel(live, true), ST_OK);
+    assert_int_equal(dispatch_cancel(other, true), ST_OK);
+    live_unpin(live);
+    blob_unref(large);
+}
+
+static void results_come_one_by_one_or_together_and_are_all_there(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = plan(rig, "safe_square", DURABILITY_RELAXED);
+    struct buf items = BUF_INIT;
+    struct live *live;
+    uint64_t next = 0;
+
+    for (unsigned i = 0; i < 3000; i++)
+        buf_addf(&items, "%c%s%u", i ? ',' : '[', i % 1000 == 500 ? "-" : "", i);
+    buf_add_char(&items, ']');
+    from.chunksize = 1;
+    live = submit_as(rig, from, items.data);
+    assert_ends(rig, live, JOB_FAILED);
+    assert_int_equal(live->job.status.completed, 2997);
+    assert_int_equal(live->job.status.failed, 3);
+    for (size_t i = 0; i < live->job.outcome_count; i++) {
+        const struct outcome *outcome = &live->job.outcomes[i];
+        struct text rest = blob_text(outcome->text), result;
+
+        assert_int_equal(outcome->first, next);
+        assert_int_equal(outcome->is_error, next % 1000 == 500);
+        for (; !outcome->is_error && slice_next(&rest, &result); next++)
+            assert_int_equal(strtoull(result.at, NULL, 10), next * next);
+        next += outcome->is_error;
+        assert_int_equal(next, outcome->first + outcome->count);
+    }
+    assert_int_equal(next, 3000);
+    assert_true(live->job.outcome_count < 3000); /* some came together */
+    buf_clear(&items);
     live_unpin(live);
 }
 
@@ -335,6 +421,8 @@ int main(int argc, char **argv)
 #define CASE(name)        cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define CASE_SQLITE(name) cmocka_unit_test_setup_teardown(name, set_up_sqlite, tear_down)
         CASE(results_are_in_the_order_of_the_items),
+        CASE(neighbours_that_come_together_are_one_outcome),
+        CASE(results_come_one_by_one_or_together_and_are_all_there),
         CASE(window_moves_as_the_submitter_reads),
         CASE(window_that_opens_before_the_commit_starts_nothing),
         CASE(empty_map_is_over_when_it_is_submitted),

@@ -81,6 +81,24 @@ static void what_is_done_is_let_go_of_in_any_order(void **state)
     feed_clear(&feed);
 }
 
+static void what_is_done_may_reach_over_parts(void **state)
+{
+    struct feed feed;
+
+    (void)state;
+    feed_init(&feed);
+    add_numbers(&feed, 0, 3 * FEED_PART_ITEMS);
+    feed_done(&feed, FEED_PART_ITEMS - 1, FEED_PART_ITEMS + 2);
+    assert_items(&feed, 0, 2, "0,1");
+    assert_items(&feed, 2 * FEED_PART_ITEMS + 1, 2, "2049,2050");
+    feed_done(&feed, 0, FEED_PART_ITEMS - 1);
+    assert_true(feed.bytes > 0);
+    feed_done(&feed, 2 * FEED_PART_ITEMS + 1, FEED_PART_ITEMS - 1);
+    assert_int_equal(feed.bytes, 0);
+    assert_true(TAILQ_EMPTY(&feed.parts));
+    feed_clear(&feed);
+}
+
 static void memory_follows_what_waits_not_what_came(void **state)
 {
     struct feed feed;
@@ -146,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_come_out_with_commas_between_them),
         cmocka_unit_test(what_is_done_is_let_go_of_in_any_order),
+        cmocka_unit_test(what_is_done_may_reach_over_parts),
         cmocka_unit_test(memory_follows_what_waits_not_what_came),
         cmocka_unit_test(large_items_have_parts_of_their_own),
         cmocka_unit_test(without_memory_nothing_is_added),

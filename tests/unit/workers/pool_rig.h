@@ -109,6 +109,11 @@ static inline void rig_on_failure(void *data, struct chunk *chunk,
     seen->last = last;
 }
 
+static inline void rig_on_read(void *data)
+{
+    (void)data;
+}
+
 static inline void rig_on_progress(void *data, struct chunk *chunk,
                                    const struct frame_progress *progress)
 {
@@ -187,6 +192,7 @@ static inline void rig_start_with(struct rig *rig, const struct pool_options *op
         .on_result = rig_on_result,
         .on_failure = rig_on_failure,
         .on_progress = rig_on_progress,
+        .on_read = rig_on_read,
         .on_lost = rig_on_lost,
         .on_returned = rig_on_returned,
         .on_broken = rig_on_broken,

@@ -232,6 +232,30 @@ static void new_chunk_does_not_get_the_claim_slot_of_another(void **state)
     WAIT(rig, rig->seen_count == 3);
 }
 
+static void full_worker_gets_no_more_until_half_of_it_is_done(void **state)
+{
+    struct chunk chunks[WORKER_PIPELINE] = { 0 };
+    struct stage *stage = *state;
+    struct rig *rig = &stage->rig;
+    struct actor *actor = idle_actor(stage);
+    unsigned left = WORKER_PIPELINE;
+
+    for (unsigned i = 0; i < WORKER_PIPELINE; i++) {
+        chunks[i].expected_ns = 1;
+        rig_send(rig, &chunks[i], "square", 1, "1");
+    }
+    while (left >= WORKER_PIPELINE / 2) {
+        assert_null(pool_free_slot(rig->pool, 1));
+        assert_true(pool_reclaim(rig->pool, &chunks[--left]));
+    }
+    assert_ptr_equal(pool_free_slot(rig->pool, 1), chunks[0].worker);
+    while (left < WORKER_PIPELINE)
+        rig_send(rig, &chunks[left++], "square", 1, "1");
+    assert_null(pool_free_slot(rig->pool, 1));
+    exited(stage, actor, SIGKILL);
+    WAIT(rig, rig->seen_count == WORKER_PIPELINE);
+}
+
 static void first_chunk_that_was_not_begun_is_lost_without_guilt(void **state)
 {
     struct stage *stage = *state;
@@ -531,6 +555,7 @@ int main(int argc, char **argv)
         CASE(worker_that_closed_its_socket_and_lives_is_killed),
         CASE(chunk_that_waited_comes_back_when_its_worker_dies),
         CASE(new_chunk_does_not_get_the_claim_slot_of_another),
+        CASE(full_worker_gets_no_more_until_half_of_it_is_done),
         CASE(first_chunk_that_was_not_begun_is_lost_without_guilt),
         CASE(item_that_cannot_be_is_not_believed),
         CASE(kill_for_one_chunk_does_not_blame_the_next),
