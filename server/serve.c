@@ -559,7 +559,8 @@ static int look_at_folders(struct server *server, struct error_text *err)
 
     if (!server->config.tasks && !server->config.python_modules)
         return 0;
-    st = task_folders_new(&server->loop, &server->config, &server->folders);
+    st = task_folders_new(&server->loop, &server->config,
+                          confining_plan(server->confining), &server->folders);
     if (st == ST_OK)
         st = task_folders_look(server->folders, on_looked, server, err);
     if (st != ST_OK)

@@ -16,11 +16,12 @@
 #include <unistd.h>
 
 #define ANSWER_STEP (64u << 10)
-#define ARGS_FIXED  7 /* poold tasks --json --settings JSON --probe-timeout 10 */
+#define ARGS_MAX    (11 + 2 * CONFINE_ARGS_MAX) /* of poold tasks, besides folders */
 
 struct task_folders {
     uv_loop_t *loop;
     const struct config *config;
+    const struct confinement *confinement;
     struct catalog catalog; /* in use */
     int fd;
     /* Of the look under way: */
@@ -35,6 +36,7 @@ struct task_folders {
 };
 
 enum status task_folders_new(uv_loop_t *loop, const struct config *config,
+                             const struct confinement *confinement,
                              struct task_folders **ret_folders)
 {
     struct task_folders *folders = mem_zalloc(sizeof(*folders));
@@ -43,6 +45,7 @@ enum status task_folders_new(uv_loop_t *loop, const struct config *config,
         return ST_NO_MEMORY;
     folders->loop = loop;
     folders->config = config;
+    folders->confinement = confinement;
     folders->fd = -1;
     *ret_folders = folders;
     return ST_OK;
@@ -293,39 +296,95 @@ static char *settings_text(const struct config *config)
     return text;
 }
 
+/* Of those that matter to who only looks. As the caller's JSON text, or NULL. */
+static char *limits_text(const struct limits *limits)
+{
+    json_t *json = json_object();
+    char *text;
+
+    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+        if (limits->at[i] > 0)
+            (void)json_object_set_new(json, limit_kinds[i].name,
+                                      json_integer((json_int_t)limits->at[i]));
+    text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return text;
+}
+
+/* What is inside of argv lives as long as these. */
+struct command {
+    char **argv;
+    char *folders, *settings, *limits, *words;
+    char timeout[32];
+};
+
+static void command_clear(struct command *command)
+{
+    mem_free(command->argv);
+    mem_free(command->folders);
+    mem_free(command->words);
+    free(command->settings); /* jansson's */
+    free(command->limits);
+}
+
+static bool command_make(const struct task_folders *folders, struct command *command)
+{
+    const struct config *config = folders->config;
+    const struct confinement confinement = {
+        .sandbox = folders->confinement->sandbox,
+        .data = folders->confinement->data,
+        .write = folders->confinement->write,
+    };
+    char *words[CONFINE_ARGS_MAX] = { NULL };
+    size_t n = 0;
+
+    command->folders = mem_strdup(config->tasks ? config->tasks : "");
+    command->settings = settings_text(config);
+    command->limits = limits_text(&config->limits);
+    command->argv =
+        command->folders
+            ? mem_zalloc((strlen(command->folders) + ARGS_MAX) * sizeof(*command->argv))
+            : NULL;
+    if (!command->argv || !command->settings || !command->limits ||
+        confine_args(&confinement, words, &command->words) != ST_OK)
+        return false;
+    (void)snprintf(command->timeout, sizeof(command->timeout), "%.3f",
+                   (double)config->probe_timeout_ms / 1000);
+    command->argv[n++] = "poold";
+    command->argv[n++] = "tasks";
+    command->argv[n++] = "--json";
+    command->argv[n++] = "--settings";
+    command->argv[n++] = command->settings;
+    command->argv[n++] = "--probe-timeout";
+    command->argv[n++] = command->timeout;
+    command->argv[n++] = "--limits";
+    command->argv[n++] = command->limits;
+    command->argv[n++] = "--confine";
+    command->argv[n++] = words[0] ? words[0] : "none";
+    for (size_t i = 1; words[0] && words[i]; i++) {
+        command->argv[n++] = "--confine";
+        command->argv[n++] = words[i];
+    }
+    (void)split_folders(command->folders, command->argv + n);
+    return true;
+}
+
 enum status task_folders_look(struct task_folders *folders, task_folders_done on_done,
                               void *data, struct error_text *err)
 {
-    const struct config *config = folders->config;
-    char *list = mem_strdup(config->tasks ? config->tasks : "");
-    char *settings = settings_text(config);
-    char timeout[32];
-    char **argv =
-        list ? mem_zalloc((strlen(list) + ARGS_FIXED + 2) * sizeof(*argv)) : NULL;
+    struct command command = { 0 };
     enum status st;
 
-    if (!argv || !settings) {
+    if (!command_make(folders, &command)) {
         st = error_set(err, ST_NO_MEMORY, "out of memory");
     } else if (folders->handles > 0) {
         st = error_set(err, ST_STATE, "the folders are being looked at already");
     } else {
-        argv[0] = "poold";
-        argv[1] = "tasks";
-        argv[2] = "--json";
-        argv[3] = "--settings";
-        argv[4] = settings;
-        (void)snprintf(timeout, sizeof(timeout), "%.3f",
-                       (double)config->probe_timeout_ms / 1000);
-        argv[5] = "--probe-timeout";
-        argv[6] = timeout;
-        (void)split_folders(list, argv + ARGS_FIXED);
         buf_reset(&folders->answer);
         folders->on_done = on_done;
         folders->data = data;
-        st = spawn(folders, argv, err);
+        st = spawn(folders, command.argv, err);
     }
-    mem_free(argv);
-    mem_free(list);
-    free(settings); /* jansson's */
+    command_clear(&command);
     return st;
 }

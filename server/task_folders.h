@@ -16,14 +16,18 @@
 #include "server/config.h"
 #include "workers/catalog.h"
 
+#include "workers/confine.h"
+
 #include <stdbool.h>
 #include <sys/types.h>
 #include <uv.h>
 
 struct task_folders;
 
-/* Nothing is looked at yet, and the catalog is empty. config must stay. */
+/* Nothing is looked at yet, and the catalog is empty. config must stay, and so must what
+ * processes that look at files are held by. */
 NODISCARD enum status task_folders_new(uv_loop_t *loop, const struct config *config,
+                                       const struct confinement *confinement,
                                        struct task_folders **ret_folders);
 /* Not while a look is under way: see task_folders_stop. */
 void task_folders_free(struct task_folders *folders);

@@ -128,3 +128,17 @@ bool confine_template(pid_t parent, const struct confinement *confinement)
     log_error("Python tasks cannot be confined", "error=\"%s\"", err.text);
     return false;
 }
+
+bool confine_probe(pid_t parent, const struct confinement *confinement,
+                   const struct limits *limits)
+{
+    struct error_text err = { "" };
+
+    if (!confine(parent) || !limits_set(0, limits))
+        return false;
+    if (confine_filter(confinement, &err) == ST_OK &&
+        confine_self(confinement, NULL, &err) == ST_OK)
+        return bind_to(parent);
+    log_error("a file of tasks cannot be looked at in safety", "error=\"%s\"", err.text);
+    return false;
+}

@@ -22,5 +22,8 @@ bool confine_worker(pid_t parent, const struct confinement *confinement,
 /* The interpreter from which runners are forked (template.h). They get the rest from their
  * workers, the folder to run in as well. */
 bool confine_template(pid_t parent, const struct confinement *confinement);
+/* One that looks at a file of tasks: as a worker, without folder and group of its own. */
+bool confine_probe(pid_t parent, const struct confinement *confinement,
+                   const struct limits *limits);
 
 #endif

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/utf8.h"
+#include "workers/confine_process.h"
 #include "workers/registry.h"
 #include "workers/runtime.h"
 
@@ -23,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +34,8 @@
 
 struct scan {
     int probe_ms;
+    struct confinement confinement; /* of those who look */
+    struct limits limits;
     json_t *settings;
     json_t *files;
     json_t *taken; /* name -> path of the file that has it */
@@ -56,20 +58,15 @@ static json_t *probe(const struct runtime *runtime, const char *path,
 }
 
 /* Its own process group, so that whatever it starts can be ended with it. */
-_Noreturn static void become_probe(const struct runtime *runtime, const char *path,
-                                   const json_t *settings, int out)
+_Noreturn static void become_probe(const struct scan *scan, const struct runtime *runtime,
+                                   const char *path, pid_t parent, int out)
 {
-    const struct rlimit no_core = { 0, 0 };
     json_t *file;
 
-    setpgid(0, 0);
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL); /* as in a worker; fails for some, which have it already */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 ||
-        setrlimit(RLIMIT_CORE, &no_core) == -1 ||
+    if (!confine_probe(parent, &scan->confinement, &scan->limits) ||
         dup2(STDERR_FILENO, STDOUT_FILENO) == -1)
         _exit(EXIT_FAILURE);
-    file = probe(runtime, path, settings);
+    file = probe(runtime, path, scan->settings);
     if (!file || json_dumpfd(file, out, JSON_COMPACT) != 0)
         _exit(EXIT_FAILURE);
     _exit(EXIT_SUCCESS);
@@ -140,14 +137,14 @@ static json_t *probe_apart(const struct scan *scan, const struct runtime *runtim
     int fds[2], wait_status = 0;
     json_t *file;
     bool answered;
-    pid_t pid;
+    pid_t pid, self = getpid();
 
     if (pipe2(fds, O_CLOEXEC) == -1)
         return refuse("%s", strerror(errno));
     (void)fflush(NULL);
     pid = fork();
     if (pid == 0)
-        become_probe(runtime, path, scan->settings, fds[1]);
+        become_probe(scan, runtime, path, self, fds[1]);
     fd_close(&fds[1]);
     answered = pid > 0 && read_answer(fds[0], scan->probe_ms, &answer);
     fd_close(&fds[0]);
@@ -390,7 +387,7 @@ static int usage(FILE *to, int exit_code)
 {
     (void)fputs(
         "usage: poold tasks [--probe-timeout SECONDS] [--json] [--settings JSON] "
-        "[DIR...]\n"
+        "[--confine WORD]... [--limits JSON] [DIR...]\n"
         "\n"
         "Lists the tasks in the files of folders, as poold serve --tasks DIR would "
         "take them,\n"
@@ -403,6 +400,12 @@ static int usage(FILE *to, int exit_code)
         "instance\n"
         "                           {\"python\": \"/srv/venv/bin/python\", "
         "\"python_modules\": [\"math\"]}\n"
+        "  --confine WORD           what holds the processes that look: sandbox, "
+        "data=DIR that\n"
+        "                           they cannot read, write=DIR:DIR, or none (default: "
+        "sandbox)\n"
+        "  --limits JSON            their limits, for instance "
+        "{\"memory_limit\": 1000000000}\n"
         "\n"
         "Exit code: 0; 1 if a file is refused (not with --json); 2 for wrong "
         "arguments or\n"
@@ -422,11 +425,38 @@ static bool read_timeout(const char *text, int *ret_ms)
     return *ret_ms > 0;
 }
 
+/* The words come to one confinement; "none" has nothing in it. */
+static bool read_confinement(const char *word, struct confinement *confinement)
+{
+    struct confinement more;
+    char *words[] = { (char *)(uintptr_t)word };
+
+    if (strcmp(word, "none") == 0)
+        return true;
+    if (!confine_parse(1, words, &more))
+        return false;
+    confinement->sandbox |= more.sandbox;
+    confinement->data = more.data ? more.data : confinement->data;
+    confinement->write = more.write ? more.write : confinement->write;
+    return true;
+}
+
+static bool read_limits(const char *text, struct limits *ret_limits)
+{
+    json_t *json = json_loads(text, 0, NULL);
+    int64_t time_limit_ms;
+    bool ok = json && !limits_parse(json, ret_limits, &time_limit_ms);
+
+    json_decref(json);
+    return ok;
+}
+
 /* Reads the flags; *ret_first is the first folder. */
 static bool read_flags(int argc, char **argv, struct scan *scan, bool *ret_json,
                        int *ret_first)
 {
     const char *settings = "{}";
+    bool told = false;
     int i;
 
     for (i = 0; i < argc && argv[i][0] == '-'; i++) {
@@ -437,9 +467,17 @@ static bool read_flags(int argc, char **argv, struct scan *scan, bool *ret_json,
         else if (strcmp(argv[i], "--probe-timeout") == 0 && i + 1 < argc &&
                  read_timeout(argv[i + 1], &scan->probe_ms))
             i++;
+        else if (strcmp(argv[i], "--confine") == 0 && i + 1 < argc &&
+                 read_confinement(argv[i + 1], &scan->confinement))
+            i++, told = true;
+        else if (strcmp(argv[i], "--limits") == 0 && i + 1 < argc &&
+                 read_limits(argv[i + 1], &scan->limits))
+            i++;
         else
             return false;
     }
+    if (!told)
+        scan->confinement.sandbox = true;
     scan->settings = json_loads(settings, 0, NULL);
     *ret_first = i;
     return json_is_object(scan->settings) &&

@@ -5,10 +5,12 @@
  *
  * Files are taken in order of name, folders in the order given; names that begin with '.'
  * or '_' and suffixes that no runtime has are passed over. Each file is looked at by a
- * child that may crash or hang. A file is refused as a whole: when its probe fails, when
- * one of its tasks has a name that is taken already, or when everybody may write to it.
+ * child that may crash or hang, and that is confined as a worker is (confine_process.h). A
+ * file is refused as a whole: when its probe fails, when one of its tasks has a name that is
+ * taken already, or when everybody may write to it.
  *
- *     poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS] [DIR...]
+ *     poold tasks [--json] [--settings JSON] [--probe-timeout SECONDS]
+ *                 [--confine WORD]... [--limits JSON] [DIR...]
  *
  * also looks at what the settings list by name (runtime.h), and prints a table for people,
  * or the catalog (workers/catalog.h). Exit code 0; 1 if a file was refused (not with

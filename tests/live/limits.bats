@@ -140,3 +140,38 @@ files_are() {
     [ "$status" != 0 ]
     [[ $output == *"lies in the data directory"* ]]
 }
+
+@test "files of tasks are looked at under the limits and the confinement of workers" {
+    no_sanitizer
+    tasks=$BATS_TEST_TMPDIR/tasks
+    mkdir "$tasks"
+    echo 'def one(): return 1' >"$tasks/good.py"
+    printf 'x = bytearray(600 << 20)\ndef one(): return 1\n' >"$tasks/large.py"
+    printf 'open("%s/poold.db")\ndef one(): return 1\n' "$POOLD_DATA_DIR" >"$tasks/reader.py"
+    cat >"$tasks/caller.py" <<'END'
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x20000) == -1:
+    raise OSError(ctypes.get_errno(), "unshare is refused")
+def one(): return 1
+END
+    start_poold # so that there is a database
+    stop_poold
+    start_poold --tasks "$tasks" --memory-limit 500000000
+    get /v1/tasks >/dev/null
+    why() { jq -r ".refused[] | select(.file | endswith(\"/$1.py\")) | .reason" <<<"$BODY"; }
+    [[ $(why large) == *MemoryError* ]]
+    get /v1/info >/dev/null
+    seccomp=$(jq .confinement.seccomp <<<"$BODY") landlock=$(jq .confinement.landlock <<<"$BODY")
+    get /v1/tasks >/dev/null
+    [ "$landlock" = null ] || [[ $(why reader) == *PermissionError* ]]
+    [ "$seccomp" = false ] || [[ $(why caller) == *"unshare is refused"* ]]
+    [ -z "$(why good)" ]
+    # By hand there is no data folder to hide, and no limit.
+    run "${poold[@]}" tasks "$tasks"
+    [[ $output == *"large:one"* && $output == *"unshare is refused"* ]]
+    run "${poold[@]}" tasks --confine none "$tasks"
+    [[ $output != *refused:* || $(id -u) != 0 ]]
+    run "${poold[@]}" tasks --confine nonsense "$tasks"
+    [ "$status" = 2 ]
+}
