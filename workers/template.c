@@ -123,7 +123,7 @@ void template_ended(int wait_status)
         return;
     template.strikes = soon ? template.strikes + 1 : 0;
     log_error("the process that has the Python modules imported has ended",
-              "%s=%d next=\"%s\"", WIFSIGNALED(wait_status) ? "signal" : "code",
+              WIFSIGNALED(wait_status) ? "signal=%d next=\"%s\"" : "code=%d next=\"%s\"",
               WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
               template.strikes < STRIKES_MAX ? "another one"
                                              : "workers import them themselves");
