@@ -11,7 +11,7 @@ const char *const frame_kind_names[FRAME_KIND_COUNT] = {
     [FRAME_PROGRESS] = "progress",
 };
 
-#define FRAME_FLAGS  (FRAME_LAST | FRAME_TIMED)
+#define FRAME_FLAGS  (FRAME_LAST | FRAME_TIMED | FRAME_PACKED)
 #define TASK_LEN_MAX 128
 
 static void put_u32(uint8_t *at, uint32_t n)

@@ -43,6 +43,9 @@ extern const char *const frame_kind_names[FRAME_KIND_COUNT];
 #define FRAME_LAST 0x01u
 /* The chunk's items have a time limit: note the start of each in the page (CHUNK). */
 #define FRAME_TIMED 0x02u
+/* Between a worker and its runner only: the items (CHUNK) or results (RESULT) are integers
+ * without text, see workers/packed.h. */
+#define FRAME_PACKED 0x04u
 
 struct frame {
     enum frame_kind kind;

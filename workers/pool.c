@@ -253,7 +253,8 @@ static enum status on_result(struct worker *worker, const struct frame *frame)
 
     if (FAULT(after_result_recv))
         return ST_PROTOCOL;
-    if (!chunk || frame_result_parse(frame->payload, &result) != FRAME_OK ||
+    if (!chunk || (frame->flags & FRAME_PACKED) ||
+        frame_result_parse(frame->payload, &result) != FRAME_OK ||
         result.first != chunk->first || result.count > chunk->count ||
         last != (result.count == chunk->count) || result.results.len == 0)
         return ST_PROTOCOL;

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "workers/packed.h"
 #include "workers/python.h"
 #include "workers/template.h"
 #include "workers/tidy.h"
@@ -27,6 +28,7 @@
 #define READ_LEN    (256u * 1024)
 #define KEEP_MAX    (1024u * 1024) /* a larger buffer is given back after its chunk */
 #define START_MS    60000          /* for the interpreter and all imports */
+#define PACK_MAX    (1024u * 1024) /* integers of a chunk; more remain text */
 #define END_MS      1000 /* how long a runner that is to end, or has, may take */
 #define LIMITS      16   /* kinds of rlimits: all that Linux has */
 #define ENVIRON_MAX (128u * 1024)
@@ -119,6 +121,8 @@ void runner_clear(struct runner *runner)
     fd_close(&runner->status);
     fd_close(&runner->life);
     buf_clear(&runner->in);
+    buf_clear(&runner->packed);
+    buf_clear(&runner->text);
 }
 
 /* ---- its start --------------------------------------------------------------------- */
@@ -268,15 +272,19 @@ static enum status next_frame(struct runner *runner, struct frame *ret_frame,
     }
 }
 
-static void send_frame(struct runner *runner, const struct frame *frame)
+/* The payload, and what follows it: packed items. */
+static void send_frame(struct runner *runner, const struct frame *frame, uint8_t flags,
+                       struct text more)
 {
     uint8_t header[FRAME_HEADER_LEN];
     struct iovec iov[] = { { header, sizeof(header) },
-                           { (void *)(uintptr_t)frame->payload.at, frame->payload.len } };
-    size_t left = sizeof(header) + frame->payload.len;
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+                           { (void *)(uintptr_t)frame->payload.at, frame->payload.len },
+                           { (void *)(uintptr_t)more.at, more.len } };
+    size_t left = sizeof(header) + frame->payload.len + more.len;
+    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 3 };
 
-    frame_header(frame->kind, frame->flags, frame->chunk_id, frame->payload.len, header);
+    frame_header(frame->kind, flags, frame->chunk_id, frame->payload.len + more.len,
+                 header);
     while (left > 0) {
         ssize_t n = sendmsg(runner->sock, &msg, MSG_NOSIGNAL);
 
@@ -285,7 +293,7 @@ static void send_frame(struct runner *runner, const struct frame *frame)
         if (n == -1)
             follow(runner);
         left -= (size_t)n;
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < 3; i++) {
             size_t taken = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 
             iov[i].iov_base = (char *)iov[i].iov_base + taken;
@@ -293,6 +301,24 @@ static void send_frame(struct runner *runner, const struct frame *frame)
             n -= (ssize_t)taken;
         }
     }
+}
+
+/* As it came, but for a list of integers, which Python reads best without their text. */
+static void send_chunk(struct runner *runner, const struct frame *frame,
+                       const struct frame_chunk *chunk)
+{
+    struct frame head = *frame;
+
+    buf_reset(&runner->packed);
+    if (chunk->style != CALL_MAP || chunk->count > PACK_MAX ||
+        !packed_from_text(chunk->items, chunk->count, &runner->packed)) {
+        send_frame(runner, frame, frame->flags, (struct text){ 0 });
+        return;
+    }
+    head.payload.len -= chunk->items.len;
+    send_frame(runner, &head, frame->flags | FRAME_PACKED, buf_text(&runner->packed));
+    if (runner->packed.cap > KEEP_MAX)
+        buf_clear(&runner->packed);
 }
 
 /* Waits for its first word; what it imports may take its time. */
@@ -341,6 +367,26 @@ static enum status pass_on_progress(struct runner *runner, const struct frame *f
     return ST_OK;
 }
 
+/* Results that are integers get their text. */
+static enum status pass_on_packed(struct runner *runner, const struct frame *frame,
+                                  uint64_t id)
+{
+    struct frame_result result;
+    uint8_t head[FRAME_RESULT_HEAD_LEN];
+
+    buf_reset(&runner->text);
+    if (frame->kind != FRAME_RESULT ||
+        frame_result_parse(frame->payload, &result) != FRAME_OK ||
+        result.results.len != (size_t)result.count * PACKED_LEN ||
+        !packed_to_text(result.results, &runner->text))
+        return ST_PROTOCOL;
+    if (runner->text.failed)
+        return ST_NO_MEMORY;
+    frame_result_head(&result, head);
+    return outgoing_add(runner->out, FRAME_RESULT, frame->flags & FRAME_LAST, id, head,
+                        sizeof(head), buf_text(&runner->text));
+}
+
 /* What has come goes on to the server; what is not the chunk's last leaves at once. */
 static enum status pass_on(struct runner *runner, const struct frame *frame, uint64_t id)
 {
@@ -352,8 +398,11 @@ static enum status pass_on(struct runner *runner, const struct frame *frame, uin
         frame->chunk_id != id)
         return ST_PROTOCOL;
     outgoing_withdraw(runner->out); /* it is no longer news */
-    st =
-        outgoing_add(runner->out, frame->kind, frame->flags, id, NULL, 0, frame->payload);
+    if (frame->flags & FRAME_PACKED)
+        st = pass_on_packed(runner, frame, id);
+    else
+        st = outgoing_add(runner->out, frame->kind, frame->flags, id, NULL, 0,
+                          frame->payload);
     if (st == ST_OK && !(frame->flags & FRAME_LAST))
         st = outgoing_flush(runner->out);
     return st;
@@ -376,6 +425,8 @@ static enum status pass_on_all(struct runner *runner, uint64_t id)
     }
     if (runner->in.cap > KEEP_MAX)
         buf_clear(&runner->in);
+    if (runner->text.cap > KEEP_MAX)
+        buf_clear(&runner->text);
     return st;
 }
 
@@ -412,7 +463,7 @@ enum status runner_run(struct runner *runner, const struct frame *frame,
         start_anew(runner);
     else
         atomic_store_explicit(&page->item_started_ns, 0, memory_order_relaxed);
-    send_frame(runner, frame);
+    send_chunk(runner, frame, chunk);
     return pass_on_all(runner, frame->chunk_id);
 }
 
@@ -424,7 +475,7 @@ enum status runner_initialize(struct runner *runner, const struct frame *frame)
 
     if (st != ST_OK)
         return st;
-    send_frame(runner, frame);
+    send_frame(runner, frame, frame->flags, (struct text){ 0 });
     st = next_frame(runner, &answer, &len);
     if (st != ST_OK)
         return st;

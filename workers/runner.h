@@ -4,7 +4,8 @@
  *
  * The runner speaks the frames of workers/PROTOCOL.md on a socket that only the two of them
  * have, and writes the same page. So a chunk goes to it as it came from the server, and what
- * it answers goes to the server as it is; the worker reads neither.
+ * it answers goes to the server as it is; the worker reads neither. Integers are the exception:
+ * they cross the socket packed (workers/packed.h).
  *
  * The two live and die together. A worker has at most one runner, started with the first
  * chunk that needs it. When the runner ends, so does the worker, in the same way (exit code
@@ -39,6 +40,8 @@ struct runner {
     int status; /* the template tells how it ended; -1: it is our child */
     int life;   /* held open; the runner dies when it closes */
     struct buf in;
+    struct buf packed; /* integers on their way to it */
+    struct buf text;   /* integers on their way from it */
 };
 
 /* Starts nothing yet. out and page stay the caller's, and page_fd, which is the page's

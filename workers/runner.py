@@ -30,6 +30,7 @@ import json
 import locale
 import math
 import mmap
+import operator
 import os
 import re
 import reprlib
@@ -54,6 +55,7 @@ SCRIPT_FD = 5
 READY, CHUNK, RESULT, FAILURE, INIT, PROGRESS = 1, 2, 3, 4, 5, 6
 LAST = 0x01
 TIMED = 0x02
+PACKED = 0x04  # integers as numbers of 8 bytes (packed.h)
 APPLY, MAP, STARMAP = 0, 1, 2
 TASK_RAISED, RESULT_TOO_LARGE, INVALID_RESULT, OUT_OF_MEMORY = 0, 1, 2, 3
 
@@ -68,6 +70,7 @@ BATCH_NS = 10_000_000  # how long gathering should take
 BATCH_MAX = 65536  # items
 BATCH_GROWTH = 16
 READ_LEN = 64 * 1024
+PACKED_TEXT_MAX = 21  # bytes of such a number's text and a comma
 MESSAGE_MAX = 4096  # characters of an exception's message
 TRACEBACK_MAX = 64 * 1024  # characters; the middle goes
 PROGRESS_NS = 1_000_000  # between two reports; the worker tells the server even fewer
@@ -76,6 +79,7 @@ SHOWN_MAX = 200  # characters of a signature or a value
 
 # The page (page.h) as numbers of 64 bits.
 ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN, CPU_MS = 1, 2, 3, 6, 7, 8
+ITEM_BYTE, HURRY_BYTE = ITEM * 8, HURRY * 8  # their lowest bytes
 PAGE_SIZE = 4096
 
 
@@ -305,13 +309,17 @@ def exception_json(kind, message, trace):
 
 encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
-
-def encode_list(values):
-    """Of integers alone Python's own text is JSON, and comes in half the time of the encoder's."""
-    if set(map(type, values)) == {int}:
-        return repr(values).replace(", ", ",")
-    return encode(values)
 now = time.monotonic_ns
+
+
+def packed(values):
+    """Of integers alone, with 64 bits at most; else None. The worker writes their text ten times as fast."""
+    if operator.countOf(map(type, values), int) != len(values):
+        return None
+    try:
+        return struct.pack(f"<{len(values)}q", *values)
+    except (struct.error, MemoryError):
+        return None
 
 
 class OneByOne:
@@ -411,9 +419,10 @@ def with_cpu_limit(call, seconds):
 
 
 class Runner:
-    def __init__(self, channel, cells, result_max, tasks):
+    def __init__(self, channel, page, result_max, tasks):
         self.channel = channel
-        self.cells = cells
+        self.page = page
+        self.cells = page.cast("Q")
         self.result_max = result_max
         self.tasks = tasks
         self.chunk_id = 0
@@ -428,15 +437,15 @@ class Runner:
     def last(self, count):
         return LAST if self.next + count == self.end else 0
 
-    def tell(self, kind, count, head, text):
+    def tell(self, kind, count, head, text, flags=0):
         if os.getpid() != self.pid:
             os._exit(0)  # a child that a task has forked has come back: it has nothing to tell
         with self.telling:
-            self.channel.send(kind, self.last(count), self.chunk_id, head, text)
+            self.channel.send(kind, flags | self.last(count), self.chunk_id, head, text)
             self.next += count
 
-    def tell_results(self, count, run_ns, text):
-        self.tell(RESULT, count, RESULT_HEAD.pack(self.next, count, self.printed(), run_ns), text)
+    def tell_results(self, count, run_ns, text, flags=0):
+        self.tell(RESULT, count, RESULT_HEAD.pack(self.next, count, self.printed(), run_ns), text, flags)
 
     def tell_failure(self, kind, run_ns, exception):
         self.tell(FAILURE, 1, FAILURE_HEAD.pack(self.next, kind, self.printed(), run_ns), exception)
@@ -449,8 +458,12 @@ class Runner:
         """Returns how many bytes the results have. What cannot be told together is told in halves."""
         if len(values) <= 1:
             return self.tell_value(values[0], run_ns) if values else 0
+        numbers = packed(values) if len(values) * PACKED_TEXT_MAX <= self.result_max else None
+        if numbers is not None:
+            self.tell_results(len(values), run_ns, numbers, PACKED)
+            return len(numbers)
         try:
-            text = encode_list(values).encode()
+            text = encode(values).encode()
         except BaseException:  # of whatever a value's own methods raise
             text = None
         if text is None or len(text) > self.result_max:
@@ -509,29 +522,40 @@ class Runner:
 
     # ---- running
 
+    def steps(self, limit):
+        """The next `limit` items, by the lowest bytes of their indexes: as many in a step as have all other
+        bytes in common. These are in the page when a step begins."""
+        at, end = self.next, min(self.next + limit, self.end)
+        while at < end:
+            self.cells[ITEM] = at
+            stop = min(end, (at | 0xFF) + 1)
+            yield range(at & 0xFF, (at & 0xFF) + stop - at)
+            at = stop
+
     def gather(self, call, items, limit, values):
         """Calls with up to `limit` items. The page tells on which one it is: that is the loop's own
         assignment. HURRY is the worker's, after some milliseconds without an answer."""
-        cells, append = self.cells, values.append
-        for cells[ITEM], item in itertools.islice(items, limit):
-            append(call(item))
-            if cells[HURRY]:
-                break
+        page, append = self.page, values.append
+        for step in self.steps(limit):
+            for page[ITEM_BYTE], item in zip(step, items):
+                append(call(item))
+                if page[HURRY_BYTE]:
+                    return
 
     def gather_timed(self, call, items, limit, values):
-        cells, append = self.cells, values.append
+        page, cells, append = self.page, self.cells, values.append
         try:
-            for cells[ITEM], item in itertools.islice(items, limit):
-                cells[STARTED] = now()
-                append(call(item))
-                if cells[HURRY]:
-                    break
+            for step in self.steps(limit):
+                for page[ITEM_BYTE], item in zip(step, items):
+                    cells[STARTED] = now()
+                    append(call(item))
+                    if page[HURRY_BYTE]:
+                        return
         finally:
             cells[STARTED] = 0  # a slow reader at the other end is no slow item
 
     def run_items(self, call, items, gather):
         limit = 1
-        items = zip(itertools.count(self.next), items)
         while self.next < self.end:
             values, raised = [], None
             start = now()
@@ -562,7 +586,7 @@ class Runner:
         name = str(payload[at : at + name_size], "ascii")
         at += name_size
         kwargs = str(payload[at : at + kwargs_size], "utf-8")
-        text = str(payload[at + kwargs_size :], "utf-8")
+        at += kwargs_size
         try:
             call = call_of(self.tasks.find(name), style, kwargs)
         except BaseException as exc:
@@ -571,7 +595,11 @@ class Runner:
             return
         if self.cells[CPU_MS]:
             call = with_cpu_limit(call, self.cells[CPU_MS] / 1000)
-        self.run_items(call, items_of(style, text), self.gather_timed if flags & TIMED else self.gather)
+        if flags & PACKED:
+            items = iter(memoryview(payload)[at:].cast("q"))
+        else:
+            items = iter(items_of(style, str(payload[at:], "utf-8")))
+        self.run_items(call, items, self.gather_timed if flags & TIMED else self.gather)
 
     def run_initializer(self, payload):
         _, _, _, name_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
@@ -621,7 +649,7 @@ def prepare_streams():
 def map_page(fd):
     page = mmap.mmap(fd, PAGE_SIZE)
     os.close(fd)
-    return memoryview(page).cast("Q")
+    return memoryview(page)
 
 
 def serve(sock, page_fd, result_max, tasks):

@@ -157,6 +157,17 @@ PY
     done
 }
 
+@test "integers of any size pass through a map, and what is none stays what it is" {
+    start_python
+    for items in '[0,-1,999999999999999999,-1000000000000000000]' '[9223372036854775807,-9223372036854775808]' \
+        '[9223372036854775808,1]' '[1,2.5]' '[1,2.0]' '[1,true]' '[-3,null,"4"]' '[1,[2]]'; do
+        post /v1/map "{\"task\":\"good:same\",\"items\":$items,\"chunksize\":100}" >/dev/null
+        returns "$items"
+    done
+    post /v1/map '{"task":"good:same","items":[ 1 , -0,2 ]}' >/dev/null
+    returns '[1,0,2]'
+}
+
 @test "a call cannot change the arguments of the next one" {
     start_python --processes 1
     post /v1/map '{"task":"good:spoil_keyword","items":[1,2],"kwargs":{"values":[]},"chunksize":2}'

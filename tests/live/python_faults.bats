@@ -54,6 +54,19 @@ still_serves() {
     [ "$(field "$job" '.progress | [.completed, .failed]')" = '[4,1]' ]
 }
 
+@test "F21: of many items that take no time the one that crashes is blamed" {
+    start_faults
+    items=$(jq -nc '[range(5000)]')
+    for bad in 255 256 4321; do
+        post /v1/map "{\"task\":\"faults:crash_if\",\"items\":$items,\"kwargs\":{\"bad\":$bad},
+            \"chunksize\":5000,\"crash_retries\":0}" >/dev/null
+        expect 422 worker-lost
+        body_is '[.item, .attempt, .signal]' "[$bad,1,\"SIGSEGV\"]"
+        job=$(jq -r .job <<<"$BODY")
+        [ "$(field "$job" '.progress | [.completed, .failed]')" = '[4999,1]' ]
+    done
+}
+
 @test "F21: a pool of interpreters started anew tells crashes as well" {
     start_faults
     post /v1/pools '{"name":"fresh","processes":1,"start_method":"spawn"}' >/dev/null

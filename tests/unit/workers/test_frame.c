@@ -73,7 +73,7 @@ static void frame_parse_refuses_every_header_that_cannot_be(void **state)
         uint8_t byte;
     } wrong[] = {
         { 0, FRAME_NONE }, { 0, FRAME_KIND_COUNT },
-        { 0, 255 },        { 1, 0x04 },
+        { 0, 255 },        { 1, 0x08 },
         { 1, 0x80 },       { 2, 1 },
         { 3, 1 },          { 7, 0x41 },
     };

@@ -395,6 +395,15 @@ static void last_result_too_early_gets_the_worker_killed(void **state)
     expect_protocol_error(stage, actor);
 }
 
+static void results_without_their_text_get_the_worker_killed(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = busy_actor(stage);
+
+    send_result(actor, 1, 100, 10, FRAME_LAST | FRAME_PACKED);
+    expect_protocol_error(stage, actor);
+}
+
 static void progress_of_an_item_that_is_open_is_told(void **state)
 {
     struct stage *stage = *state;
@@ -567,6 +576,7 @@ int main(int argc, char **argv)
         CASE(result_out_of_turn_gets_the_worker_killed),
         CASE(more_results_than_items_get_the_worker_killed),
         CASE(last_result_too_early_gets_the_worker_killed),
+        CASE(results_without_their_text_get_the_worker_killed),
         CASE(progress_of_an_item_that_is_open_is_told),
         CASE(progress_of_another_chunk_gets_the_worker_killed),
         CASE(progress_before_the_chunk_gets_the_worker_killed),

@@ -29,7 +29,7 @@ PATIENCE = 60
 
 READY, CHUNK, RESULT, FAILURE, INIT, PROGRESS = 1, 2, 3, 4, 5, 6
 APPLY, MAP, STARMAP = 0, 1, 2
-LAST, TIMED = 1, 2
+LAST, TIMED, PACKED = 1, 2, 4
 ITEM, STARTED, HURRY = 1, 2, 3
 
 TASKS = '''
@@ -103,6 +103,12 @@ def load_runner():
 runner = load_runner()
 
 
+def results(flags, body):
+    if flags & PACKED:
+        return list(struct.unpack(f"<{len(body) // 8}q", body))
+    return json.loads(b"[" + body + b"]")
+
+
 class Pair:
     """The worker's end of a runner's channel, and the page."""
 
@@ -136,14 +142,16 @@ class Pair:
         self.sock.sendall(struct.pack("<BBHIQ", kind, flags, 0, len(payload), chunk_id) + payload)
 
     def chunk(self, task, values, style=MAP, kwargs=None, first=0, flags=0, kind=CHUNK, chunk_id=7):
-        items = json.dumps(values)
-        if style != APPLY:
+        items = json.dumps(values).encode()
+        if flags & PACKED:
+            items = struct.pack(f"<{len(values)}q", *values)
+        elif style != APPLY:
             items = items[1:-1]
         name = f"things:{task}".encode()
         extra = json.dumps(kwargs).encode() if kwargs else b""
         count = 1 if style == APPLY else len(values)
         head = struct.pack("<QIBBHIIQ", first, count, style, len(name), 0, len(extra), 0, 0)
-        self.send(kind, flags, chunk_id if kind == CHUNK else 0, head + name + extra + items.encode())
+        self.send(kind, flags, chunk_id if kind == CHUNK else 0, head + name + extra + items)
 
     def outcomes(self, first=0, chunk_id=7):
         """{index: value or exception}, after a look at the order of frames."""
@@ -152,9 +160,9 @@ class Pair:
             kind, flags, got_id, payload = self.frame()
             start, number, zero, _ = struct.unpack("<QIIQ", payload[:24])
             assert (got_id, start, zero) == (chunk_id, at, 0), (got_id, start, at)
-            body = payload[24:].decode()
+            body = payload[24:]
             if kind == RESULT:
-                values = json.loads("[" + body + "]")
+                values = results(flags, body)
                 assert len(values) == number
                 found.update(enumerate(values, at))
                 at += number
@@ -200,12 +208,16 @@ class WithTasks(unittest.TestCase):
         child.stdout.close()
 
 
-class RunTest(WithTasks):
+class WithRunner(WithTasks):
+    result_max = 1_000_000
+
     def setUp(self):
         super().setUp()
         self.pair = Pair()
         self.addCleanup(self.pair.close)
-        self.child = self.start(["run", "1000000", self.file], [self.pair.theirs.fileno(), self.pair.page_fd])
+        self.child = self.start(
+            ["run", str(self.result_max), self.file], [self.pair.theirs.fileno(), self.pair.page_fd]
+        )
         self.pair.theirs.close()
         self.assertEqual(self.pair.frame(), (READY, 0, 0, b""))
 
@@ -213,6 +225,17 @@ class RunTest(WithTasks):
         self.pair.chunk(*args, **more)
         return self.pair.outcomes(first=more.get("first", 0))
 
+
+class SmallResultsTest(WithRunner):
+    result_max = 5
+
+    def test_integers_above_the_limit_fail_alone(self):
+        found = self.ask("same", [12345, 1, 123456, 2], flags=PACKED)
+        self.assertEqual((found[0], found[1], found[3]), (12345, 1, 2))
+        self.assertEqual((found[2][0], found[2][1]["type"]), (1, "ResultTooLarge"))
+
+
+class RunTest(WithRunner):
     def test_results_come_in_order_with_the_last_one_marked(self):
         self.assertEqual(self.ask("square", [3, 4], first=10), {10: 9, 11: 16})
         self.assertEqual(self.ask("square", [5], style=APPLY), {0: 25})
@@ -221,16 +244,46 @@ class RunTest(WithTasks):
         self.assertEqual(self.ask("square", list(range(count))), {n: n * n for n in range(count)})
 
     def test_a_result_has_the_same_bytes_whoever_is_told_with_it(self):
-        for values in ([0, -7, 12, 10**40], [True, 5, False], [1, 2.5], [1, "a, b"], [2, [3, 4]], [1, None]):
+        for values in (
+            [0, -7, 12, 10**40],
+            [2**63 - 1, -(2**63), 0],
+            [2**63, 1],
+            [True, 5, False],
+            [1, 2.5],
+            [1, "a, b"],
+            [2, [3, 4]],
+            [1, None],
+        ):
             self.pair.chunk("same", values * 50)
             told = b""
             while True:
                 kind, flags, _, payload = self.pair.frame()
                 self.assertEqual(kind, RESULT)
-                told += payload[24:] + b","
+                text = payload[24:]
+                if flags & PACKED:
+                    text = json.dumps(results(flags, text), separators=(",", ":"))[1:-1].encode()
+                told += text + b","
                 if flags & LAST:
                     break
             self.assertEqual(told[:-1].decode(), json.dumps(values * 50, separators=(",", ":"))[1:-1])
+
+    def test_integers_come_and_go_without_their_text(self):
+        values = [random.randrange(-(2**31), 2**31) for _ in range(1000)]
+        self.assertEqual(self.ask("square", values, flags=PACKED), {n: v * v for n, v in enumerate(values)})
+        self.assertEqual(self.ask("odd_only", [1, 3], flags=PACKED | TIMED, first=5), {5: 1, 6: 3})
+        self.pair.chunk("same", values, flags=PACKED)
+        told = []
+        while not (told and told[-1] & LAST):
+            told.append(self.pair.frame()[1])
+        self.assertTrue(all(flags & PACKED for flags in told[1:]))  # the first is one item
+
+    def test_only_integers_lose_their_text(self):
+        for values in ([True, True], [1.0, 2.0], [2**63, 2**63], ["1", "2"]):
+            self.pair.chunk("same", values * 10)
+            flags = 0
+            while not flags & LAST:
+                flags = self.pair.frame()[1]
+                self.assertFalse(flags & PACKED)
 
     def test_failures_lie_between_results_without_a_gap(self):
         values = [random.randrange(100) for _ in range(1000)]
@@ -287,6 +340,16 @@ class RunTest(WithTasks):
         self.go_on(path)
         self.pair.outcomes(first=40)
         self.assertEqual(self.pair.cells[STARTED], 0)
+
+    def test_the_page_tells_the_item_wherever_it_lies(self):
+        path = self.fifo()
+        for first, place in ((0, 255), (0, 256), (200, 700), (2**32 - 100, 100), (511, 0), (511, 1)):
+            self.pair.chunk("wait", [""] * place + [path, ""], first=first)
+            self.until_it_runs(path)
+            self.assertEqual(self.pair.cells[ITEM], first + place)
+            self.go_on(path)
+            self.pair.outcomes(first=first)
+            self.assertEqual(self.pair.cells[ITEM], first + place + 1)
 
     def test_without_a_time_limit_no_start_is_noted(self):
         path = self.fifo()
