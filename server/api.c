@@ -49,6 +49,7 @@ static const struct route routes[] = {
     { HTTP_GET, "/v1/workers", api_workers_list },
     { HTTP_GET, "/v1/tasks", api_tasks_list },
     { HTTP_GET, "/v1/tasks/{name}", api_task_get },
+    { HTTP_POST, "/v1/admin/backup", api_admin_backup },
     { HTTP_GET, "/v1/info", api_info },
     { HTTP_GET, "/healthz", api_healthz },
     { HTTP_GET, "/readyz", api_readyz },

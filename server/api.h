@@ -14,6 +14,7 @@
  *     api_results.c   /v1/jobs/{id}/result and /results
  *     api_pools.c     /v1/pools, /v1/workers, /v1/tasks, to look at
  *     api_pool_change.c  pools made, changed and ended
+ *     api_admin.c     /v1/admin/backup
  *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
  *     api_metrics.c   /metrics
  *     api_lookup.c    finding a job in memory or in the store, and waiting for it
@@ -24,6 +25,7 @@
 #define SERVER_API_H
 
 #include "common/status.h"
+#include "server/backup.h"
 #include "server/callback.h"
 #include "server/config.h"
 #include "server/dispatch.h"
@@ -45,6 +47,7 @@ struct api {
     int64_t started_at_ms;
     const struct task_folders *folders; /* NULL: there are none */
     struct disk *disk;                  /* NULL: nothing is stored */
+    struct backup *backup;              /* NULL: there is no folder for them */
     struct traffic *traffic;            /* by number of route; see api_route */
 };
 
@@ -216,6 +219,7 @@ route_handler api_pool_post, api_pool_patch, api_pool_delete;
 route_handler api_pool_close, api_pool_terminate, api_pool_join;
 /* What keeps the server from committing and dispatching; NULL if nothing. */
 const char *api_not_ready(const struct api *api);
+route_handler api_admin_backup;
 route_handler api_info, api_healthz, api_readyz, api_problem_get;
 route_handler api_metrics;
 route_handler api_openapi_json, api_openapi_yaml, api_docs;

@@ -658,6 +658,7 @@ void config_clear(struct config *config)
     mem_free(config->listen);
     mem_free(config->listen_host);
     mem_free(config->data);
+    mem_free(config->backup_dir);
     mem_free(config->tasks);
     mem_free(config->python);
     mem_free(config->python_modules);

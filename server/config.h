@@ -34,6 +34,7 @@ struct config {
     bool insecure; /* allow an address other than loopback although there are no keys */
     char *data;    /* directory */
     enum store_kind store;
+    char *backup_dir;             /* NULL: no backups over HTTP */
     uint64_t disk_high, disk_low; /* bytes, see server/disk.h; 0: never reached */
     char *tasks;                  /* folders, separated by commas; NULL: none */
     int64_t probe_timeout_ms;     /* how long one file of them may take to be looked at */

@@ -3,8 +3,10 @@
  * main - which of its jobs this process has.
  */
 #include "common/fault.h"
+#include "server/exit_code.h"
 #include "server/health.h"
 #include "server/json_load.h"
+#include "server/maintain.h"
 #include "server/serve.h"
 #include "workers/forkserver.h"
 #include "workers/scan.h"
@@ -20,6 +22,10 @@ static const char usage[] =
     "or 1\n"
     "  poold tasks DIR...       list the tasks in folders, and what is wrong with files "
     "there\n"
+    "  poold check              look for damage in the database of a server that does "
+    "not "
+    "run\n"
+    "  poold backup FILE        copy the database, also beside a running server\n"
     "  poold --version          print the version\n";
 
 int main(int argc, char **argv)
@@ -38,6 +44,10 @@ int main(int argc, char **argv)
         return health_main(argc - 2, argv + 2);
     if (strcmp(command, "tasks") == 0)
         return scan_main(argc - 2, argv + 2);
+    if (strcmp(command, "check") == 0)
+        return check_main(argc - 2, argv + 2);
+    if (strcmp(command, "backup") == 0)
+        return backup_main(argc - 2, argv + 2);
     if (strcmp(command, "forkserver") == 0)
         return forkserver_main(argc - 2,
                                argv + 2); /* only the service itself starts this */

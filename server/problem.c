@@ -152,6 +152,20 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                      "The setting max_processes bounds how many worker "
                                      "processes all pools may have together. Nothing was "
                                      "changed. Delete or shrink another pool." },
+    [PROBLEM_NO_BACKUPS] = { "no-backups", 409, "No backups are made here",
+                             "They go into the folder that the setting backup_dir names, "
+                             "and there has to be a database." },
+    [PROBLEM_BACKUP_EXISTS] = { "backup-exists", 409, "There is a file of this name",
+                                "Backups never write over a file. Choose another name, "
+                                "or "
+                                "move the file away." },
+    [PROBLEM_BACKUP_RUNNING] = { "backup-running", 409, "A backup is being made",
+                                 "One is made at a time. Try again when it is done." },
+    [PROBLEM_BACKUP_FAILED] = { "backup-failed", 500, "The backup could not be made",
+                                "Nothing of it is left. The disk may be full or not "
+                                "writable, or the database damaged; jobs are not "
+                                "affected "
+                                "by the attempt." },
     [PROBLEM_INPUT_INCOMPLETE] = { "input-incomplete", 422,
                                    "The input of the job did not come to its end",
                                    "The items of this job were fed line by line, and the "

@@ -6,12 +6,14 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "server/api.h"
+#include "server/backup.h"
 #include "server/ca_file.h"
 #include "server/callback.h"
 #include "server/config.h"
 #include "server/confining.h"
 #include "server/disk.h"
 #include "server/dispatch.h"
+#include "server/exit_code.h"
 #include "server/http.h"
 #include "server/notify.h"
 #include "server/retention.h"
@@ -23,6 +25,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <uv.h>
@@ -38,7 +41,8 @@ struct server {
     struct forkserver forkserver;
     bool forkserver_taken; /* the pool owns it */
     struct store *store;
-    struct disk *disk; /* NULL with the store in memory */
+    struct disk *disk;     /* NULL with the store in memory */
+    struct backup *backup; /* NULL without a folder for them, too */
     struct retention *retention;
     struct dispatch *dispatch;
     struct callback *callback;
@@ -89,6 +93,9 @@ static void on_workers_stopped(void *data)
 
     (void)uv_timer_stop(&server->drain_timer);
     callback_stop(server->callback);
+    backup_free(server->backup);
+    server->backup = NULL;
+    server->api.backup = NULL;
     store_close(server->store);
     server->store = NULL;
     retention_free(server->retention);
@@ -282,22 +289,6 @@ static int fail(int exit_code, const struct error_text *err)
     return exit_code;
 }
 
-static int exit_code_of_store(enum status st)
-{
-    switch (st) {
-    case ST_CORRUPT:
-    case ST_FOREIGN:
-    case ST_NEWER:
-        return EXIT_DATA;
-    case ST_BUSY:
-        return EXIT_IN_USE;
-    case ST_NO_MEMORY:
-        return EXIT_SYSTEM;
-    default:
-        return EXIT_CANNOT_WRITE;
-    }
-}
-
 static enum status open_store_once(struct server *server, struct error_text *err)
 {
     static const struct store_events events = { on_store_wake, on_store_fatal };
@@ -328,6 +319,26 @@ static void on_disk(void *data, enum disk_level level)
 
     if (server->dispatch)
         dispatch_set_disk(server->dispatch, level);
+}
+
+static int open_backup(struct server *server)
+{
+    const struct config *config = &server->config;
+    struct error_text err = { "" };
+    struct stat folder;
+
+    if (config->store == STORE_MEMORY || !config->backup_dir)
+        return 0;
+    if (stat(config->backup_dir, &folder) != 0 || !S_ISDIR(folder.st_mode)) {
+        (void)error_set(&err, ST_INVALID, "setting backup_dir: %s is not a folder",
+                        config->backup_dir);
+        return fail(EXIT_CONFIGURATION, &err);
+    }
+    if (backup_new(&server->loop, config->data, config->backup_dir, &server->backup) ==
+        ST_OK)
+        return 0;
+    (void)error_set(&err, ST_NO_MEMORY, "backups: out of memory");
+    return fail(EXIT_SYSTEM, &err);
 }
 
 /* Behind the pools, which hear of it from the first look on. */
@@ -460,6 +471,7 @@ static int open_http(struct server *server)
         .started_at_ms = clock_wall_ms(),
         .folders = server->folders,
         .disk = server->disk,
+        .backup = server->backup,
         .traffic = server->api.traffic,
     };
     return 0;
@@ -518,6 +530,8 @@ static int open_all(struct server *server)
         exit_code = open_dispatch(server);
     if (!exit_code)
         exit_code = watch_disk(server);
+    if (!exit_code)
+        exit_code = open_backup(server);
     if (!exit_code)
         exit_code = open_http(server);
     if (!exit_code)

@@ -55,6 +55,10 @@ const struct setting settings[] = {
       .choices = store_kind_names, .choice_count = STORE_KIND_COUNT,
       .value = "sqlite|memory",
       .help = "Where jobs are kept. memory: nowhere, a restart forgets them all." },
+    { "backup_dir", SETTING_TEXT, AT(backup_dir),
+      .value = "DIR", .initial_help = "none",
+      .help = "Folder that POST /v1/admin/backup may make copies of the database in. Without "
+              "it there are none over HTTP; the command `poold backup` needs no setting." },
     { "disk_high", SETTING_NUMBER, AT(disk_high),
       .max = 1ull << 50,
       .value = "BYTES", .initial_help = "268435456, or 5 % of the volume",

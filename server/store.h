@@ -51,6 +51,7 @@
 #include "server/job.h"
 #include "server/pool_spec.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -283,6 +284,37 @@ NODISCARD enum status store_load_pools(struct store *store,
                                                               struct pool_spec *spec,
                                                               enum pool_state state),
                                        void *data, struct error_text *err);
+
+/* ---- copies and checks of a database in SQLite --------------------------------------
+ *
+ * Each on any thread, with connections of its own. */
+
+/* Copies the database in `dir` into the new file `file`, as it is when the copying begins:
+ * all that was committed before is in it. A server may use the database meanwhile; its
+ * commits go on, but its WAL grows until the copy is done. The copy is one file, was checked
+ * by SQLite and is on the disk when this returns; one that is not complete does not stay.
+ * Another thread may set *stop (or NULL) to end it: ST_CLOSED. ST_EXISTS: the file is there;
+ * ST_NOT_FOUND: there is no database; ST_CORRUPT, ST_FOREIGN, ST_NEWER: the database;
+ * ST_DENIED, ST_STORAGE_FULL, ST_IO, ST_NO_MEMORY. */
+NODISCARD enum status store_copy_sqlite(const char *dir, const char *file,
+                                        const atomic_bool *stop, uint64_t *ret_bytes,
+                                        struct error_text *err);
+
+struct store_check {
+    int schema_version;
+    bool older;        /* it will be upgraded; only its structure was looked at */
+    uint64_t findings; /* that were told */
+    uint64_t jobs;     /* whose texts were read */
+};
+/* Looks at all that is in the database of a server that does not run: its structure, each
+ * text against its checksum, and whether what the rows say fits together. on_finding gets a
+ * line for each thing that is wrong. Changes nothing. ST_OK: the look is complete;
+ * ST_BUSY: a server has the database; ST_CORRUPT, ST_FOREIGN, ST_NEWER: it cannot be read
+ * at all; others as above. */
+NODISCARD enum status store_check_sqlite(const char *dir,
+                                         void (*on_finding)(void *data, const char *text),
+                                         void *data, struct store_check *ret_check,
+                                         struct error_text *err);
 
 /* ---- inspection ------------------------------------------------------------------- */
 

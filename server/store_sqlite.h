@@ -11,6 +11,8 @@
  *     store_sqlite_read.c    rows -> jobs
  *     store_sqlite_load.c    what is read at the start
  *     store_sqlite_row.c     columns and checksums
+ *     store_sqlite_copy.c    copies, of a database in use as well
+ *     store_sqlite_check.c   is everything in it as it has to be?
  *
  * Functions that return int return an SQLite result code.
  */
@@ -39,6 +41,16 @@ struct sqlite_file {
 NODISCARD enum status sqlite_file_open(const char *dir, struct sqlite_file *ret_file,
                                        int *ret_version, struct error_text *err);
 void sqlite_file_clear(struct sqlite_file *file); /* and gives the lock back */
+/* For a look at a database: takes the lock, refuses what is not poold's, and opens a
+ * connection that changes nothing. What is in it is not checked, nor upgraded. ST_BUSY: a
+ * server has it; with may_be_used there is no lock then, and the connection reads beside
+ * that server. ST_NOT_FOUND: nothing is there. On failure the file is cleared. */
+NODISCARD enum status sqlite_file_look(const char *dir, bool may_be_used,
+                                       struct sqlite_file *ret_file, sqlite3 **ret_db,
+                                       struct error_text *err);
+/* ST_FOREIGN, ST_NEWER. */
+NODISCARD enum status sqlite_check_identity(sqlite3 *db, const char *path,
+                                            struct error_text *err);
 
 /* ---- connections and the schema --------------------------------------------------- */
 
@@ -87,6 +99,8 @@ int sqlite_prepare_all(sqlite3 *db, const char *const sql[], int count,
  * of SQLite, with its result code, and of a system call, from errno. db may be NULL. */
 enum status sqlite_failure(const char *path, sqlite3 *db, int rc, struct error_text *err);
 enum status sqlite_errno_failure(const char *path, struct error_text *err);
+/* Makes an empty file that only its owner can read: SQLite would let the umask decide. */
+NODISCARD enum status sqlite_make_private(const char *path, struct error_text *err);
 /* Puts a file, or the names in a directory, on the disk. */
 NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err);
 
@@ -201,6 +215,10 @@ struct sqlite_reader {
 };
 NODISCARD enum status sqlite_reader_open(struct sqlite_reader *reader, const char *path,
                                          struct error_text *err);
+/* The same with a connection that is open already, and becomes the reader's. */
+NODISCARD enum status sqlite_reader_prepare(struct sqlite_reader *reader,
+                                            const char *path, sqlite3 *db,
+                                            struct error_text *err);
 void sqlite_reader_close(struct sqlite_reader *reader);
 /* Carries out one query and sets its st. */
 void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *command);

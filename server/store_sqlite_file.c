@@ -124,7 +124,7 @@ static enum status quick_check(sqlite3 *db, const char *path, struct error_text 
 }
 
 /* With a WAL the header that counts may be in there. */
-static enum status check_identity(sqlite3 *db, const char *path, struct error_text *err)
+enum status sqlite_check_identity(sqlite3 *db, const char *path, struct error_text *err)
 {
     int64_t id, version;
     int rc = sqlite_number(db, "PRAGMA application_id", &id);
@@ -142,12 +142,11 @@ static enum status check_identity(sqlite3 *db, const char *path, struct error_te
 }
 
 /* Without a WAL the file is opened as one that does not change: that leaves no trace. */
-static enum status check_content(const struct sqlite_file *file, bool unclean, off_t size,
-                                 struct error_text *err)
+static enum status open_unchanged(const struct sqlite_file *file, bool unclean,
+                                  sqlite3 **ret_db, struct error_text *err)
 {
     struct buf uri = BUF_INIT;
     enum status st;
-    sqlite3 *db;
 
     if (unclean)
         buf_add_str(&uri, file->path);
@@ -157,12 +156,22 @@ static enum status check_content(const struct sqlite_file *file, bool unclean, o
         st = error_set(err, ST_NO_MEMORY, "out of memory");
     else
         st = sqlite_open(uri.data, SQLITE_OPEN_READONLY | (unclean ? 0 : SQLITE_OPEN_URI),
-                         &db, err);
+                         ret_db, err);
     buf_clear(&uri);
+    if (st == ST_OK)
+        sqlite3_db_config(*ret_db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return st;
+}
+
+static enum status check_content(const struct sqlite_file *file, bool unclean, off_t size,
+                                 struct error_text *err)
+{
+    sqlite3 *db;
+    enum status st = open_unchanged(file, unclean, &db, err);
+
     if (st != ST_OK)
         return st;
-    sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    st = check_identity(db, file->path, err);
+    st = sqlite_check_identity(db, file->path, err);
     if (st == ST_OK && (unclean || size < CHECK_ALWAYS_BYTES))
         st = quick_check(db, file->path, err);
     sqlite3_close(db);
@@ -179,11 +188,18 @@ static enum status check_twice(const struct sqlite_file *file, bool unclean, off
     return st == ST_CORRUPT ? check_content(file, unclean, size, err) : st;
 }
 
+static bool is_unclean(const struct sqlite_file *file)
+{
+    struct stat wal;
+
+    return stat(file->wal, &wal) == 0 && wal.st_size > 0;
+}
+
 static enum status check_file(const struct sqlite_file *file, bool *ret_exists,
                               struct error_text *err)
 {
-    struct stat db, wal;
-    bool unclean = stat(file->wal, &wal) == 0 && wal.st_size > 0;
+    struct stat db;
+    bool unclean = is_unclean(file);
     enum status st;
 
     *ret_exists = stat(file->path, &db) == 0;
@@ -332,32 +348,76 @@ static enum status make_directory(const char *dir, struct error_text *err)
     return st;
 }
 
+/* The paths in the directory; cleared again on failure. */
+static enum status name_files(const char *dir, struct sqlite_file *ret_file,
+                              struct error_text *err)
+{
+    ret_file->lock = -1;
+    ret_file->dir = mem_strdup(dir);
+    ret_file->path = join(dir, "/poold.db");
+    ret_file->wal = join(dir, "/poold.db-wal");
+    if (ret_file->dir && ret_file->path && ret_file->wal)
+        return ST_OK;
+    sqlite_file_clear(ret_file);
+    return error_set(err, ST_NO_MEMORY, "out of memory");
+}
+
+static enum status take_lock(struct sqlite_file *file, struct error_text *err)
+{
+    char *lock = join(file->path, ".lock");
+    enum status st = lock ? lock_file(lock, &file->lock, err)
+                          : error_set(err, ST_NO_MEMORY, "out of memory");
+
+    mem_free(lock);
+    return st;
+}
+
 enum status sqlite_file_open(const char *dir, struct sqlite_file *ret_file,
                              int *ret_version, struct error_text *err)
 {
     struct sqlite_file file = { .lock = -1 };
-    char *lock = join(dir, "/poold.db.lock");
-    enum status st = ST_NO_MEMORY;
+    enum status st = name_files(dir, &file, err);
     bool exists;
 
-    file.dir = mem_strdup(dir);
-    file.path = join(dir, "/poold.db");
-    file.wal = join(dir, "/poold.db-wal");
-    if (!lock || !file.dir || !file.path || !file.wal) {
-        error_set(err, st, "out of memory");
-        goto out;
-    }
-    st = make_directory(dir, err);
     if (st == ST_OK)
-        st = lock_file(lock, &file.lock, err);
+        st = make_directory(dir, err);
+    if (st == ST_OK)
+        st = take_lock(&file, err);
     if (st == ST_OK)
         st = check_file(&file, &exists, err);
     if (st == ST_OK && !exists)
         st = create(&file, err);
     if (st == ST_OK)
         st = recover(&file, ret_version, err);
-out:
-    mem_free(lock);
+    if (st != ST_OK)
+        sqlite_file_clear(&file);
+    *ret_file = file;
+    return st;
+}
+
+enum status sqlite_file_look(const char *dir, bool may_be_used,
+                             struct sqlite_file *ret_file, sqlite3 **ret_db,
+                             struct error_text *err)
+{
+    struct sqlite_file file = { .lock = -1 };
+    enum status st = name_files(dir, &file, err);
+
+    if (st == ST_OK && access(file.path, F_OK) != 0 && errno == ENOENT &&
+        !is_unclean(&file))
+        st = error_set(err, ST_NOT_FOUND, "%s: there is no database", file.path);
+    if (st == ST_OK)
+        st = take_lock(&file, err);
+    if (st == ST_OK)
+        st = check_header(file.path, err);
+    else if (st == ST_BUSY && may_be_used)
+        st = ST_OK; /* what has the lock has checked it */
+    if (st == ST_OK)
+        st = open_unchanged(&file, file.lock < 0 || is_unclean(&file), ret_db, err);
+    if (st == ST_OK) {
+        st = sqlite_check_identity(*ret_db, file.path, err);
+        if (st != ST_OK)
+            sqlite3_close(*ret_db);
+    }
     if (st != ST_OK)
         sqlite_file_clear(&file);
     *ret_file = file;

@@ -506,13 +506,19 @@ void sqlite_reader_answer(struct sqlite_reader *reader, struct store_command *co
 enum status sqlite_reader_open(struct sqlite_reader *reader, const char *path,
                                struct error_text *err)
 {
-    enum status st = sqlite_open(path, SQLITE_OPEN_READONLY, &reader->db, err);
-    int rc;
+    sqlite3 *db;
+    enum status st = sqlite_open(path, SQLITE_OPEN_READONLY, &db, err);
 
-    if (st != ST_OK)
-        return st;
-    rc = sqlite_prepare_all(reader->db, read_sql, SQLITE_READ_COUNT, reader->statements);
-    return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, reader->db, rc, err);
+    return st == ST_OK ? sqlite_reader_prepare(reader, path, db, err) : st;
+}
+
+enum status sqlite_reader_prepare(struct sqlite_reader *reader, const char *path,
+                                  sqlite3 *db, struct error_text *err)
+{
+    int rc = sqlite_prepare_all(db, read_sql, SQLITE_READ_COUNT, reader->statements);
+
+    reader->db = db;
+    return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, db, rc, err);
 }
 
 void sqlite_reader_close(struct sqlite_reader *reader)

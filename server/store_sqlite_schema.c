@@ -102,6 +102,16 @@ enum status sqlite_failure(const char *path, sqlite3 *db, int rc, struct error_t
                      db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
 }
 
+enum status sqlite_make_private(const char *path, struct error_text *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return sqlite_errno_failure(path, err);
+    fd_close(&fd);
+    return ST_OK;
+}
+
 enum status sqlite_sync_path(const char *path, struct error_text *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -197,7 +207,8 @@ static enum status back_up(sqlite3 *db, const struct sqlite_file *file, int vers
 
     if (sql) {
         unlink(draft);
-        rc = sqlite_run(db, sql);
+        st = sqlite_make_private(draft, err);
+        rc = st == ST_OK ? sqlite_run(db, sql) : SQLITE_OK;
     }
     if (rc != SQLITE_OK)
         st = sqlite_failure(file->path, db, rc, err);

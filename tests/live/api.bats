@@ -7,7 +7,8 @@ load helpers
 
 @test "every example in openapi/examples is answered as it says" {
     # What the examples call back; nobody listens there.
-    start_poold --callback-allow 127.0.0.1:8443
+    mkdir "$BATS_TEST_TMPDIR/backups"
+    start_poold --callback-allow 127.0.0.1:8443 --backup-dir "$BATS_TEST_TMPDIR/backups"
     run "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/../api/replay.py" "$URL"
     echo "$output"
     [ "$status" = 0 ]
