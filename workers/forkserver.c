@@ -177,11 +177,20 @@ enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int sock, int 
     return st == ST_IO ? ST_AGAIN : st;
 }
 
+void forkserver_ping(struct forkserver *fs)
+{
+    const struct forkserver_request request = { .magic = FORKSERVER_MAGIC,
+                                                .kind = FORKSERVER_PING };
+
+    if (fs->sock == -1 || fd_send(fs->sock, &request, sizeof(request), NULL, 0) != ST_OK)
+        return; /* a full socket, or a closed one: either is found out in time */
+}
+
 static bool answer_valid(const struct forkserver_answer *answer, size_t len,
                          size_t fd_count)
 {
     return len == sizeof(*answer) && answer->magic == FORKSERVER_MAGIC &&
-           answer->kind <= FORKSERVER_EXITED &&
+           answer->kind <= FORKSERVER_PONG &&
            fd_count == (answer->kind == FORKSERVER_SPAWNED ? 1 : 0);
 }
 

@@ -66,10 +66,14 @@ NODISCARD enum status forkserver_spawn(struct forkserver *fs, uint64_t tag, int 
                                        int page, int output,
                                        const struct worker_options *options);
 
+/* Asks it to answer PONG. A question that cannot be sent is one without an answer. */
+void forkserver_ping(struct forkserver *fs);
+
 enum forkserver_event_kind {
     FORKSERVER_SPAWNED, /* pid and pidfd are set; the receiver owns pidfd */
     FORKSERVER_FAILED,  /* fork failed: error is the errno */
     FORKSERVER_EXITED,  /* the worker has been reaped: wait_status and usage are set */
+    FORKSERVER_PONG,    /* it is there; nothing else is set */
 };
 struct forkserver_event {
     enum forkserver_event_kind kind;

@@ -2,7 +2,8 @@
 /*
  * The forkserver's process: one thread, one loop, three things to wait for.
  *
- *     socket     a request: fork a worker, answer SPAWNED with its pidfd, or FAILED
+ *     socket     a request: fork a worker, answer SPAWNED with its pidfd, or FAILED; or
+ *                answer PONG
  *                end of file: the server has gone; kill everything and end
  *     SIGCHLD    somebody has ended: reap, answer EXITED if it was a worker, then sweep
  *     joining    a Python runner wants to be in the control group of its worker
@@ -206,6 +207,13 @@ static bool answer(const struct forkserver_process *fs, struct forkserver_answer
            ST_OK;
 }
 
+static bool answer_ping(const struct forkserver_process *fs)
+{
+    struct forkserver_answer pong = { .kind = FORKSERVER_PONG };
+
+    return answer(fs, &pong, -1);
+}
+
 static bool answer_failed(const struct forkserver_process *fs, uint64_t tag, int error)
 {
     struct forkserver_answer failed = {
@@ -302,8 +310,12 @@ static bool on_request(struct forkserver_process *fs)
 
     if (fd_recv(fs->sock, &request, sizeof(request), &len, fds, &fd_count) != ST_OK)
         return false;
-    ok = len == sizeof(request) && request.magic == FORKSERVER_MAGIC &&
-         fd_count == FD_COUNT && spawn(fs, &request, fds);
+    ok = len == sizeof(request) && request.magic == FORKSERVER_MAGIC;
+    if (ok && request.kind == FORKSERVER_PING)
+        ok = fd_count == 0 && answer_ping(fs);
+    else if (ok)
+        ok = request.kind == FORKSERVER_SPAWN && fd_count == FD_COUNT &&
+             spawn(fs, &request, fds);
     while (fd_count > 0)
         fd_close(&fds[--fd_count]);
     return ok;

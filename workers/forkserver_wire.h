@@ -10,13 +10,18 @@
 
 #include "workers/forkserver.h"
 
-#define FORKSERVER_MAGIC 0x706f6f6du
+#define FORKSERVER_MAGIC 0x706f6f6eu
 
-/* server -> forkserver: fork one worker. Carries three descriptors: its socket, its
- * page, its stdout and stderr. */
+enum forkserver_request_kind {
+    FORKSERVER_SPAWN, /* fork one worker. Carries three descriptors: its socket, its page,
+                       * its stdout and stderr */
+    FORKSERVER_PING,  /* say that you are there. Carries none; the rest is 0 */
+};
+
+/* server -> forkserver. */
 struct forkserver_request {
     uint32_t magic;
-    uint32_t reserved;
+    uint32_t kind; /* enum forkserver_request_kind */
     uint64_t tag;
     struct worker_options options;
 };

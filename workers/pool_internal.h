@@ -5,6 +5,7 @@
  *     pool.c             handing out chunks, what workers send, start, stop, inspection
  *     pool_supervise.c   processes: forkserver, starts, ends, time limits, the one timer
  *     pool_init.c        the initializer, and when it breaks the pool
+ *     pool_ping.c        whether the forkserver still serves
  */
 #ifndef WORKERS_POOL_INTERNAL_H
 #define WORKERS_POOL_INTERNAL_H
@@ -50,6 +51,8 @@ struct pool {
     uint64_t forkserver_since_ns;
     uint64_t forkserver_retry_ns; /* when to start one, if there is none */
     uint64_t forkserver_pause_ns; /* how long the last wait was */
+    bool ping_open;               /* it has been asked, and not answered */
+    uint64_t ping_ns; /* when to ask, or when it must have answered; UINT64_MAX: never */
 
     uint64_t retry_ns; /* no worker is started before */
     uint64_t pause_ns; /* how long the last wait was; 0 while workers become ready */
@@ -77,6 +80,15 @@ void pool_init_ended(struct worker *worker, const struct worker_exit *exit);
 void pool_init_succeeded(struct pool *pool);
 /* When a worker that starts has to be ready. */
 uint64_t pool_start_limit_ns(const struct worker *worker);
+
+/* ---- pool_ping.c ------------------------------------------------------------------- */
+
+/* There is another forkserver, which has not said anything yet. */
+void pool_ping_reset(struct pool *pool);
+/* It has said something. */
+void pool_ping_heard(struct pool *pool, uint64_t now);
+/* Asks, or kills it, if it is time to; returns when to call it again. */
+uint64_t pool_ping_tend(struct pool *pool, uint64_t now);
 
 /* ---- pool_supervise.c -------------------------------------------------------------- */
 

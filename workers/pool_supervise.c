@@ -328,6 +328,8 @@ static void on_event(struct pool *pool, struct forkserver_event *event)
     case FORKSERVER_EXITED:
         on_exited(pool, worker, event);
         break;
+    case FORKSERVER_PONG:
+        break;
     }
 }
 
@@ -368,6 +370,7 @@ static enum status watch_forkserver(struct pool *pool)
     uv_poll_start(poll, UV_READABLE, on_forkserver_event);
     pool->forkserver_poll = poll;
     pool->forkserver_since_ns = clock_mono_ns();
+    pool_ping_reset(pool);
     return ST_OK;
 }
 
@@ -436,8 +439,10 @@ static void on_forkserver_event(uv_poll_t *poll, int status, int events)
     (void)events;
     do {
         st = forkserver_next_event(&pool->forkserver, &event);
-        if (st == ST_OK)
+        if (st == ST_OK) {
+            pool_ping_heard(pool, clock_mono_ns());
             on_event(pool, &event);
+        }
     } while (st == ST_OK && !pool->closing);
     if (pool->closing)
         return;
@@ -579,6 +584,8 @@ static void on_timer(uv_timer_t *timer)
         else
             at = pool->forkserver_retry_ns;
     }
+    if (pool->forkserver_poll)
+        at = min_ns(at, pool_ping_tend(pool, now));
     for (struct worker *worker = TAILQ_FIRST(&pool->workers); worker; worker = next) {
         next = TAILQ_NEXT(worker, link);
         at = min_ns(at, tend(worker, now));

@@ -21,7 +21,7 @@ load helpers
     done
 }
 
-@test "every job acknowledged before a SIGKILL is there after it, and ends" {
+@test "F1 every job acknowledged before a SIGKILL is there after it, and ends" {
     start_poold --processes 1
     blocker=$(submit apply_async '{"task":"sleep","args":[600]}')
     for i in {1..30}; do
@@ -50,7 +50,7 @@ load helpers
     body_is '[.jobs | sort_by(.started_at)[].id]' "[\"$blocker\",\"$a\",\"$b\"]"
 }
 
-@test "a job that ran when the server was killed runs again, without using up an attempt" {
+@test "F1 a job that ran when the server was killed runs again, without using up an attempt" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[0.7],"crash_retries":0,"retries":0}')
     wait_for_state "$job" running
@@ -58,7 +58,7 @@ load helpers
     wait_for_state "$job" succeeded
 }
 
-@test "finished items are not run again after a SIGKILL" {
+@test "F1 finished items are not run again after a SIGKILL" {
     start_poold --processes 1
     job=$(submit map_async '{"task":"sleep","items":[0,0,600,0],"chunksize":1}')
     follow "$job" '.progress.completed == 2'
@@ -70,7 +70,7 @@ load helpers
     [ "$(field "$job" .progress.completed)" = 2 ]
 }
 
-@test "finished items are not run again after a SIGTERM" {
+@test "F5 finished items are not run again after a SIGTERM" {
     start_poold --processes 1 --drain-timeout 0
     job=$(submit map_async '{"task":"sleep","items":[0,0,0,600],"chunksize":1}')
     follow "$job" '.progress.completed == 3'
@@ -153,7 +153,7 @@ load helpers
     expect 404 not-found
 }
 
-@test "no worker outlives a killed server" {
+@test "F1 no worker outlives a killed server" {
     start_poold --processes 2
     submit apply_async '{"task":"sleep","args":[600]}'
     pids=$(workers | jq .pid)

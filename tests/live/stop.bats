@@ -2,7 +2,7 @@
 # Ending the server: drain, end at once, what clients see of it.
 load helpers
 
-@test "SIGTERM lets the running item finish, then ends with exit code 0" {
+@test "F5 SIGTERM lets the running item finish, then ends with exit code 0" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[1]}')
     wait_for_state "$job" running
@@ -13,7 +13,7 @@ load helpers
     body_is '[.state, .attempt]' '["succeeded",1]'
 }
 
-@test "SIGINT ends the server as SIGTERM does" {
+@test "F5 SIGINT ends the server as SIGTERM does" {
     start_poold
     stop_poold INT
     [ "$POOLD_STATUS" = 0 ]
@@ -31,7 +31,7 @@ load helpers
     follow "$running" '.progress.completed == 1'
 }
 
-@test "SIGTERM waits for a running item no longer than drain_timeout" {
+@test "F5 SIGTERM waits for a running item no longer than drain_timeout" {
     start_poold --processes 1 --drain-timeout 0.2
     job=$(submit apply_async '{"task":"sleep","args":[600],"crash_retries":0}')
     wait_for_state "$job" running
@@ -43,7 +43,7 @@ load helpers
     wait_for_state "$job" running
 }
 
-@test "a second SIGTERM does not wait" {
+@test "F5 a second SIGTERM does not wait" {
     start_poold --processes 1 --drain-timeout 3000
     job=$(submit apply_async '{"task":"sleep","args":[600]}')
     wait_for_state "$job" running

@@ -31,7 +31,7 @@ load helpers
     done
 }
 
-@test "a killed worker's item runs again, and the map is complete" {
+@test "F8 a killed worker's item runs again, and the map is complete" {
     start_poold --processes 1
     job=$(submit map_async '{"task":"sleep","items":[0,5,0],"chunksize":3}')
     eventually worker_pid 0 ".job == \"$job\" and .item == 1"
@@ -96,7 +96,7 @@ load helpers
 
 all_busy() { [ "$(workers | jq -s '[.[] | select(.alive and .state == "busy")] | length')" = "$1" ]; }
 
-@test "the death of an idle worker disturbs nothing" {
+@test "F8 the death of an idle worker disturbs nothing" {
     start_poold --processes 2
     eventually idle_workers_are 2
     pid=$(worker_pid 0)
@@ -147,7 +147,7 @@ all_busy() { [ "$(workers | jq -s '[.[] | select(.alive and .state == "busy")] |
     expect 200
 }
 
-@test "a worker that is stopped falls to its time limit as well" {
+@test "F9 a worker that is stopped falls to its time limit as well" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[4],"time_limit":5}')
     eventually worker_of "$job"

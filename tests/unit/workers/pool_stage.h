@@ -60,10 +60,13 @@ static inline struct actor *take_request(struct stage *stage)
     int fds[FD_PASS_MAX];
     size_t len, count;
 
-    WAIT(&stage->rig, is_readable(stage->forkserver));
-    assert_int_equal(
-        fd_recv(stage->forkserver, &request, sizeof(request), &len, fds, &count), ST_OK);
-    assert_int_equal(len, sizeof(request));
+    do {
+        WAIT(&stage->rig, is_readable(stage->forkserver));
+        assert_int_equal(
+            fd_recv(stage->forkserver, &request, sizeof(request), &len, fds, &count),
+            ST_OK);
+        assert_int_equal(len, sizeof(request));
+    } while (request.kind == FORKSERVER_PING); /* of a test that takes long */
     assert_int_equal(count, 3);
     assert_int_equal(request.options.result_max, RESULT_MAX);
     actor->tag = request.tag;

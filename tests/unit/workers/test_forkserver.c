@@ -307,6 +307,18 @@ static void signals_for_the_terminal_do_not_touch_it(void **state)
     spawn(rig, 44);
 }
 
+static void pings_are_answered_each(void **state)
+{
+    struct rig *rig = *state;
+
+    forkserver_ping(&rig->fs);
+    forkserver_ping(&rig->fs);
+    assert_int_equal(next_event(rig).kind, FORKSERVER_PONG);
+    assert_int_equal(next_event(rig).kind, FORKSERVER_PONG);
+    order(rig, ORDER_EXIT);
+    assert_int_equal(next_event(rig).kind, FORKSERVER_EXITED);
+}
+
 static void stopping_what_was_never_started_is_fine(void **state)
 {
     struct forkserver none = { .sock = -1, .pidfd = -1 };
@@ -328,6 +340,7 @@ int main(int argc, char **argv)
         CASE(children_in_the_group_end_with_the_worker),
         CASE(children_that_left_the_group_end_with_the_worker),
         CASE(stop_ends_workers_and_their_children),
+        CASE(pings_are_answered_each),
         CASE(stdout_and_stderr_of_a_worker_are_what_was_passed),
         CASE(killed_forkserver_takes_its_workers_with_it),
         CASE(signals_for_the_terminal_do_not_touch_it),
