@@ -24,8 +24,9 @@ struct http {
     http_on_request *on_request;
     void *data;
     uint16_t port;
-    bool resumed;  /* a parked request was answered since the last MHD_run */
-    bool queued;   /* the answer of one that was awake has been queued in this MHD_run */
+    bool resumed; /* a parked request was answered since the last MHD_run */
+    bool
+        queued; /* an answer has been queued in this MHD_run that may leave in the next */
     uint64_t runs; /* calls of MHD_run */
     /* Requests that this MHD_run has touched and that may have to go on by themselves. */
     unsigned touched;

@@ -442,7 +442,9 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
         return MHD_YES;
     }
     http_touch(request);
-    if (request->awake)
+    /* The answer of one that was suspended leaves in this run or, when its socket was not
+     * seen to be writable yet, in the next one: behind the last one there is none. */
+    if (request->awake || request->http->closing)
         request->http->queued = true;
     no_longer_awake(request);
     if (request->phase == REQUEST_HEADERS)
