@@ -74,15 +74,24 @@ static void close_handles(struct server *server)
     server->notify = NULL;
 }
 
+static void drain_store(struct server *server)
+{
+    if (server->store)
+        store_drain(server->store);
+}
+
 static void on_http_closed(void *data)
 {
     struct server *server = data;
 
     server->http = NULL;
+    drain_store(server); /* of clients that have been cut off meanwhile */
     dispatch_free(server->dispatch);
     server->dispatch = NULL;
     callback_free(server->callback);
     server->callback = NULL;
+    store_close(server->store);
+    server->store = NULL;
     close_handles(server);
 }
 
@@ -96,14 +105,14 @@ static void on_workers_stopped(void *data)
     backup_free(server->backup);
     server->backup = NULL;
     server->api.backup = NULL;
-    store_close(server->store);
-    server->store = NULL;
+    store_stop(server->store);
     retention_free(server->retention);
     server->retention = NULL;
     disk_close(server->disk);
     server->disk = NULL;
     if (server->dispatch)
         dispatch_wake_all(server->dispatch);
+    drain_store(server); /* some of them have asked the store, in vain */
     if (server->http)
         http_close(server->http, on_http_closed, server);
     else
@@ -169,10 +178,7 @@ static void on_store_wake(void *data)
 
 static void on_store_drain(uv_async_t *async)
 {
-    struct server *server = async->data;
-
-    if (server->store)
-        store_drain(server->store);
+    drain_store(async->data);
 }
 
 static void on_store_fatal(void *data, const struct error_text *why)

@@ -660,15 +660,28 @@ void store_base_clear(struct store *store)
     store->lock_made = false;
 }
 
+static void answer_all(struct store *store)
+{
+    /* The threads are gone: only callbacks can add to the answers now. */
+    while (!STAILQ_EMPTY(&store->answers))
+        store_drain(store);
+}
+
+void store_stop(struct store *store)
+{
+    if (!store || store->closing)
+        return;
+    store->backend->stop(store);
+    store->closing = true;
+    answer_all(store);
+}
+
 void store_close(struct store *store)
 {
     if (!store)
         return;
-    store->backend->stop(store);
-    store->closing = true;
-    /* The threads are gone: only callbacks can add to the answers now. */
-    while (!STAILQ_EMPTY(&store->answers))
-        store_drain(store);
+    store_stop(store);
+    answer_all(store);
     store->backend->free(store);
 }
 

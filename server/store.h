@@ -28,7 +28,7 @@
  * The command that records the end of a job also adds the message to its callback, if it
  * has one for this end (server/delivery.h): both are committed, or neither.
  *
- * Commands that are still kept at store_close are tried once more and then given up with
+ * Commands that are still kept at store_stop are tried once more and then given up with
  * the status that kept them.
  *
  * Queries read what is committed, on a thread of their own, and may run beside commands.
@@ -38,7 +38,7 @@
  *
  * Threads: all functions are called on the loop's thread. on_wake may come from any
  * thread. Callbacks may give commands and ask queries; they call neither store_drain nor
- * store_close.
+ * store_stop nor store_close.
  */
 #ifndef SERVER_STORE_H
 #define SERVER_STORE_H
@@ -65,7 +65,7 @@ struct store_events {
     /* Answers are waiting: have store_drain called on the loop's thread. Any thread. */
     void (*on_wake)(void *data);
     /* The outcome of a commit is unknown: stop and exit. Loop's thread, from store_drain
-     * or store_close, once, before the commands in question are answered. */
+     * or store_stop, once, before the commands in question are answered. */
     void (*on_fatal)(void *data, const struct error_text *why);
 };
 
@@ -80,8 +80,11 @@ NODISCARD enum status store_open_sqlite(const char *dir,
                                         struct store **ret_store, struct error_text *err);
 NODISCARD enum status store_open_memory(const struct store_events *events, void *data,
                                         struct store **ret_store, struct error_text *err);
-/* Commits what is queued, then closes. `done` callbacks that are still due are called
- * from here; what they give to the store is answered with ST_CLOSED. NULL is fine. */
+/* Commits what is queued; nothing changes any more. `done` callbacks that are still due are
+ * called from here. What the store is given from now on, by them or by clients that are
+ * told that the server stops, is answered with ST_CLOSED. NULL is fine. */
+void store_stop(struct store *store);
+/* As store_stop, and closes: nobody may have the store any more. NULL is fine. */
 void store_close(struct store *store);
 
 /* Calls the callbacks that are due. */

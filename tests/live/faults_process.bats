@@ -89,6 +89,37 @@ another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
     done
 }
 
+@test "F5 SIGTERM answers who waits for a job that is not in memory" {
+    start_poold --processes 1
+    for i in {1..8}; do
+        jobs[i]=$(submit apply_async '{"task":"sleep","args":[600]}')
+    done
+    stop_poold KILL
+    # It listens, and does not serve yet: so requests and the signal come in one turn.
+    arm before_ready:1:delay
+    "${PYTHON3:-python3}" - "$POOLD_DATA_DIR" "${jobs[@]}" "${poold[@]}" 3>&- 2>>"$POOLD_STDERR" <<'PYTHON'
+import os, signal, socket, subprocess, sys, time
+data, jobs, command = sys.argv[1], sys.argv[2:10], sys.argv[10:]
+with socket.create_server(("127.0.0.1", 0)) as free:
+    port = free.getsockname()[1]
+server = subprocess.Popen(command + ["serve", "--listen", f"127.0.0.1:{port}", "--data", data])
+end = time.monotonic() + 30
+clients = []
+while len(clients) < len(jobs) and time.monotonic() < end:
+    try:
+        clients.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+    except ConnectionRefusedError:
+        time.sleep(0.002)
+for client, job, path in zip(clients, jobs, ["?timeout=9", "/result?timeout=9", "/results?follow=true", ""] * 2):
+    client.sendall(f"GET /v1/jobs/{job}{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+server.send_signal(signal.SIGTERM)
+answers = [client.recv(4096)[9:12] for client in clients]
+assert server.wait(30) == 0, server.returncode
+assert answers == [b"503", b"503", b"200", b"200"] * 2, answers
+PYTHON
+    acted 1
+}
+
 @test "F5 as PID 1 the server drains at SIGTERM, and reaps what is left to it" {
     [ "$(id -u)" = 0 ] || skip "needs root: a process namespace"
     unshare -pf --mount-proc true 2>/dev/null || skip "no process namespaces here"
