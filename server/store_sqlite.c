@@ -37,10 +37,14 @@
 #define BATCH_MAX_BYTES    (16u << 20)
 /* How long relaxed jobs gather for one commit: fewer commits, and fewer wake-ups of the
  * thread. */
-#define GATHER_MS        5
-#define RETRY_MS         1000
-#define IDLE_MS          2000 /* without a command: the WAL is emptied */
-#define CHECKPOINT_PAGES 2048 /* of 4 KiB in the WAL since the last checkpoint */
+#define GATHER_MS 5
+#define RETRY_MS  1000
+#define IDLE_MS   2000 /* without a command: the WAL is emptied */
+/* Pages of 4 KiB in the WAL since the last checkpoint: with so many there is one when nothing
+ * is to do for a moment, as commands would wait for it; with too many there is one at once. */
+#define CHECKPOINT_PAGES     2048
+#define CHECKPOINT_PAGES_MAX 8192
+#define CHECKPOINT_PAUSE_MS  20
 
 struct sqlite_store {
     struct store base;
@@ -105,6 +109,11 @@ static void judge(struct sqlite_store *store, int rc)
     default:
         fail(store, rc);
     }
+}
+
+static int unchecked_pages(const struct sqlite_store *store)
+{
+    return store->wal_pages - store->wal_pages_done;
 }
 
 static void checkpoint(struct sqlite_store *store, int mode)
@@ -295,7 +304,7 @@ static void write_batch(struct sqlite_store *store)
     atomic_store(&store->base.writable, true);
     store_committed(&store->base, count, clock_mono_ns() - began_ns);
     store_answer(&store->base, &batch);
-    if (store->wal_pages - store->wal_pages_done > CHECKPOINT_PAGES)
+    if (unchecked_pages(store) > CHECKPOINT_PAGES_MAX)
         checkpoint(store, SQLITE_CHECKPOINT_PASSIVE);
 }
 
@@ -307,14 +316,19 @@ static void *writer_main(void *data)
 
     for (;;) {
         bool idle_matters = store->wal_pages > 0 && !store->failed;
+        bool due = idle_matters && unchecked_pages(store) > CHECKPOINT_PAGES;
+        int idle_ms = due ? CHECKPOINT_PAUSE_MS : IDLE_MS;
 
-        switch (store_queue_wait(&store->writes, idle_matters ? IDLE_MS : -1)) {
+        switch (store_queue_wait(&store->writes, idle_matters ? idle_ms : -1)) {
         case STORE_QUEUE_READY:
             store_queue_gather(&store->writes, GATHER_MS);
             write_batch(store);
             break;
         case STORE_QUEUE_IDLE:
-            tidy(store);
+            if (due)
+                checkpoint(store, SQLITE_CHECKPOINT_PASSIVE);
+            else
+                tidy(store);
             break;
         case STORE_QUEUE_CLOSED:
             return NULL;

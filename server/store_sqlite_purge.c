@@ -49,6 +49,8 @@ static int strip(struct sqlite_writer *writer, int64_t key, uint64_t size)
     if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_OUTCOMES, key);
     if (rc == SQLITE_OK)
+        rc = run_with_key(writer, SQLITE_WRITE_DROP_TEXTS, key);
+    if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_ATTEMPTS, key);
     if (rc == SQLITE_OK)
         rc = run_with_key(writer, SQLITE_WRITE_DROP_LOG, key);

@@ -23,8 +23,10 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "(SELECT sum(length(bytes)) FROM body_part WHERE body_part.job = key) FROM job "
         "LEFT JOIN body ON body.job = key WHERE key = ?",
     [SQLITE_READ_PARTS] = "SELECT bytes FROM body_part WHERE job = ? ORDER BY part",
-    [SQLITE_READ_OUTCOMES] = "SELECT first, count, is_error, checksum, body FROM outcome "
-                             "WHERE job = ? ORDER BY first",
+    [SQLITE_READ_OUTCOMES] =
+        "SELECT outcome.first, count, is_error, checksum, coalesce(bytes, body) "
+        "FROM outcome LEFT JOIN outcome_text USING (job, first) "
+        "WHERE outcome.job = ? ORDER BY outcome.first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
     [SQLITE_READ_LOG] = "SELECT body FROM job_log WHERE job = ?",
     [SQLITE_READ_EVENTS] =

@@ -10,6 +10,10 @@
  * more. */
 #define INLINE_BODY_MAX 512
 
+/* To put a row of outcomes in its place SQLite reads others there as a whole, as far as they
+ * are not in one page. So longer results lie in a table apart. */
+#define INLINE_OUTCOME_MAX 900
+
 /* SQLite makes a copy of what becomes one row, and once more when it is read. So a very long
  * body becomes several. */
 #define PART_BYTES (4u << 20)
@@ -42,6 +46,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_OUTCOME] =
         "INSERT INTO outcome (job, first, count, is_error, checksum, body) "
         "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
+    [SQLITE_WRITE_TEXT] = "INSERT INTO outcome_text (job, first, bytes) VALUES (?, ?, ?)",
     [SQLITE_WRITE_ATTEMPT] =
         "INSERT INTO attempt (job, seq, body) SELECT ?1, "
         "max(?2, coalesce((SELECT max(seq) FROM attempt WHERE job = ?1), 0) + 1), ?3",
@@ -73,6 +78,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
     [SQLITE_WRITE_DROP_PARTS] = "DELETE FROM body_part WHERE job = ?",
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
+    [SQLITE_WRITE_DROP_TEXTS] = "DELETE FROM outcome_text WHERE job = ?",
     [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
     [SQLITE_WRITE_DROP_LOG] = "DELETE FROM job_log WHERE job = ?",
     [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
@@ -399,6 +405,7 @@ static int add_outcome(struct sqlite_writer *writer, struct store_command *comma
     struct text text = blob_text(outcome->text);
     uint64_t sum = sqlite_outcome_checksum(command->id, outcome->first, outcome->count,
                                            outcome->is_error, text);
+    bool apart = !outcome->is_error && text.len > INLINE_OUTCOME_MAX;
     int rc;
 
     bind_int(&b, key_of(command->id));
@@ -406,12 +413,19 @@ static int add_outcome(struct sqlite_writer *writer, struct store_command *comma
     bind_int(&b, (int64_t)outcome->count);
     bind_int(&b, outcome->is_error);
     bind_int(&b, (int64_t)sum);
-    bind_blob(&b, text);
+    bind_blob(&b, apart ? (struct text){ NULL, 0 } : text);
     rc = run(&b);
-    if (rc != SQLITE_CONSTRAINT_FOREIGNKEY)
+    if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
+        command->st = ST_NOT_FOUND;
+        return SQLITE_OK;
+    }
+    if (rc != SQLITE_OK || !apart || sqlite3_changes(writer->db) == 0)
         return rc;
-    command->st = ST_NOT_FOUND;
-    return SQLITE_OK;
+    b = (struct binder){ writer->statements[SQLITE_WRITE_TEXT], 0, SQLITE_OK };
+    bind_int(&b, key_of(command->id));
+    bind_int(&b, (int64_t)outcome->first);
+    bind_blob(&b, text);
+    return run(&b);
 }
 
 static int put_outcome(struct sqlite_writer *writer, struct store_command *command)
