@@ -307,10 +307,10 @@ static size_t field_len(const char *format)
     return len;
 }
 
-/* "%d", "%llu", and nothing else. */
+/* "%d", "%llu", "%g", and nothing else. */
 static bool is_number(const char *format, size_t len)
 {
-    if (len < 2 || format[0] != '%' || !strchr("diu", format[len - 1]))
+    if (len < 2 || format[0] != '%' || !strchr("diug", format[len - 1]))
         return false;
     return strspn(format + 1, "lhz") == len - 2;
 }

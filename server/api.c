@@ -2,6 +2,7 @@
 #include "server/api.h"
 
 #include "common/mem.h"
+#include "server/access_log.h"
 
 #include <errno.h>
 #include <math.h>
@@ -80,6 +81,8 @@ void api_on_over(void *data, const struct http_record *record)
 
     traffic_add(api->traffic, mark ? mark - 1 : (unsigned)ROUTE_COUNT, record->status,
                 record->duration_ns);
+    access_log_write(api->config->access_log, mark ? routes[mark - 1].pattern : NULL,
+                     record);
 }
 
 bool api_is_fed(void *data, const struct request *request)

@@ -79,10 +79,12 @@ static void submit(struct feeding *feeding, struct job_spec *spec, bool lenient)
         return;
     }
     st = dispatch_submit(dispatch, spec, &live);
-    if (st == ST_OK)
+    if (st == ST_OK) {
+        request_set_job(feeding->request, live->id);
         answer_begun(feeding, live, lenient);
-    else
+    } else {
         api_not_submitted(feeding->request, lane, st);
+    }
 }
 
 /* The first line; not accepted, the request is answered with the reason. */

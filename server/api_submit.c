@@ -387,6 +387,7 @@ static void start(struct submission *submission)
         submission_free(submission);
         return;
     }
+    request_set_job(submission->request, live->id);
     if (job_state_final(live->job.status.state) && submission->wait_ms)
         answer_result(submission, live);
     else if (submission->wait_ms)

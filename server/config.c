@@ -32,6 +32,8 @@ const char *const store_kind_names[STORE_KIND_COUNT] = {
     [STORE_MEMORY] = "memory",
 };
 
+const char *const access_log_mode_names[ACCESS_LOG_MODE_COUNT] = { "off", "errors",
+                                                                   "all" };
 const char *const sandbox_mode_names[SANDBOX_MODE_COUNT] = {
     [SANDBOX_AUTO] = "auto",
     [SANDBOX_OFF] = "off",

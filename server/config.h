@@ -22,6 +22,15 @@
 enum sandbox_mode { SANDBOX_AUTO, SANDBOX_OFF, SANDBOX_MODE_COUNT };
 extern const char *const sandbox_mode_names[SANDBOX_MODE_COUNT];
 
+/* Which requests have a line in the log. */
+enum access_log_mode {
+    ACCESS_LOG_OFF,
+    ACCESS_LOG_ERRORS, /* answers of 400 and above, and requests without an answer */
+    ACCESS_LOG_ALL,
+    ACCESS_LOG_MODE_COUNT
+};
+extern const char *const access_log_mode_names[ACCESS_LOG_MODE_COUNT];
+
 enum store_kind { STORE_SQLITE, STORE_MEMORY, STORE_KIND_COUNT };
 extern const char *const store_kind_names[STORE_KIND_COUNT];
 
@@ -49,6 +58,7 @@ struct config {
     uint64_t processes; /* workers of the default pool; default: number of CPUs usable */
     enum log_level log_level;
     enum log_format log_format;
+    enum access_log_mode access_log;
 
     uint64_t max_body_bytes; /* of one request */
     uint64_t max_items;      /* of one job */

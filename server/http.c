@@ -17,6 +17,7 @@
  */
 #include "server/http_private.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -28,6 +29,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #define LISTEN_BACKLOG    1024
@@ -195,6 +197,14 @@ static void start_handles(struct http *http, uv_loop_t *loop, int epoll_fd)
                          HOUSEKEEPING_MS);
 }
 
+static uint64_t first_id_state(void)
+{
+    uint64_t state = clock_mono_ns();
+
+    (void)getrandom(&state, sizeof(state), GRND_NONBLOCK);
+    return state;
+}
+
 enum status http_open(uv_loop_t *loop, const struct http_options *options,
                       http_on_request *on_request, void *data, struct http **ret_http,
                       struct error_text *err)
@@ -207,6 +217,7 @@ enum status http_open(uv_loop_t *loop, const struct http_options *options,
     if (!http)
         return error_set(err, ST_NO_MEMORY, "no memory to listen");
     http->options = *options;
+    http->id_state = first_id_state();
     http->on_request = on_request;
     http->data = data;
     TAILQ_INIT(&http->parked);

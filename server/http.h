@@ -23,6 +23,7 @@
 
 #include "common/buf.h"
 #include "common/status.h"
+#include "common/uuid.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,11 +36,16 @@ struct request;
 /* Whether the body of this request, whose headers are in, is to be taken as it comes. */
 typedef bool http_is_fed(void *data, const struct request *request);
 
+#define HTTP_PEER_MAX 46
+
 /* A request that is over: answered, or given up because its client has gone. */
 struct http_record {
     const struct request *request;
-    int status;           /* 0: there was no answer */
-    uint64_t duration_ns; /* from its first line on */
+    int status;                   /* 0: there was no answer */
+    uint64_t duration_ns;         /* from its first line on */
+    uint64_t bytes_in, bytes_out; /* of the bodies */
+    const char *method, *target;  /* as they were sent, whatever that is */
+    const struct uuid *job;       /* see request_set_job, or NULL */
 };
 
 struct http_options {
@@ -95,6 +101,12 @@ void request_query(const struct request *request,
                    bool (*each)(void *data, const char *name, const char *value),
                    void *data);
 
+/* The address of the client without its port, numeric; "" if it is not known. */
+void request_peer(const struct request *request, char ret_peer[HTTP_PEER_MAX]);
+/* See request_id.h; every answer has it as X-Request-Id. */
+const char *request_id(const struct request *request);
+/* The job that the request has made, for its record. */
+void request_set_job(struct request *request, struct uuid id);
 /* A number of the handler's own, 0 at first. */
 unsigned request_mark(const struct request *request);
 void request_set_mark(struct request *request, unsigned mark);

@@ -158,11 +158,13 @@ enum MHD_Result http_fed_access(struct request *request, const char *bytes, size
         hold(duplex); /* until the answer is over */
         return MHD_YES;
     }
+    request->bytes_in += *len;
     if (!duplex->taken)
         taken = duplex->intake->on_bytes(duplex->intake_data, bytes, *len);
     if (duplex->taken) /* it may be so by now */
         taken = *len;
     *len -= taken;
+    request->bytes_in -= *len; /* it comes again */
     if (*len)
         hold(duplex);
     return duplex->cut ? MHD_NO : MHD_YES;
@@ -267,6 +269,7 @@ static bool flush(struct duplex *duplex)
             return false;
         }
         duplex->out_at += (size_t)n;
+        duplex->request->bytes_out += (size_t)n;
         duplex->moved_ns = clock_mono_ns();
     }
     buf_reset(out);
@@ -386,7 +389,8 @@ static void write_head(struct duplex *duplex, const struct reply *reply)
              MHD_get_reason_phrase_for((unsigned)reply->status), date);
     if (reply->content_type)
         buf_addf(out, "Content-Type: %s\r\n", reply->content_type);
-    buf_add_str(out, "X-Content-Type-Options: nosniff\r\n");
+    buf_addf(out, "X-Content-Type-Options: nosniff\r\nX-Request-Id: %s\r\n",
+             duplex->request->id);
     for (size_t i = 0; i < reply->header_count; i++)
         buf_addf(out, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
 }

@@ -10,6 +10,7 @@
 #include "server/http.h"
 #include "server/http_gate.h"
 #include "server/problem.h"
+#include "server/request_id.h"
 
 #include <microhttpd.h>
 #include <sys/queue.h>
@@ -44,7 +45,10 @@ struct http {
     int open_handles;
     void (*on_closed)(void *data);
     void *closed_data;
+    uint64_t id_state; /* see request_id.h */
 };
+
+#define METHOD_SENT_MAX 16 /* longer ones are cut */
 
 enum request_phase {
     REQUEST_HEADERS, /* the first call of the access handler is still to come */
@@ -63,6 +67,11 @@ struct request {
     enum http_method method;
     unsigned mark;
     uint64_t began_ns; /* CLOCK_MONOTONIC */
+    uint64_t bytes_in, bytes_out;
+    struct uuid job;
+    bool has_job;
+    char method_sent[METHOD_SENT_MAX];
+    char id[REQUEST_ID_MAX + 1];
     char uri[GATE_URI_MAX +
              2]; /* as sent; longer ones are cut here and refused by the gate */
     char path[GATE_URI_MAX + 1];

@@ -165,18 +165,24 @@ static void free_pieces(void *cls)
     mem_free(pieces);
 }
 
+static uint64_t reply_len(const struct reply *reply)
+{
+    uint64_t len = reply->body.len + reply->tail.len;
+
+    for (size_t i = 0; i < reply->part_count; i++)
+        len += reply->parts[i].len;
+    return len;
+}
+
 static struct MHD_Response *response_of_pieces(struct request *request,
                                                struct reply *reply)
 {
     struct pieces *pieces = mem_zalloc(sizeof(*pieces));
-    uint64_t size = reply->body.len + reply->tail.len;
     struct MHD_Response *response = NULL;
 
-    for (size_t i = 0; i < reply->part_count; i++)
-        size += reply->parts[i].len;
     if (pieces)
-        response = MHD_create_response_from_callback(size, PIECES_BLOCK, read_pieces,
-                                                     pieces, free_pieces);
+        response = MHD_create_response_from_callback(reply_len(reply), PIECES_BLOCK,
+                                                     read_pieces, pieces, free_pieces);
     if (response) {
         pieces->request = request;
         pieces->reply = *reply;
@@ -217,6 +223,7 @@ static void add_headers(struct request *request, struct MHD_Response *response,
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
                                       content_type);
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    (void)MHD_add_response_header(response, "X-Request-Id", request->id);
     for (size_t i = 0; i < reply->header_count; i++)
         (void)MHD_add_response_header(response, reply->headers[i].name,
                                       reply->headers[i].value);
@@ -267,9 +274,11 @@ void request_reply(struct request *request, struct reply *reply)
         http_duplex_reply(request, reply);
         return;
     }
+    request->bytes_out = reply_len(reply);
     response = response_of(request, reply);
     if (!response) {
-        log_error("no memory for an answer", "status=%d", status);
+        log_error("no memory for an answer", "status=%d request_id=%s", status,
+                  request->id);
         response = response_without_memory();
         status = 500;
         content_type = "application/problem+json";
@@ -307,6 +316,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
         return 0;
     }
     http_touch(request);
+    request->bytes_out += (size_t)n;
     return n;
 }
 

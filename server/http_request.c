@@ -12,8 +12,12 @@
 #include "common/log.h"
 #include "common/mem.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 
 #define BODY_FIRST_RESERVE                                                               \
@@ -72,6 +76,33 @@ void request_query(const struct request *request,
 
     MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, query_value,
                               &query);
+}
+
+void request_peer(const struct request *request, char ret_peer[HTTP_PEER_MAX])
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    const void *bytes = NULL;
+
+    if (address && address->sa_family == AF_INET)
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (address && address->sa_family == AF_INET6)
+        bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    ret_peer[0] = '\0';
+    if (bytes)
+        (void)inet_ntop(address->sa_family, bytes, ret_peer, HTTP_PEER_MAX);
+}
+
+const char *request_id(const struct request *request)
+{
+    return request->id;
+}
+
+void request_set_job(struct request *request, struct uuid id)
+{
+    request->job = id;
+    request->has_job = true;
 }
 
 unsigned request_mark(const struct request *request)
@@ -238,6 +269,11 @@ static void tell_over(const struct request *request)
         .request = request,
         .status = request->status,
         .duration_ns = clock_mono_ns() - request->began_ns,
+        .bytes_in = request->bytes_in,
+        .bytes_out = request->bytes_out,
+        .method = request->method_sent,
+        .target = request->uri,
+        .job = request->has_job ? &request->job : NULL,
     };
 
     if (http->options.on_over)
@@ -298,6 +334,7 @@ static enum problem method_of(const char *name, enum http_method *ret_method)
 
 struct header_walk {
     struct gate_headers state;
+    struct request *request;
     enum problem problem;
     struct error_text *err;
 };
@@ -308,13 +345,18 @@ static enum MHD_Result each_header(void *cls, enum MHD_ValueKind kind, const cha
     struct header_walk *walk = cls;
 
     (void)kind;
+    if ((*name == 'X' || *name == 'x') && strcasecmp(name, "X-Request-Id") == 0 &&
+        !walk->request->id[0] && !request_id_take(value ? value : "", walk->request->id))
+        walk->request->id[0] = '\0';
     walk->problem = gate_header(&walk->state, name, value ? value : "", walk->err);
     return walk->problem == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 
 static enum problem check_headers(struct request *request, struct error_text *err)
 {
-    struct header_walk walk = { .problem = PROBLEM_COUNT, .err = err };
+    struct header_walk walk = { .problem = PROBLEM_COUNT,
+                                .request = request,
+                                .err = err };
 
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, each_header, &walk);
     return walk.problem;
@@ -343,6 +385,7 @@ static void on_headers(struct request *request, const char *method, const char *
     int64_t length = -1;
     enum problem problem = gate_version(version, &err);
 
+    (void)snprintf(request->method_sent, sizeof(request->method_sent), "%s", method);
     if (problem == PROBLEM_COUNT)
         problem = gate_uri(request->uri, request->path, &request->path_len, &err);
     if (problem == PROBLEM_COUNT) {
@@ -352,6 +395,8 @@ static void on_headers(struct request *request, const char *method, const char *
     }
     if (problem == PROBLEM_COUNT)
         problem = check_headers(request, &err);
+    if (!request->id[0])
+        request_id_make(&request->http->id_state, request->id);
     if (problem == PROBLEM_COUNT && options->is_fed)
         fed = options->is_fed(request->http->data, request);
     if (problem == PROBLEM_COUNT)
@@ -379,6 +424,7 @@ static enum MHD_Result on_body(struct request *request, const char *bytes, size_
 {
     uint64_t max = request->http->options.max_body_bytes;
 
+    request->bytes_in += *len;
     if (request->overrun || request->upload.len + *len > max) {
         request->overrun += *len;
         if (request->overrun > BODY_OVERRUN_MAX)

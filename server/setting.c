@@ -268,6 +268,11 @@ const struct setting settings[] = {
       .choices = log_format_names, .choice_count = LOG_FORMAT_COUNT,
       .value = "text|json",
       .help = "json: every line is an object." },
+    { "access_log", SETTING_CHOICE, AT(access_log), .initial = "errors",
+      .choices = access_log_mode_names, .choice_count = ACCESS_LOG_MODE_COUNT,
+      .value = "off|errors|all",
+      .help = "Which requests have a line: none; those that are answered with 400 and above, "
+              "or not at all; every one." },
 };
 /* clang-format on */
 

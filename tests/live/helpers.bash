@@ -114,8 +114,8 @@ start_poold() {
         cat "$POOLD_STDERR"
         return 1
     fi
-    line=${line##*listen=}
-    URL=http://${line%% *}
+    [[ $line =~ listen(=|\":\")([^\ \"]+) ]] # as text, or as JSON
+    URL=http://${BASH_REMATCH[2]}
 }
 
 ready_line() { tail -n "+$1" "$POOLD_STDERR" | grep -m1 'server ready' || true; }
