@@ -27,6 +27,7 @@ const struct event *live_announce(struct live *live, enum event_kind kind,
 {
     if (live->job.spec->durability != DURABILITY_DURABLE)
         return NULL;
+    dispatch_store_started(live->dispatch); /* ids rise in the store */
     *ret_event = event_of(live, kind, state);
     live->event_id = events_add(live->dispatch->events_log, ret_event, false);
     return ret_event;
@@ -49,11 +50,24 @@ void live_told(struct live *live, enum event_kind kind, bool happened)
 /* Nobody's promise depends on it: it is told at once and stored behind that. */
 void live_started(struct live *live)
 {
+    struct dispatch *dispatch = live->dispatch;
     struct event event = event_of(live, EVENT_STARTED, JOB_RUNNING);
 
-    events_add(live->dispatch->events_log, &event, true);
-    if (live->job.spec->durability == DURABILITY_DURABLE)
-        store_put_event(live->dispatch->store, &event);
+    events_add(dispatch->events_log, &event, true);
+    if (live->job.spec->durability != DURABILITY_DURABLE)
+        return;
+    dispatch->started[dispatch->started_count++] = event;
+    if (dispatch->started_count == STARTED_MAX)
+        dispatch_store_started(dispatch);
+}
+
+void dispatch_store_started(struct dispatch *dispatch)
+{
+    size_t count = dispatch->started_count;
+
+    dispatch->started_count = 0;
+    if (count > 0)
+        store_put_events(dispatch->store, dispatch->started, count);
 }
 
 /* ---- progress ---------------------------------------------------------------------- */

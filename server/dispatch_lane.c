@@ -170,6 +170,7 @@ void lane_pump(struct lane *lane)
 {
     pump(lane, &lane->old.queue, lane->old.pool);
     pump(lane, &lane->queue, lane->pool);
+    dispatch_store_started(lane->dispatch);
     lane_fill(lane);
 }
 

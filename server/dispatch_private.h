@@ -43,6 +43,8 @@ TAILQ_HEAD(live_list, live);
 TAILQ_HEAD(lane_list, lane);
 TAILQ_HEAD(retry_list, retry);
 
+#define STARTED_MAX 64
+
 struct dispatch {
     uv_loop_t *loop;
     struct store *store;
@@ -75,9 +77,11 @@ struct dispatch {
     size_t waiters;
     uint64_t random; /* state of the jitter's generator */
     struct events *events_log;
-    struct live_list unsaid; /* with progress that is to be told */
-    uv_timer_t *progress;    /* tells it */
-    uv_timer_t *sweep;       /* stores relaxed jobs that take long, forgets kept ones */
+    struct live_list unsaid;           /* with progress that is to be told */
+    struct event started[STARTED_MAX]; /* of durable jobs, to be stored */
+    size_t started_count;
+    uv_timer_t *progress; /* tells it */
+    uv_timer_t *sweep;    /* stores relaxed jobs that take long, forgets kept ones */
     bool draining;
     enum disk_level disk;
     bool closed; /* the store is: nothing may be given to it any more */
@@ -261,6 +265,8 @@ const struct event *live_announce(struct live *live, enum event_kind kind,
 /* It is true now, or (not happened) never. */
 void live_told(struct live *live, enum event_kind kind, bool happened);
 void live_started(struct live *live);
+/* Those that were told so far go to the store, in one command. */
+void dispatch_store_started(struct dispatch *dispatch);
 void live_progressed(struct live *live);
 /* Its progress is not to be told any more. */
 void live_hush(struct live *live);

@@ -325,13 +325,13 @@ void store_put_status(struct store *store, struct job_spec *spec,
     command_submit(store, command);
 }
 
-void store_put_event(struct store *store, const struct event *event)
+void store_put_events(struct store *store, const struct event events[], size_t count)
 {
-    struct store_command *command = command_new(store, STORE_PUT_EVENT);
+    struct store_command *command = command_new(store, STORE_PUT_EVENTS);
 
     if (!command)
         return;
-    command_add_events(command, event, 1);
+    command_add_events(command, events, count);
     command_submit(store, command);
 }
 
@@ -567,7 +567,7 @@ static void deliver(struct store *store, struct store_command *command)
     case STORE_PUT_OUTCOME:
     case STORE_PUT_ATTEMPT:
     case STORE_PUT_LOG:
-    case STORE_PUT_EVENT:
+    case STORE_PUT_EVENTS:
     case STORE_PUT_STATUS:
     case STORE_PUT_FINISHED:
     case STORE_PUT_DELIVERY:

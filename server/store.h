@@ -133,8 +133,8 @@ void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, const struct event *event,
                       store_done *done, void *data);
-/* An event alone; nobody waits for it. */
-void store_put_event(struct store *store, const struct event *event);
+/* Events alone; nobody waits for them. */
+void store_put_events(struct store *store, const struct event events[], size_t count);
 /* Stores a new job that is over already, with all its outcomes, attempts and log (NULL:
  * none), as one command. The arrays are copied, the log is referenced; without memory for
  * the attempts they are left out. ST_NO_MEMORY when the outcomes cannot be; otherwise kept

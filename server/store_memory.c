@@ -297,7 +297,7 @@ static enum status put_log(struct memory_store *memory, struct store_command *co
 }
 
 /* This store does not outlive those who remember the events. */
-static enum status put_event(struct memory_store *memory, struct store_command *command)
+static enum status put_events(struct memory_store *memory, struct store_command *command)
 {
     (void)memory;
     (void)command;
@@ -534,7 +534,7 @@ static void memory_submit(struct store *store, struct store_command *command)
         [STORE_PUT_OUTCOME] = put_outcome,
         [STORE_PUT_ATTEMPT] = put_attempt,
         [STORE_PUT_LOG] = put_log,
-        [STORE_PUT_EVENT] = put_event,
+        [STORE_PUT_EVENTS] = put_events,
         [STORE_PUT_STATUS] = put_status,
         [STORE_PUT_DELIVERY] = put_delivery,
         [STORE_DELETE_JOB] = delete_job,

@@ -145,7 +145,7 @@ static void tidy(struct sqlite_store *store)
 
 static bool wants_disk(const struct store_command *command)
 {
-    if (command->kind == STORE_PURGE || command->kind == STORE_PUT_EVENT)
+    if (command->kind == STORE_PURGE || command->kind == STORE_PUT_EVENTS)
         return false;
     return !command->spec || command->spec->durability == DURABILITY_DURABLE;
 }

@@ -141,7 +141,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_ATTEMPT,
     SQLITE_WRITE_TRIM_ATTEMPTS,
     SQLITE_WRITE_LOG,
-    SQLITE_WRITE_EVENT,
+    SQLITE_WRITE_EVENTS,
     SQLITE_WRITE_TRIM_EVENTS,
     SQLITE_WRITE_STATUS,
     SQLITE_WRITE_FORGET_ERRORS,
@@ -167,9 +167,17 @@ enum sqlite_write_statement {
     SQLITE_WRITE_COUNT
 };
 
+/* Of this transaction, not written yet. */
+struct sqlite_event_run {
+    struct buf body; /* event_run.h */
+    unsigned count;
+    uint64_t last_id;
+};
+
 struct sqlite_writer {
     sqlite3 *db;
     sqlite3_stmt *statements[SQLITE_WRITE_COUNT];
+    struct sqlite_event_run events;
     unsigned untrimmed_events;           /* written since the older ones were deleted */
     int64_t counted_jobs, counted_bytes; /* of this transaction, not in tally yet */
 };
@@ -183,6 +191,12 @@ int sqlite_writer_begin(struct sqlite_writer *writer);
 int sqlite_writer_commit(struct sqlite_writer *writer);
 /* So many more jobs that are over, or fewer, with so many bytes: for table tally. */
 void sqlite_writer_count(struct sqlite_writer *writer, int64_t jobs, int64_t bytes);
+/* An event that becomes true with this transaction; id 0: none. */
+int sqlite_writer_add_event(struct sqlite_writer *writer, const struct event *event);
+/* Writes those that were added. */
+int sqlite_writer_put_events(struct sqlite_writer *writer);
+/* The transaction they were added in has come to nothing. */
+void sqlite_writer_forget_events(struct sqlite_writer *writer);
 /* Carries out one command inside a transaction and sets its st. Not SQLITE_OK: the whole
  * transaction is to be rolled back. */
 int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *command);

@@ -3,6 +3,7 @@
 #include "server/store_sqlite_row.h"
 
 #include "common/log.h"
+#include "server/event_run.h"
 
 #include <string.h>
 
@@ -76,29 +77,37 @@ enum status sqlite_reader_unfinished(
     return st;
 }
 
-/* An event that is damaged is left out: nothing depends on it. */
+/* An event that is damaged is left out: nothing depends on it. *left is how many older ones
+ * there are still to leave out. */
+static void read_run(sqlite3_stmt *statement, int64_t *left,
+                     void (*on_event)(void *data, const struct event *event), void *data)
+{
+    const char *body = (const char *)sqlite3_column_text(statement, 1);
+    struct text rest = { body, body ? (size_t)sqlite3_column_bytes(statement, 1) : 0 };
+    struct event event;
+
+    while (event_run_next(&rest, &event)) {
+        if (*left > 0)
+            --*left;
+        else
+            on_event(data, &event);
+    }
+}
+
 enum status sqlite_reader_events(struct sqlite_reader *reader,
                                  void (*on_event)(void *data, const struct event *event),
                                  void *data)
 {
     sqlite3_stmt *statement = reader->statements[SQLITE_READ_EVENTS];
-    int rc = sqlite3_bind_int(statement, 1, EVENTS_STORED_MAX);
+    int64_t left = -1;
+    int rc;
 
-    if (rc != SQLITE_OK)
-        return row_status(rc);
     while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
-        struct row row = { statement, 0, false };
-        struct event event = { .id = (uint64_t)row_int(&row) };
-
-        event.kind = row_name(&row, event_kind_names, EVENT_KIND_COUNT);
-        event.job = row_id(&row);
-        event.state = row_name(&row, job_state_names, JOB_STATE_COUNT);
-        event.total = (uint64_t)row_int(&row);
-        event.completed = (uint64_t)row_int(&row);
-        event.failed = (uint64_t)row_int(&row);
-        event.owner = (uint64_t)row_int(&row);
-        if (!row.bad)
-            on_event(data, &event);
+        if (left == -1)
+            left = sqlite3_column_int64(statement, 0) - EVENTS_STORED_MAX;
+        if (left < 0)
+            left = 0;
+        read_run(statement, &left, on_event, data);
     }
     sqlite3_reset(statement);
     return rc == SQLITE_DONE ? ST_OK : row_status(rc);

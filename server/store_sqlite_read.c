@@ -29,9 +29,10 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "WHERE outcome.job = ? ORDER BY outcome.first",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
     [SQLITE_READ_LOG] = "SELECT body FROM job_log WHERE job = ?",
+    /* The number of all comes with each, so that the oldest can be left out. */
     [SQLITE_READ_EVENTS] =
-        "SELECT id, kind, job, state, total, completed, failed, owner FROM "
-        "(SELECT * FROM event ORDER BY id DESC LIMIT ?) ORDER BY id",
+        "SELECT (SELECT sum(count) FROM event_run), body FROM event_run "
+        "ORDER BY last_id",
     /* json_valid: a damaged row must not end the whole listing. */
     [SQLITE_READ_JOBS] =
         "SELECT " SQLITE_JOB_COLUMNS ", gone FROM job WHERE key < ?1 " MATCHES

@@ -23,7 +23,6 @@
 #define SHRINK_SQL       "PRAGMA incremental_vacuum(2048)"
 
 /* Finding the oldest event to keep walks over all that are kept: not for each one. */
-#define TRIM_EVENTS_EACH 1000
 
 /* The order in which what is over goes, and the index that has it. */
 #define JOB_OVER_ORDER                                                                   \
@@ -55,16 +54,18 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
         "seq <= (SELECT max(seq) FROM attempt WHERE job = ?1) - ?2",
     [SQLITE_WRITE_LOG] = "INSERT INTO job_log (job, body) VALUES (?, ?) "
                          "ON CONFLICT (job) DO UPDATE SET body = excluded.body",
-    [SQLITE_WRITE_EVENT] = "INSERT INTO event (id, kind, job, state, total, completed, "
-                           "failed, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    [SQLITE_WRITE_EVENTS] =
+        "INSERT INTO event_run (last_id, count, body) VALUES (?, ?, ?)",
+    /* Runs with nothing in them that is among the newest ?1 events. */
     [SQLITE_WRITE_TRIM_EVENTS] =
-        "DELETE FROM event WHERE id <= "
-        "(SELECT id FROM event ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        "DELETE FROM event_run WHERE last_id <= (SELECT last_id FROM (SELECT last_id, "
+        "sum(count) OVER (ORDER BY last_id DESC) - count AS newer FROM event_run) "
+        "WHERE newer >= ?1 ORDER BY last_id DESC LIMIT 1)",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET item_count = ?, state = ?, completed = ?, failed = ?, attempt = "
         "?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
-        "AND gone = 0",
+        "AND gone = 0 AND (? OR finished_at_ms = 0)",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
     [SQLITE_WRITE_ADD_DELIVERY] =
         "INSERT INTO delivery (job, number, state, tries, created_at_ms, due_at_ms, url, "
@@ -495,18 +496,37 @@ static int put_finished(struct sqlite_writer *writer, struct store_command *comm
     return rc;
 }
 
-static int put_status(struct sqlite_writer *writer, struct store_command *command)
+/* Changes nothing if the job is over and `counted` is false. */
+static int update_status(struct sqlite_writer *writer,
+                         const struct store_command *command, bool counted)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_STATUS], 0, SQLITE_OK };
-    struct binder forget = { writer->statements[SQLITE_WRITE_FORGET_ERRORS], 0,
-                             SQLITE_OK };
-    int rc = uncount(writer, command->id);
 
     bind_int(&b, (int64_t)job_items(command->spec, &command->status));
     bind_status(&b, &command->status);
     bind_int(&b, key_of(command->id));
-    if (rc == SQLITE_OK)
-        rc = run(&b);
+    bind_int(&b, counted);
+    return run(&b);
+}
+
+/* Mostly the job was not over before, and then there is nothing to take out of the count. */
+static int change_status(struct sqlite_writer *writer,
+                         const struct store_command *command)
+{
+    int rc = update_status(writer, command, false);
+
+    if (rc != SQLITE_OK || sqlite3_changes(writer->db) > 0)
+        return rc;
+    rc = uncount(writer, command->id);
+    return rc == SQLITE_OK ? update_status(writer, command, true) : rc;
+}
+
+static int put_status(struct sqlite_writer *writer, struct store_command *command)
+{
+    struct binder forget = { writer->statements[SQLITE_WRITE_FORGET_ERRORS], 0,
+                             SQLITE_OK };
+    int rc = change_status(writer, command);
+
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0) {
         command->st = ST_NOT_FOUND;
     } else if (rc == SQLITE_OK) {
@@ -533,31 +553,8 @@ static int delete_job(struct sqlite_writer *writer, struct store_command *comman
     return rc;
 }
 
-static int add_event(struct sqlite_writer *writer, const struct event *event)
-{
-    struct binder b = { writer->statements[SQLITE_WRITE_EVENT], 0, SQLITE_OK };
-    struct binder trim = { writer->statements[SQLITE_WRITE_TRIM_EVENTS], 0, SQLITE_OK };
-
-    if (event->id == 0)
-        return SQLITE_OK;
-    bind_int(&b, (int64_t)event->id);
-    bind_string(&b, event_kind_names[event->kind]);
-    bind_blob(&b, (struct text){ (const char *)event->job.bytes, sizeof(event->job) });
-    bind_string(&b, job_state_names[event->state]);
-    bind_int(&b, (int64_t)event->total);
-    bind_int(&b, (int64_t)event->completed);
-    bind_int(&b, (int64_t)event->failed);
-    bind_int(&b, (int64_t)event->owner);
-    b.rc = run(&b);
-    if (b.rc != SQLITE_OK || ++writer->untrimmed_events < TRIM_EVENTS_EACH)
-        return b.rc;
-    writer->untrimmed_events = 0;
-    bind_int(&trim, EVENTS_STORED_MAX);
-    return run(&trim);
-}
-
 /* The event comes with the command, as with others. */
-static int put_event(struct sqlite_writer *writer, struct store_command *command)
+static int put_events(struct sqlite_writer *writer, struct store_command *command)
 {
     (void)writer;
     (void)command;
@@ -604,7 +601,7 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
         [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_LOG] = put_log,           [STORE_PUT_EVENT] = put_event,
+        [STORE_PUT_LOG] = put_log,           [STORE_PUT_EVENTS] = put_events,
         [STORE_PUT_STATUS] = put_status,     [STORE_PUT_FINISHED] = put_finished,
         [STORE_DELETE_JOB] = delete_job,     [STORE_PUT_DELIVERY] = put_delivery,
         [STORE_PUT_POOL] = put_pool,         [STORE_DELETE_POOL] = delete_pool,
@@ -617,7 +614,7 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
     for (size_t i = 0; i < command->event_count; i++) {
         if (rc != SQLITE_OK || command->st != ST_OK)
             break;
-        rc = add_event(writer, &command->events[i]);
+        rc = sqlite_writer_add_event(writer, &command->events[i]);
     }
     return rc;
 }
@@ -645,15 +642,16 @@ int sqlite_writer_run(struct sqlite_writer *writer, enum sqlite_write_statement 
 int sqlite_writer_begin(struct sqlite_writer *writer)
 {
     writer->counted_jobs = writer->counted_bytes = 0;
+    sqlite_writer_forget_events(writer);
     return sqlite_writer_run(writer, SQLITE_WRITE_BEGIN);
 }
 
 int sqlite_writer_commit(struct sqlite_writer *writer)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_ADD_TALLY], 0, SQLITE_OK };
-    int rc = SQLITE_OK;
+    int rc = sqlite_writer_put_events(writer);
 
-    if (writer->counted_jobs != 0 || writer->counted_bytes != 0) {
+    if (rc == SQLITE_OK && (writer->counted_jobs != 0 || writer->counted_bytes != 0)) {
         bind_int(&b, writer->counted_jobs);
         bind_int(&b, writer->counted_bytes);
         rc = run(&b);
@@ -685,5 +683,6 @@ void sqlite_writer_close(struct sqlite_writer *writer)
     for (int i = 0; i < SQLITE_WRITE_COUNT; i++)
         sqlite3_finalize(writer->statements[i]);
     sqlite3_close(writer->db);
+    buf_clear(&writer->events.body);
     memset(writer, 0, sizeof(*writer));
 }

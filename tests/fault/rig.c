@@ -382,7 +382,7 @@ const char *rig_ask_all(struct rig *rig, const struct workload *workload)
                   "('scheduled', 'queued', 'running')"))
         return "the jobs that are not over cannot all be loaded";
     if (store_load_events(rig->store, on_event, &events, &err) != ST_OK ||
-        !has_rows(rig, events, "SELECT count(*) FROM event"))
+        !has_rows(rig, events, "SELECT coalesce(sum(count), 0) FROM event_run"))
         return "the events cannot all be loaded";
     if (store_load_pools(rig->store, on_pool, &pools, &err) != ST_OK ||
         !has_rows(rig, pools, "SELECT count(*) FROM pool"))

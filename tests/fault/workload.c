@@ -582,7 +582,7 @@ void workload_give(struct store *store, const struct step *step, struct answer *
         store_put_status(store, spec, &step->statuses[0], event, on_done, answer);
         break;
     case OP_PUT_EVENT:
-        store_put_event(store, event);
+        store_put_events(store, event, 1);
         break;
     case OP_PUT_LOG:
         store_put_log(store, spec, step->log);

@@ -679,7 +679,7 @@ static void an_event_is_stored_with_what_makes_it_true(void **state)
     store_put_job(fx->store, spec, &status, &event, note_put, &answer);
     wait_for(fx, &answer, 1);
     event.id = 6;
-    store_put_event(fx->store, &event);
+    store_put_events(fx->store, &event, 1);
     event.id = 7;
     event.kind = EVENT_SUCCEEDED;
     status.state = event.state = JOB_SUCCEEDED;
@@ -704,21 +704,77 @@ static void the_newest_events_are_kept(void **state)
     struct answer answer;
 
     for (event.id = 1; event.id <= 12500; event.id++)
-        store_put_event(fx->store, &event);
+        store_put_events(fx->store, &event, 1);
     reopen(fx);
     load_events(fx, &answer);
     assert_int_equal(answer.called, EVENTS_STORED_MAX);
     assert_int_equal(answer.existing.request_hash, 12500);
     close_store(fx);
-    assert_in_range(ask(fx, "SELECT count(*) FROM event"), EVENTS_STORED_MAX,
+    assert_in_range(ask(fx, "SELECT sum(count) FROM event_run"), EVENTS_STORED_MAX,
                     EVENTS_STORED_MAX + 1000);
     fixture_open(fx);
     job_spec_unref(spec);
 }
 
+static void many_events_of_a_commit_are_a_few_rows(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+    static struct event events[5000];
+    struct answer answer;
+
+    for (size_t i = 0; i < 5000; i++)
+        events[i] = (struct event){ .id = i + 1, .kind = EVENT_STARTED, .job = spec->id };
+    store_put_events(fx->store, events, 5000);
+    reopen(fx);
+    load_events(fx, &answer);
+    assert_int_equal(answer.called, 5000);
+    assert_int_equal(answer.existing.request_hash, 5000);
+    close_store(fx);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM event_run"), 10);
+    assert_int_equal(ask(fx, "SELECT max(count) FROM event_run"), 500);
+    fixture_open(fx);
+    job_spec_unref(spec);
+}
+
+static void copy_event(void *data, const struct event *event)
+{
+    *(struct event *)data = *event;
+}
+
+static void events_of_an_older_schema_are_taken_over(void **state)
+{
+    struct fixture *fx = *state;
+    struct error_text err = { "" };
+    struct event event;
+    struct uuid job;
+
+    assert_true(uuid_parse("01900000-0000-7000-8000-00000000002a", 36, &job));
+    close_store(fx);
+    change(fx, "CREATE TABLE event (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, "
+               "job BLOB NOT NULL, state TEXT NOT NULL, total INTEGER NOT NULL, "
+               "completed INTEGER NOT NULL, failed INTEGER NOT NULL, "
+               "owner INTEGER NOT NULL DEFAULT 0) STRICT; "
+               "INSERT INTO event VALUES (7, 'job.failed', "
+               "x'0190000000007000800000000000002a', 'failed', 9, 4, 5, 3); "
+               "DROP TABLE event_run; PRAGMA user_version = 12");
+    fixture_open(fx);
+    assert_int_equal(store_load_events(fx->store, copy_event, &event, &err), ST_OK);
+    assert_int_equal(event.id, 7);
+    assert_int_equal(event.kind, EVENT_FAILED);
+    assert_true(uuid_equal(event.job, job));
+    assert_int_equal(event.state, JOB_FAILED);
+    assert_int_equal(event.total, 9);
+    assert_int_equal(event.completed, 4);
+    assert_int_equal(event.failed, 5);
+    assert_int_equal(event.owner, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        SQLITE(many_events_of_a_commit_are_a_few_rows),
+        SQLITE(events_of_an_older_schema_are_taken_over),
         SQLITE(an_event_is_stored_with_what_makes_it_true),
         SQLITE(the_newest_events_are_kept),
         TEST(a_restart_finds_every_job_that_is_not_over),

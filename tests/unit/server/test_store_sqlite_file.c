@@ -330,7 +330,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
 #define BACK_TO_VERSION_2                                                                \
     "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "                        \
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
-    "DROP TABLE event; DROP TABLE pool; DROP TABLE body_part; "                          \
+    "DROP TABLE event_run; DROP TABLE pool; DROP TABLE body_part; "                      \
     "DROP TABLE outcome_text; "                                                          \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
     "ALTER TABLE job DROP COLUMN owner; "                                                \
