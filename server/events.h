@@ -24,7 +24,7 @@
 #include <uv.h>
 
 #define EVENTS_KEPT          10000
-#define EVENTS_BEHIND_MAX    1000
+#define EVENTS_BEHIND_MAX    5000 /* more than a batch of jobs has */
 #define EVENTS_KEEP_ALIVE_MS 15000
 
 struct events;

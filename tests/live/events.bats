@@ -154,6 +154,22 @@ is_taken() {
         grep -q 200
 }
 
+@test "a large batch cuts nobody off who follows" {
+    start_poold
+    listen /v1/events
+    batch=$(jq -nc '[range(1000) | {method: "apply_async", task: "square", args: [.]}]')
+    for round in 1 2; do
+        post /v1/batch "$batch" >/dev/null
+        expect 202
+        eventually has_seen $((round * 1000)) job.created
+        eventually has_seen $((round * 1000)) job.started
+        eventually has_seen $((round * 1000)) job.succeeded
+    done
+    kill -0 "$FOLLOWER"
+}
+
+has_seen() { [ "$(grep -c "^event: $2\$" "$BATS_TEST_TMPDIR/events")" = "$1" ]; }
+
 @test "a slow reader is cut off, and nobody else waits for it" {
     start_poold
     # Little room in its socket, from which it reads nothing until it is told to by the end of
