@@ -143,11 +143,11 @@ def measure_connections(options, folder, record, rounds):
             if server is not crowded:
                 continue
             for _ in range(IDLE):
-                sockets.append(connect(server.port, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
+                sockets.append(connect(server.port, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"))
                 sockets[-1].recv(4096)
             for _ in range(WAITING):
                 sockets.append(connect(server.port, f"GET /v1/jobs/{job}?timeout=600 HTTP/1.1\r\n"
-                                       "Host: x\r\n\r\n"))
+                                       "Host: localhost\r\n\r\n"))
         turns(record, {"crowded": crowded.port, "quiet": quiet.port}, "connections", options,
               rounds)
     finally:

@@ -15,50 +15,54 @@
 #define IDEMPOTENCY_KEY_MAX 128
 
 static const struct route routes[] = {
-    { HTTP_POST, "/v1/apply", api_apply },
-    { HTTP_POST, "/v1/map", api_map },
-    { HTTP_POST, "/v1/starmap", api_starmap },
-    { HTTP_POST, "/v1/imap", api_imap },
-    { HTTP_POST, "/v1/imap_unordered", api_imap_unordered },
-    { HTTP_POST, "/v1/apply_async", api_apply_async },
-    { HTTP_POST, "/v1/map_async", api_map_async },
-    { HTTP_POST, "/v1/starmap_async", api_starmap_async },
-    { HTTP_POST, "/v1/batch", api_batch },
-    { HTTP_GET, "/v1/jobs", api_jobs_list },
-    { HTTP_POST, "/v1/jobs/wait", api_jobs_wait },
-    { HTTP_POST, "/v1/jobs/as_completed", api_jobs_as_completed },
-    { HTTP_GET, "/v1/jobs/{id}", api_job_get },
-    { HTTP_DELETE, "/v1/jobs/{id}", api_job_delete },
-    { HTTP_GET, "/v1/jobs/{id}/result", api_job_result },
-    { HTTP_GET, "/v1/jobs/{id}/results", api_job_results },
-    { HTTP_GET, "/v1/jobs/{id}/attempts", api_job_attempts },
-    { HTTP_GET, "/v1/jobs/{id}/events", api_job_events },
-    { HTTP_GET, "/v1/jobs/{id}/log", api_job_log },
-    { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel },
-    { HTTP_POST, "/v1/jobs/{id}/retry", api_job_retry },
-    { HTTP_GET, "/v1/jobs/{id}/deliveries", api_job_deliveries },
-    { HTTP_POST, "/v1/jobs/{id}/redeliver", api_job_redeliver },
-    { HTTP_GET, "/v1/events", api_events },
-    { HTTP_GET, "/v1/pools", api_pools_list },
-    { HTTP_POST, "/v1/pools", api_pool_post },
-    { HTTP_GET, "/v1/pools/{name}", api_pool_get },
-    { HTTP_PATCH, "/v1/pools/{name}", api_pool_patch },
-    { HTTP_DELETE, "/v1/pools/{name}", api_pool_delete },
-    { HTTP_POST, "/v1/pools/{name}/close", api_pool_close },
-    { HTTP_POST, "/v1/pools/{name}/terminate", api_pool_terminate },
-    { HTTP_POST, "/v1/pools/{name}/join", api_pool_join },
-    { HTTP_GET, "/v1/workers", api_workers_list },
-    { HTTP_GET, "/v1/tasks", api_tasks_list },
-    { HTTP_GET, "/v1/tasks/{name}", api_task_get },
-    { HTTP_POST, "/v1/admin/backup", api_admin_backup },
-    { HTTP_GET, "/v1/info", api_info },
-    { HTTP_GET, "/healthz", api_healthz },
-    { HTTP_GET, "/readyz", api_readyz },
-    { HTTP_GET, "/metrics", api_metrics },
-    { HTTP_GET, "/problems/{slug}", api_problem_get },
-    { HTTP_GET, "/openapi.json", api_openapi_json },
-    { HTTP_GET, "/openapi.yaml", api_openapi_yaml },
-    { HTTP_GET, "/docs", api_docs },
+    { HTTP_POST, "/v1/apply", api_apply, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/map", api_map, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/starmap", api_starmap, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/imap", api_imap, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/imap_unordered", api_imap_unordered, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/apply_async", api_apply_async, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/map_async", api_map_async, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/starmap_async", api_starmap_async, SCOPE_SUBMIT },
+    { HTTP_POST, "/v1/batch", api_batch, SCOPE_SUBMIT },
+    { HTTP_GET, "/v1/jobs", api_jobs_list, SCOPE_READ },
+    { HTTP_POST, "/v1/jobs/wait", api_jobs_wait, SCOPE_READ },
+    { HTTP_POST, "/v1/jobs/as_completed", api_jobs_as_completed, SCOPE_READ },
+    { HTTP_GET, "/v1/jobs/{id}", api_job_get, SCOPE_READ },
+    { HTTP_DELETE, "/v1/jobs/{id}", api_job_delete, SCOPE_CANCEL },
+    { HTTP_GET, "/v1/jobs/{id}/result", api_job_result, SCOPE_READ },
+    { HTTP_GET, "/v1/jobs/{id}/results", api_job_results, SCOPE_READ },
+    { HTTP_GET, "/v1/jobs/{id}/attempts", api_job_attempts, SCOPE_READ },
+    { HTTP_GET, "/v1/jobs/{id}/events", api_job_events, SCOPE_READ },
+    { HTTP_GET, "/v1/jobs/{id}/log", api_job_log, SCOPE_READ },
+    { HTTP_POST, "/v1/jobs/{id}/cancel", api_job_cancel, SCOPE_CANCEL },
+    { HTTP_POST, "/v1/jobs/{id}/retry", api_job_retry, SCOPE_SUBMIT },
+    { HTTP_GET, "/v1/jobs/{id}/deliveries", api_job_deliveries, SCOPE_READ },
+    { HTTP_POST, "/v1/jobs/{id}/redeliver", api_job_redeliver, SCOPE_SUBMIT },
+    { HTTP_GET, "/v1/events", api_events, SCOPE_READ },
+    { HTTP_GET, "/v1/pools", api_pools_list, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/pools", api_pool_post, SCOPE_ADMIN },
+    { HTTP_GET, "/v1/pools/{name}", api_pool_get, SCOPE_ADMIN },
+    { HTTP_PATCH, "/v1/pools/{name}", api_pool_patch, SCOPE_ADMIN },
+    { HTTP_DELETE, "/v1/pools/{name}", api_pool_delete, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/pools/{name}/close", api_pool_close, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/pools/{name}/terminate", api_pool_terminate, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/pools/{name}/join", api_pool_join, SCOPE_ADMIN },
+    { HTTP_GET, "/v1/workers", api_workers_list, SCOPE_ADMIN },
+    { HTTP_GET, "/v1/tasks", api_tasks_list, SCOPE_READ },
+    { HTTP_GET, "/v1/tasks/{name}", api_task_get, SCOPE_READ },
+    { HTTP_POST, "/v1/admin/backup", api_admin_backup, SCOPE_ADMIN },
+    { HTTP_GET, "/v1/info", api_info, SCOPE_READ },
+    { HTTP_GET, "/healthz", api_healthz, 0 },
+    { HTTP_GET, "/readyz", api_readyz, 0 },
+    { HTTP_GET, "/metrics", api_metrics, SCOPE_ADMIN },
+    { HTTP_GET, "/problems/{slug}", api_problem_get, 0 },
+    { HTTP_GET, "/openapi.json", api_openapi_json, 0 },
+    { HTTP_GET, "/openapi.yaml", api_openapi_yaml, 0 },
+    { HTTP_GET, "/docs", api_docs, 0 },
+    { HTTP_GET, "/v1/admin/keys", api_keys_list, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/admin/keys", api_key_post, SCOPE_ADMIN },
+    { HTTP_DELETE, "/v1/admin/keys/{id}", api_key_delete, SCOPE_ADMIN },
+    { HTTP_POST, "/v1/admin/keys/{id}/rotate", api_key_rotate, SCOPE_ADMIN },
 };
 
 #define ROUTE_COUNT (sizeof(routes) / sizeof(*routes))
@@ -85,31 +89,35 @@ void api_on_over(void *data, const struct http_record *record)
                      record);
 }
 
-bool api_is_fed(void *data, const struct request *request)
+static struct route_match match_of(const struct request *request)
 {
     struct route_match match;
 
-    (void)data;
-    if (!api_body_is_ndjson(request))
-        return false;
     route_find(routes, ROUTE_COUNT, request_method(request), request_path(request),
                &match);
-    return match.route &&
+    return match;
+}
+
+bool api_is_fed(void *data, struct request *request)
+{
+    struct route_match match = match_of(request);
+    struct request_tag *tag = request_tag(request);
+
+    (void)data;
+    tag->route = match.route;
+    if (match.route)
+        request_set_mark(request, (unsigned)(match.route - routes) + 1);
+    tag->param = match.param;
+    return match.route && api_body_is_ndjson(request) &&
            (match.route->handle == api_imap || match.route->handle == api_imap_unordered);
 }
 
-void api_handle(void *data, struct request *request)
+/* Nothing is at the path, or nothing for this method. */
+static void answer_no_route(struct request *request)
 {
-    struct route_match match;
+    struct route_match match = match_of(request);
     struct reply reply;
 
-    route_find(routes, ROUTE_COUNT, request_method(request), request_path(request),
-               &match);
-    if (match.route) {
-        request_set_mark(request, (unsigned)(match.route - routes) + 1);
-        match.route->handle(data, request, match.param);
-        return;
-    }
     if (!match.known_path) {
         api_problem(request, PROBLEM_NOT_FOUND, "there is nothing at this path");
         return;
@@ -124,6 +132,17 @@ void api_handle(void *data, struct request *request)
     }
     reply_header(&reply, "Allow", "%s", match.allow);
     request_reply(request, &reply);
+}
+
+void api_handle(void *data, struct request *request)
+{
+    const struct request_tag *tag = request_tag(request);
+    const struct route *route = tag->route;
+
+    if (route)
+        route->handle(data, request, tag->param);
+    else
+        answer_no_route(request);
 }
 
 /* ---- problems ---------------------------------------------------------------------- */

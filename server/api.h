@@ -17,6 +17,8 @@
  *     api_admin.c     /v1/admin/backup
  *     api_server.c    /v1/info, /healthz, /readyz, /problems, /openapi, /docs
  *     api_metrics.c   /metrics
+ *     api_admit.c     who may come in, and what he may do
+ *     api_keys.c      /v1/admin/keys
  *     api_lookup.c    finding a job in memory or in the store, and waiting for it
  *
  * The full description of every route is openapi/poold.yaml.
@@ -31,12 +33,15 @@
 #include "server/dispatch.h"
 #include "server/http.h"
 #include "server/job_json.h"
+#include "server/key.h"
 #include "server/problem.h"
 #include "server/route.h"
 #include "server/traffic.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct keys;
 
 struct api {
     const struct config *config;
@@ -49,6 +54,7 @@ struct api {
     struct disk *disk;                  /* NULL: nothing is stored */
     struct backup *backup;              /* NULL: there is no folder for them */
     struct traffic *traffic;            /* by number of route; see api_route */
+    struct keys *keys;
 };
 
 unsigned api_route_count(void);
@@ -60,6 +66,23 @@ void api_on_over(void *data, const struct http_record *record);
 /* The http_on_request and http_is_fed of the server; data is the struct api. */
 void api_handle(void *data, struct request *request);
 http_is_fed api_is_fed;
+http_admit api_admit; /* see api_admit.c */
+
+/* ---- whose request it is ----------------------------------------------------------- */
+
+/* The owner of jobs that this request makes; 0: nobody, there are no keys. */
+uint64_t api_owner(struct request *request);
+/* Whose jobs it may see: only this one's; 0: everybody's. */
+uint64_t api_only_owner(struct request *request);
+bool api_sees(struct request *request, uint64_t owner);
+/* Its key; NULL: there are none, or it was revoked since the headers came. Valid until the
+ * loop's next turn. */
+const struct key *api_key(const struct api *api, struct request *request);
+bool api_may_run(const struct api *api, struct request *request, const char *task);
+/* Whether its key may not have so many more jobs, with inputs of so many bytes. */
+bool api_over_quota(const struct api *api, struct request *request, size_t jobs,
+                    uint64_t bytes);
+void api_quota_problem(const struct api *api, struct request *request);
 
 /* ---- replying ---------------------------------------------------------------------- */
 
@@ -139,8 +162,8 @@ enum reuse {
     REUSE_EXISTING  /* Poold-Existing: that job has the unique_key */
 };
 void api_reuse_header(struct reply *reply, enum reuse reuse);
-/* What submissions are checked against. */
-struct job_rules api_job_rules(struct api *api);
+/* What submissions of this request are checked against. Valid during the call. */
+struct job_rules api_job_rules(struct api *api, struct request *request);
 /* A request of imap or imap_unordered that is fed; see api_feed.c. */
 void api_feed(struct api *api, struct request *request, enum job_method method);
 /* Answers why dispatch_submit has refused a job of this pool, other than for its unique_key.
@@ -164,7 +187,7 @@ struct job_view view_of(struct live *live);
 
 /* How a job is looked up, and what happens then. */
 struct lookup {
-    struct uuid id;
+    struct uuid id;     /* of a job that the request may see; others are not there */
     int64_t wait_ms;    /* how long to wait until it is ready; 0: not */
     bool for_change;    /* rather wait for any change */
     bool with_outcomes; /* needed if it is in the store */
@@ -222,6 +245,7 @@ const char *api_not_ready(const struct api *api);
 route_handler api_admin_backup;
 route_handler api_info, api_healthz, api_readyz, api_problem_get;
 route_handler api_metrics;
+route_handler api_keys_list, api_key_post, api_key_delete, api_key_rotate;
 route_handler api_openapi_json, api_openapi_yaml, api_docs;
 
 #endif

@@ -75,12 +75,13 @@ static bool read_specs(struct api *api, struct request *request, bool lenient,
                        struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count)
 {
     const struct batch_intake intake = {
+        .owner = api_owner(request),
         .lenient = lenient,
         .now_ms = clock_wall_ms(),
         .new_id = new_id,
         .data = api->dispatch,
     };
-    struct job_rules rules = api_job_rules(api);
+    struct job_rules rules = api_job_rules(api, request);
     struct refusal refusal;
     enum status st;
 
@@ -114,8 +115,18 @@ static void submit(struct api *api, struct submission *submission,
 {
     struct lane *lane = lane_not_running(api, specs, count);
     struct request *request = submission->request;
+    uint64_t bytes = 0;
     enum status st;
 
+    for (size_t i = 0; i < count; i++)
+        bytes += specs[i]->input.len + specs[i]->kwargs.len;
+    if (api_over_quota(api, request, count, bytes)) {
+        for (size_t i = 0; i < count; i++)
+            job_spec_unref(specs[i]);
+        api_quota_problem(api, request);
+        mem_free(submission);
+        return;
+    }
     request_park(request, on_submission_gone, submission);
     st = dispatch_submit_batch(api->dispatch, specs, count, on_submitted, submission);
     if (st == ST_OK)

@@ -158,6 +158,7 @@ static bool read_from(struct request *request, struct event_from *ret_from)
 
     if (!api_query(request, params, 1))
         return false;
+    ret_from->owner = api_only_owner(request);
     ret_from->resumes = params[0].seen;
     if (!header || !header[0])
         return true;

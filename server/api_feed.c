@@ -72,6 +72,11 @@ static void submit(struct feeding *feeding, struct job_spec *spec, bool lenient)
     struct live *live = NULL;
     enum status st;
 
+    if (api_over_quota(feeding->api, feeding->request, 1, spec->kwargs.len)) {
+        job_spec_unref(spec);
+        api_quota_problem(feeding->api, feeding->request);
+        return;
+    }
     if (dispatch_waiters(dispatch) >= feeding->api->config->max_waiters) {
         job_spec_unref(spec);
         api_problem_retry(feeding->request, PROBLEM_TOO_MANY_WAITERS,
@@ -91,9 +96,10 @@ static void submit(struct feeding *feeding, struct job_spec *spec, bool lenient)
 static void begin(struct feeding *feeding, struct text line)
 {
     struct blob *body = blob_new(line.at ? line.at : "", line.len);
-    struct job_rules rules = api_job_rules(feeding->api);
+    struct job_rules rules = api_job_rules(feeding->api, feeding->request);
     struct job_intake intake = { .method = feeding->method,
                                  .fed = true,
+                                 .owner = api_owner(feeding->request),
                                  .now_ms = clock_wall_ms() };
     struct preferences preferences;
     struct job_spec *spec = NULL;

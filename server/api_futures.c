@@ -243,8 +243,8 @@ static void wait_for_many(struct api *api, struct request *request, bool has_ret
     }
     if (max_ms >= 0 && (wanted->timeout_ms < 0 || wanted->timeout_ms > max_ms))
         wanted->timeout_ms = max_ms;
-    st = watch_new(api->dispatch, wanted->ids, wanted->count, wanted->timeout_ms,
-                   on_change, waiting, &waiting->watch);
+    st = watch_new(api->dispatch, wanted->ids, wanted->count, api_only_owner(request),
+                   wanted->timeout_ms, on_change, waiting, &waiting->watch);
     if (st != ST_OK) {
         if (st == ST_LIMIT)
             api_problem_retry(request, PROBLEM_TOO_MANY_WAITERS,

@@ -173,12 +173,17 @@ void api_job_cancel(struct api *api, struct request *request, struct text param)
 {
     struct lookup lookup = { .then = cancelled };
     enum job_state state;
+    uint64_t owner;
     struct live *live;
     bool terminate;
 
     if (!api_job_id(request, param, &lookup.id) || !api_query(request, NULL, 0) ||
         !read_terminate(request, &terminate))
         return;
+    if (dispatch_owner(api->dispatch, lookup.id, &owner) && !api_sees(request, owner)) {
+        api_problem_status(request, ST_NOT_FOUND);
+        return;
+    }
     if (dispatch_cancel_job(api->dispatch, lookup.id, terminate) == ST_STATE) {
         api_problem(request, PROBLEM_JOB_RUNNING,
                     "the job is running; send {\"terminate\": true} to kill its workers");
@@ -233,14 +238,23 @@ static bool body_is_empty(struct request *request)
     return false;
 }
 
-void api_job_retry(struct api *api, struct request *request, struct text param)
+static void retry_found(struct api *api, struct request *request,
+                        const struct job_view *view, void *data)
 {
+    const struct job_spec *spec = view->spec;
     struct retrial *retrial;
-    struct uuid id;
 
-    if (!api_job_id(request, param, &id) || !api_query(request, NULL, 0) ||
-        !body_is_empty(request))
+    (void)data;
+    if (!api_may_run(api, request, spec->task)) {
+        api_problem(request, PROBLEM_FORBIDDEN, "this key is not for the task %.128s",
+                    spec->task);
         return;
+    }
+    if (view->status->state == JOB_FAILED &&
+        api_over_quota(api, request, 1, view->status->bytes)) {
+        api_quota_problem(api, request);
+        return;
+    }
     retrial = mem_alloc(sizeof(*retrial));
     if (!retrial) {
         api_problem_status(request, ST_NO_MEMORY);
@@ -248,7 +262,16 @@ void api_job_retry(struct api *api, struct request *request, struct text param)
     }
     retrial->request = request;
     request_park(request, on_retrial_gone, retrial);
-    dispatch_retry(api->dispatch, id, on_retried, retrial);
+    dispatch_retry(api->dispatch, spec->id, on_retried, retrial);
+}
+
+void api_job_retry(struct api *api, struct request *request, struct text param)
+{
+    struct lookup lookup = { .then = retry_found };
+
+    if (api_job_id(request, param, &lookup.id) && api_query(request, NULL, 0) &&
+        body_is_empty(request))
+        api_lookup(api, request, &lookup);
 }
 
 /* ---- delete ------------------------------------------------------------------------ */
@@ -515,6 +538,7 @@ static bool read_filter(struct request *request, struct listing *listing)
         ok = false;
     }
     filter->has_before = cursor != NULL;
+    filter->owner = api_only_owner(request);
     listing->limit = limit < LIST_LIMIT_MAX ? (unsigned)limit : LIST_LIMIT_MAX;
     filter->limit = listing->limit + 1;
     mem_free(state);

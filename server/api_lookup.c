@@ -106,6 +106,16 @@ static void tell_live(struct searching *search, struct live *live)
     ask_store(search);
 }
 
+/* To whom a job does not belong it is not there. */
+static bool hidden(struct searching *search, uint64_t owner)
+{
+    if (api_sees(search->request, owner))
+        return false;
+    api_problem_status(search->request, ST_NOT_FOUND);
+    search_free(search);
+    return true;
+}
+
 /* Both were asked. If the job was over by now, the store would know, or knows when it is
  * asked again. */
 static void tell_both(struct searching *search, struct stored_job *stored)
@@ -160,7 +170,7 @@ static void found_live(struct searching *search, struct live *live)
 {
     struct job_view view = view_of(live);
 
-    if (!wait_for_it(search, &view))
+    if (!hidden(search, view.spec->owner) && !wait_for_it(search, &view))
         tell_live(search, live);
 }
 
@@ -183,6 +193,8 @@ static void found_stored(struct searching *search, struct stored_job *stored)
     bool is_stub = dispatch_is_stub(dispatch, search->lookup.id, &stored->status.state);
     struct job_view view = view_of_stored(stored);
 
+    if (hidden(search, stored->spec->owner))
+        return;
     if (live && !job_state_final(stored->status.state))
         found_live(search, live);
     else if (!reads_again(search, is_stub, stored) && !wait_for_it(search, &view))
@@ -234,8 +246,11 @@ static bool fetch(struct searching *search)
 {
     struct dispatch *dispatch = search->api->dispatch;
     enum job_state state;
+    uint64_t owner;
 
-    if (!search->lookup.whole || !dispatch_is_stub(dispatch, search->lookup.id, &state))
+    if (!search->lookup.whole || !dispatch_is_stub(dispatch, search->lookup.id, &state) ||
+        !dispatch_owner(dispatch, search->lookup.id, &owner) ||
+        !api_sees(search->request, owner))
         return false;
     search->waiter = dispatch_wait_for(dispatch, search->lookup.id, WAIT_WHOLE, -1,
                                        on_wait_over, search);

@@ -254,6 +254,7 @@ static void write_refused(struct buf *out, const struct task_folders *folders)
 
 void api_tasks_list(struct api *api, struct request *request, struct text param)
 {
+    const char *comma = "";
     struct reply reply;
 
     (void)param;
@@ -262,12 +263,15 @@ void api_tasks_list(struct api *api, struct request *request, struct text param)
     reply_init(&reply, 200, TYPE_JSON);
     buf_add_str(&reply.body, "{\"tasks\":[");
     for (size_t i = 0; i < registry_count(); i++) {
-        if (i)
-            buf_add_char(&reply.body, ',');
+        if (!api_may_run(api, request, registry_at(i)->name))
+            continue;
+        buf_add_str(&reply.body, comma);
         write_task(&reply.body, api, registry_at(i));
+        comma = ",";
     }
     buf_add_str(&reply.body, "],\"refused\":[");
-    write_refused(&reply.body, api->folders);
+    if (!api_only_owner(request))
+        write_refused(&reply.body, api->folders);
     buf_add_str(&reply.body, "]}");
     request_reply(request, &reply);
 }
@@ -279,7 +283,7 @@ void api_task_get(struct api *api, struct request *request, struct text param)
 
     if (!api_query(request, NULL, 0))
         return;
-    if (!task) {
+    if (!task || !api_may_run(api, request, task->name)) {
         api_problem(request, PROBLEM_NOT_FOUND, "there is no such task");
         return;
     }

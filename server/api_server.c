@@ -88,6 +88,24 @@ static bool disk_is_full(struct disk *disk)
     return info.level == DISK_FULL;
 }
 
+/* The key that the request came with, and what it has in jobs. */
+static void write_own_key(struct buf *out, const struct api *api, struct request *request)
+{
+    const struct key *key = api_key(api, request);
+    struct dispatch_usage usage;
+
+    if (!key) {
+        buf_add_str(out, "null");
+        return;
+    }
+    usage = dispatch_usage(api->dispatch, key->id);
+    key_write(out, key);
+    if (!out->failed)
+        out->len--; /* the brace */
+    buf_addf(out, ",\"queued\":%zu,\"queued_bytes\":%llu}", usage.jobs,
+             (unsigned long long)usage.bytes);
+}
+
 void api_info(struct api *api, struct request *request, struct text param)
 {
     const struct config *config = api->config;
@@ -130,6 +148,8 @@ void api_info(struct api *api, struct request *request, struct text param)
     add_seconds_or_null(&reply.body, config->time_limit_ms);
     api_write_limits(&reply.body, &config->limits);
     buf_add_char(&reply.body, '}');
+    buf_add_str(&reply.body, ",\"key\":");
+    write_own_key(&reply.body, api, request);
     write_confinement(&reply.body, api->confinement);
     write_disk(&reply.body, api->disk);
     buf_add_char(&reply.body, '}');

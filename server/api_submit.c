@@ -267,7 +267,7 @@ static bool find_pool(void *data, const char *name, struct job_pool *ret_pool)
     return lane != NULL;
 }
 
-struct job_rules api_job_rules(struct api *api)
+struct job_rules api_job_rules(struct api *api, struct request *request)
 {
     return (struct job_rules){
         .max_items = api->config->max_items,
@@ -275,6 +275,7 @@ struct job_rules api_job_rules(struct api *api)
         .time_limit_ms = api->config->time_limit_ms,
         .result_ttl_ms = api->config->result_ttl_ms,
         .callback_allow = api->config->callback_allow,
+        .key = api_key(api, request),
         .find_pool = find_pool,
         .data = api->dispatch,
     };
@@ -284,10 +285,12 @@ struct job_rules api_job_rules(struct api *api)
 static struct job_spec *read_spec(struct api *api, struct request *request,
                                   enum job_method method, bool async, bool lenient)
 {
-    struct job_rules rules = api_job_rules(api);
-    struct job_intake intake = {
-        .method = method, .async = async, .lenient = lenient, .now_ms = clock_wall_ms()
-    };
+    struct job_rules rules = api_job_rules(api, request);
+    struct job_intake intake = { .method = method,
+                                 .async = async,
+                                 .lenient = lenient,
+                                 .owner = api_owner(request),
+                                 .now_ms = clock_wall_ms() };
     struct refusal refusal;
     struct job_spec *spec = NULL;
 
@@ -360,6 +363,15 @@ void api_not_submitted(struct request *request, const struct lane *lane, enum st
         api_problem_status(request, st);
 }
 
+/* More than the key may have: refused, unless the same request made a job before. */
+static bool over_quota(const struct submission *submission)
+{
+    const struct job_spec *spec = submission->spec;
+
+    return api_over_quota(submission->api, submission->request, 1,
+                          spec->input.len + spec->kwargs.len);
+}
+
 static void start(struct submission *submission)
 {
     struct job_spec *spec = submission->spec;
@@ -367,6 +379,11 @@ static void start(struct submission *submission)
     struct live *live;
     enum status st;
 
+    if (over_quota(submission)) {
+        api_quota_problem(submission->api, submission->request);
+        submission_free(submission);
+        return;
+    }
     lane = dispatch_lane(submission->api->dispatch, spec->pool);
     submission->spec = NULL;
     st = dispatch_submit(submission->api->dispatch, spec, &live);
@@ -427,7 +444,7 @@ static void start_unless_replayed(struct submission *submission)
 
     /* A job is refused only if the same request did not make one before. */
     if (!spec->idempotency_key ||
-        (!dispatch_rival(dispatch, spec) &&
+        (!dispatch_rival(dispatch, spec) && !over_quota(submission) &&
          dispatch_admits(dispatch, 1, spec->durability != DURABILITY_MEMORY) == ST_OK &&
          dispatch_lane(dispatch, spec->pool)->state == POOL_RUNNING)) {
         start(submission);

@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "server/address.h"
 #include "server/disk.h"
+#include "server/key_file.h"
 #include "server/setting.h"
 
 #include <assert.h>
@@ -597,12 +598,14 @@ static enum status check_together(struct loader *loader)
                          "setting disk_low: %llu is more than disk_high, %llu",
                          (unsigned long long)config->disk_low,
                          (unsigned long long)config->disk_high);
-    if (config->insecure || address_is_loopback(config->listen_host))
+    if (config->insecure || address_is_loopback(config->listen_host) ||
+        key_file_exists(config->data))
         return ST_OK;
     return refuse(
         loader, SETTING_LISTEN, config->listen,
         "is not a loopback address, and without API keys everyone who reaches the "
-        "port can run tasks: use --insecure only behind something that "
+        "port can run tasks: make one with `poold key new --data DIR --name NAME "
+        "--scopes submit,read`, or use --insecure only behind something that "
         "authenticates");
 }
 
@@ -659,6 +662,7 @@ void config_clear(struct config *config)
         return;
     mem_free(config->listen);
     mem_free(config->listen_host);
+    mem_free(config->allowed_hosts);
     mem_free(config->data);
     mem_free(config->backup_dir);
     mem_free(config->tasks);

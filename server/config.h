@@ -41,7 +41,8 @@ struct config {
                           127.0.0.1 */
     uint16_t listen_port;
     bool insecure; /* allow an address other than loopback although there are no keys */
-    char *data;    /* directory */
+    char *allowed_hosts; /* separated by commas; NULL: see api_admit.c */
+    char *data;          /* directory */
     enum store_kind store;
     char *backup_dir;             /* NULL: no backups over HTTP */
     uint64_t disk_high, disk_low; /* bytes, see server/disk.h; 0: never reached */

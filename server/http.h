@@ -24,6 +24,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "common/uuid.h"
+#include "server/problem.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,8 +34,25 @@
 struct http;
 struct request;
 
-/* Whether the body of this request, whose headers are in, is to be taken as it comes. */
-typedef bool http_is_fed(void *data, const struct request *request);
+/* What is known of a request when its headers are in; for the handler's use. */
+struct request_tag {
+    const void *route; /* where its method and path lead to; NULL: nowhere */
+    struct text param; /* of the route */
+    uint64_t owner;    /* id of the key that it came with; 0: none */
+    unsigned scopes;   /* what it may do; see server/key.h */
+    /* Told to the client with every answer, unless rate is 0: how many requests it may send
+     * in a second, how many at once now, and in how many seconds there are more. */
+    uint64_t rate, remaining;
+    uint32_t reset_s;
+};
+
+/* Looks at a request whose headers are in: fills in the route of its tag, and says whether
+ * its body is to be taken as it comes. */
+typedef bool http_is_fed(void *data, struct request *request);
+/* Whether it may go on, when its headers are found to be well-formed: PROBLEM_COUNT; or the
+ * problem that it is refused with, and err says what is wrong. Fills in the rest of its tag. */
+typedef enum problem http_admit(void *data, struct request *request,
+                                struct error_text *err);
 
 #define HTTP_PEER_MAX 46
 
@@ -57,6 +75,7 @@ struct http_options {
     http_is_fed *is_fed;     /* NULL: no request is; data as of on_request */
     /* Of every request whose first line has come, refused ones among them. May be NULL. */
     void (*on_over)(void *data, const struct http_record *record);
+    http_admit *admit; /* NULL: all are; the same */
 };
 
 typedef void http_on_request(void *data, struct request *request);
@@ -90,6 +109,7 @@ extern const char *const http_method_names[HTTP_METHOD_COUNT];
 enum http_method request_method(const struct request *request);
 /* Decoded path without the query. */
 struct text request_path(const struct request *request);
+struct request_tag *request_tag(struct request *request);
 /* The value of a header, or NULL. Names are compared without regard to case. */
 const char *request_header(const struct request *request, const char *name);
 /* The body; empty when there is none. It lives as long as the request; reference it to
@@ -150,7 +170,7 @@ void request_take_more(struct request *request);
 
 /* ---- the answer -------------------------------------------------------------------- */
 
-#define REPLY_HEADERS_MAX 8
+#define REPLY_HEADERS_MAX 10
 #define REPLY_VALUE_MAX   256
 
 struct reply {

@@ -76,6 +76,7 @@ struct request {
              2]; /* as sent; longer ones are cut here and refused by the gate */
     char path[GATE_URI_MAX + 1];
     size_t path_len;
+    struct request_tag tag;
     struct blob *body;
     struct buf upload;
     size_t overrun;

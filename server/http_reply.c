@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STREAM_BLOCK (64u * 1024)
+#define STREAM_BLOCK  (64u * 1024)
+#define RETRY_AFTER_S 1
 /* Pieces of an answer. Of more than the kernel takes at a time (IOV_MAX, 1024) the library
  * loses count: it aborts, or waits for room that there is already. */
 #define PIECES_MAX   1000
@@ -216,6 +217,19 @@ static struct MHD_Response *response_of(struct request *request, struct reply *r
     return response;
 }
 
+/* draft-ietf-httpapi-ratelimit-headers. */
+static void add_rate(const struct request *request, struct reply *reply)
+{
+    const struct request_tag *tag = &request->tag;
+
+    if (!tag->rate)
+        return;
+    reply_header(reply, "RateLimit-Policy", "\"key\";q=%llu;w=1",
+                 (unsigned long long)tag->rate);
+    reply_header(reply, "RateLimit", "\"key\";r=%llu;t=%u",
+                 (unsigned long long)tag->remaining, tag->reset_s);
+}
+
 static void add_headers(struct request *request, struct MHD_Response *response,
                         const char *content_type, const struct reply *reply)
 {
@@ -267,9 +281,11 @@ void request_reply(struct request *request, struct reply *reply)
 {
     int status = reply->status;
     const char *content_type = reply->content_type;
-    struct reply head = *reply; /* the headers outlive the move of the parts */
+    struct reply head;
     struct MHD_Response *response;
 
+    add_rate(request, reply);
+    head = *reply; /* the headers outlive the move of the parts */
     if (http_answers_duplex(request)) {
         http_duplex_reply(request, reply);
         return;
@@ -335,6 +351,7 @@ void request_stream(struct request *request, struct reply *head, stream_pull *pu
     int status = head->status;
     struct stream *stream;
 
+    add_rate(request, head);
     if (http_answers_duplex(request)) {
         http_duplex_stream(request, head, pull, on_free, data);
         return;
@@ -377,6 +394,10 @@ void http_refuse(struct request *request, enum problem problem, const char *deta
 
     reply_init(&reply, problem_infos[problem].status, "application/problem+json");
     reply_header(&reply, "Connection", "close");
+    if (reply.status == 401)
+        reply_header(&reply, "WWW-Authenticate", "Bearer realm=\"poold\"");
+    if (reply.status == 429 || reply.status == 503)
+        reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
     problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
     buf_add_char(&reply.body, '}');
     request_reply(request, &reply);

@@ -43,6 +43,11 @@ struct text request_path(const struct request *request)
     return (struct text){ request->path, request->path_len };
 }
 
+struct request_tag *request_tag(struct request *request)
+{
+    return &request->tag;
+}
+
 const char *request_header(const struct request *request, const char *name)
 {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
@@ -250,7 +255,7 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
         return NULL; /* http_on_access closes the connection */
     memset(request, 0, offsetof(struct request, uri));
     request->path_len = 0;
-    memset(&request->body, 0, sizeof(*request) - offsetof(struct request, body));
+    memset(&request->tag, 0, sizeof(*request) - offsetof(struct request, tag));
     request->http = cls;
     request->connection = connection;
     request->watched_fd = -1;
@@ -405,6 +410,8 @@ static void on_headers(struct request *request, const char *method, const char *
                             request_header(request, "Expect"),
                             request_header(request, "Content-Encoding"), version,
                             fed ? UINT64_MAX : options->max_body_bytes, &length, &err);
+    if (problem == PROBLEM_COUNT && options->admit)
+        problem = options->admit(request->http->data, request, &err);
     if (problem != PROBLEM_COUNT) {
         http_refuse(request, problem, err.text);
         return;

@@ -13,6 +13,7 @@
 
 struct batch_intake {
     bool lenient;   /* unknown members are skipped */
+    uint64_t owner; /* see struct job_spec */
     int64_t now_ms; /* wall time */
     struct uuid (*new_id)(void *data, int64_t now_ms);
     void *data;

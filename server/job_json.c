@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "server/job_parse.h"
+#include "server/key.h"
 #include "server/progress_json.h"
 #include "workers/registry.h"
 
@@ -101,6 +102,10 @@ static void check_whole(struct parse *parse, struct slice_envelope *envelope)
     if (!slice_find(envelope, "task"))
         parse_wrong(parse, task, PROBLEM_VALIDATION_FAILED,
                     "is missing: name the task to run");
+    else if (parse->task[0] && parse->rules->key &&
+             !key_may_run(parse->rules->key, parse->task))
+        parse_wrong(parse, task, PROBLEM_FORBIDDEN,
+                    "names a task that this key is not for");
     else if (parse->task[0] &&
              !registry_find((struct text){ parse->task, strlen(parse->task) }))
         parse_wrong(parse, task, PROBLEM_UNKNOWN_TASK,
@@ -312,6 +317,8 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
                             (struct text){ spec->unique_key, strlen(spec->unique_key) });
     else
         buf_add_str(out, "null");
+    if (spec->owner)
+        buf_addf(out, ",\"owner\":\"%016llx\"", (unsigned long long)spec->owner);
     buf_addf(out, ",\"tags\":%s,\"metadata\":%s", spec->tags ? spec->tags : "[]",
              spec->metadata ? spec->metadata : "{}");
     add_time(out, "created_at", spec->created_at_ms);

@@ -23,6 +23,8 @@ struct job_pool {
     int64_t time_limit_ms; /* default of the pool's jobs; 0: that of the rules */
 };
 
+struct key;
+
 /* What a submission is checked against. */
 struct job_rules {
     uint64_t max_items;
@@ -30,6 +32,7 @@ struct job_rules {
     int64_t time_limit_ms;      /* default; 0: none */
     int64_t result_ttl_ms;      /* default */
     const char *callback_allow; /* see server/webhook.h; NULL: no callbacks */
+    const struct key *key;      /* whose tasks are meant; NULL: all are */
     /* false: there is no pool of this name. */
     bool (*find_pool)(void *data, const char *name, struct job_pool *ret_pool);
     void *data;

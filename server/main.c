@@ -6,6 +6,7 @@
 #include "server/exit_code.h"
 #include "server/health.h"
 #include "server/json_load.h"
+#include "server/key_command.h"
 #include "server/maintain.h"
 #include "server/serve.h"
 #include "workers/forkserver.h"
@@ -26,6 +27,8 @@ static const char usage[] =
     "not "
     "run\n"
     "  poold backup FILE        copy the database, also beside a running server\n"
+    "  poold key ...            make, list, rotate and revoke API keys; poold key "
+    "--help\n"
     "  poold --version          print the version\n";
 
 int main(int argc, char **argv)
@@ -48,6 +51,8 @@ int main(int argc, char **argv)
         return check_main(argc - 2, argv + 2);
     if (strcmp(command, "backup") == 0)
         return backup_main(argc - 2, argv + 2);
+    if (strcmp(command, "key") == 0)
+        return key_main(argc - 2, argv + 2);
     if (strcmp(command, "forkserver") == 0)
         return forkserver_main(argc - 2,
                                argv + 2); /* only the service itself starts this */

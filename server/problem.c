@@ -23,6 +23,37 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
     [PROBLEM_BAD_REQUEST] = { "bad-request", 400, "The request is not valid HTTP",
                               "A header is missing, doubled or malformed. The detail "
                               "says which." },
+    [PROBLEM_UNAUTHORIZED] = { "unauthorized", 401, "The request has no valid key",
+                               "Send Authorization: Bearer and a key that the operator "
+                               "has "
+                               "made (poold key new), and that has not expired." },
+    [PROBLEM_FORBIDDEN] = { "forbidden", 403, "The key is not for this",
+                            "The key lacks the scope, or is not for the task, that the "
+                            "detail names. The operator can make another one." },
+    [PROBLEM_FORBIDDEN_ORIGIN] = { "forbidden-origin", 403,
+                                   "Pages of other sites may not do this",
+                                   "The header Origin names another host than the "
+                                   "request "
+                                   "itself: a browser sends it for a page from there." },
+    [PROBLEM_UNKNOWN_HOST] = { "unknown-host", 421,
+                               "This server does not go by that name",
+                               "The header Host has to be one of the setting "
+                               "allowed_hosts. Without keys, and on a loopback address, "
+                               "its default is that address: else a page from anywhere "
+                               "could reach the server through a name that leads to "
+                               "it." },
+    [PROBLEM_RATE_LIMITED] = { "rate-limited", 429, "The key asks too often",
+                               "Try again after the seconds in Retry-After. The headers "
+                               "RateLimit-Policy and RateLimit of every answer tell how "
+                               "much is left." },
+    [PROBLEM_QUOTA_EXCEEDED] = { "quota-exceeded", 429, "The key has too many jobs",
+                                 "As many jobs of this key, or bytes of their inputs, as "
+                                 "it may have are not over yet. Nothing was created. Try "
+                                 "again when some are." },
+    [PROBLEM_KEY_EXISTS] = { "key-exists", 409, "There is a key of this name already",
+                             "Use another name, or rotate or revoke that key." },
+    [PROBLEM_TOO_MANY_KEYS] = { "too-many-keys", 409, "There are too many keys",
+                                "There may be 1,000. Revoke some." },
     [PROBLEM_UNSUPPORTED_MEDIA_TYPE] = { "unsupported-media-type", 415,
                                          "The body is not declared as JSON",
                                          "Send Content-Type: application/json, in UTF-8 "

@@ -24,6 +24,7 @@ struct route {
     enum http_method method;
     const char *pattern;
     route_handler *handle;
+    unsigned scope; /* that is needed, see server/key.h; 0: none, nor a key */
 };
 
 #define ROUTE_ALLOW_MAX 40

@@ -15,6 +15,8 @@
 #include "server/dispatch.h"
 #include "server/exit_code.h"
 #include "server/http.h"
+#include "server/key_file.h"
+#include "server/keys.h"
 #include "server/notify.h"
 #include "server/retention.h"
 #include "server/secret_file.h"
@@ -47,6 +49,7 @@ struct server {
     struct dispatch *dispatch;
     struct callback *callback;
     struct http *http;
+    struct keys *keys;
     struct api api;
     uv_signal_t on_term, on_int, on_hup;
     uv_timer_t drain_timer;
@@ -86,6 +89,8 @@ static void on_http_closed(void *data)
 
     server->http = NULL;
     drain_store(server); /* of clients that have been cut off meanwhile */
+    keys_free(server->keys);
+    server->keys = NULL;
     dispatch_free(server->dispatch);
     server->dispatch = NULL;
     callback_free(server->callback);
@@ -247,6 +252,8 @@ static void on_hangup(uv_signal_t *handle, int number)
     (void)number;
     if (server->stopping || !server->dispatch)
         return;
+    if (server->keys)
+        keys_look(server->keys);
     if (!server->folders) {
         log_info("there are no folders of tasks to look at", "signal=SIGHUP");
         return;
@@ -444,6 +451,21 @@ static int open_dispatch(struct server *server)
     return 0;
 }
 
+static int open_keys(struct server *server)
+{
+    struct error_text err = { "" };
+    enum status st = keys_new(&server->loop, server->config.data, &server->keys, &err);
+
+    if (st != ST_OK)
+        return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM
+                    : st == ST_CORRUPT ? EXIT_DATA
+                                       : EXIT_CANNOT_WRITE,
+                    &err);
+    if (keys_required(server->keys))
+        log_info("requests need a key", "file=%s/" KEY_FILE_NAME, server->config.data);
+    return 0;
+}
+
 static int open_http(struct server *server)
 {
     const struct config *config = &server->config;
@@ -454,6 +476,7 @@ static int open_http(struct server *server)
         .max_connections = (unsigned)config->max_connections,
         .is_fed = api_is_fed,
         .on_over = api_on_over,
+        .admit = api_admit,
         .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
     };
     struct error_text err = { "" };
@@ -479,6 +502,7 @@ static int open_http(struct server *server)
         .disk = server->disk,
         .backup = server->backup,
         .traffic = server->api.traffic,
+        .keys = server->keys,
     };
     return 0;
 }
@@ -538,6 +562,8 @@ static int open_all(struct server *server)
         exit_code = watch_disk(server);
     if (!exit_code)
         exit_code = open_backup(server);
+    if (!exit_code)
+        exit_code = open_keys(server);
     if (!exit_code)
         exit_code = open_http(server);
     if (!exit_code)
@@ -674,7 +700,7 @@ int serve_main(int argc, char **argv)
     log_init(server.config.log_level, server.config.log_format, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN); /* the end of a terminal is no reason to stop */
-    if (server.config.insecure)
+    if (server.config.insecure && !key_file_exists(server.config.data))
         log_warn("insecure: whoever reaches this address can run tasks", "listen=%s",
                  server.config.listen);
     exit_code = run(&server);

@@ -45,9 +45,13 @@ const struct setting settings[] = {
               "[::1]:8080. Port 0 takes any free one; the log says which." },
     { "insecure", SETTING_BOOL, AT(insecure), .initial = "false",
       .value = "true|false",
-      .help = "Allow an address that others can reach. There are no API keys: everyone who "
-              "reaches the port can run tasks, read results and cancel jobs. Only for use "
-              "behind something that authenticates." },
+      .help = "Allow an address that others can reach although there are no API keys: everyone "
+              "who reaches the port can run tasks, read results and cancel jobs. Only for use "
+              "behind something that authenticates. With keys (poold key new) it is not needed." },
+    { "allowed_hosts", SETTING_LIST, AT(allowed_hosts),
+      .value = "HOST", .initial_help = "any; on a loopback address without keys that, localhost",
+      .help = "Name that clients may call the server by, in the header Host, without its port; "
+              "repeatable, in the file an array. Others: 421 unknown-host." },
     { "data", SETTING_TEXT, AT(data), .initial = "./data",
       .value = "DIR",
       .help = "Directory of the database. Made when it is missing." },

@@ -45,7 +45,7 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  52
+#define SETTING_COUNT  53
 #define SETTING_CONFIG 0 /* index of the setting `config` */
 #define SETTING_LISTEN 1 /* index of the setting `listen` */
 

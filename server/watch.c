@@ -60,9 +60,17 @@ static void attach(struct watched *job)
         watch->st = ST_NO_MEMORY;
 }
 
+/* Whether who watches may know of the job. */
+static bool is_his(const struct watched *job, const struct job_spec *spec)
+{
+    return !job->watch->owner || job->watch->owner == spec->owner;
+}
+
 static void attach_live(struct watched *job, const struct live *live)
 {
-    if (job_state_final(live->job.status.state))
+    if (!is_his(job, live->job.spec))
+        job->unknown = true;
+    else if (job_state_final(live->job.status.state))
         remember(job, live->job.spec, &live->job.status);
     else
         attach(job);
@@ -92,7 +100,9 @@ static void found_stored(struct watched *job, struct stored_job *stored)
     const struct live *live = over ? NULL : dispatch_find(dispatch, job->id);
     bool is_stub = !over && dispatch_is_stub(dispatch, job->id, &stored->status.state);
 
-    if (live) {
+    if (!is_his(job, stored->spec)) {
+        job->unknown = true;
+    } else if (live) {
         attach_live(job, live);
     } else if (is_stub) {
         remember(job, stored->spec, &stored->status);
@@ -152,8 +162,8 @@ static void on_watch_woken(void *data, enum wake wake, enum status st)
 }
 
 enum status watch_new(struct dispatch *dispatch, const struct uuid *ids, size_t count,
-                      int64_t timeout_ms, void (*on_change)(void *data), void *data,
-                      struct watch **ret_watch)
+                      uint64_t owner, int64_t timeout_ms, void (*on_change)(void *data),
+                      void *data, struct watch **ret_watch)
 {
     struct watch *watch = mem_zalloc(sizeof(*watch));
 
@@ -162,6 +172,7 @@ enum status watch_new(struct dispatch *dispatch, const struct uuid *ids, size_t 
     watch->jobs = mem_zalloc((count + 1) * sizeof(*watch->jobs));
     watch->ended = mem_alloc((count + 1) * sizeof(*watch->ended));
     watch->dispatch = dispatch;
+    watch->owner = owner;
     watch->on_change = on_change;
     watch->data = data;
     if (!watch->jobs || !watch->ended) {

@@ -29,6 +29,7 @@ struct watched {
 /* For reading. */
 struct watch {
     struct dispatch *dispatch;
+    uint64_t owner;       /* whose jobs there are; 0: everybody's */
     struct watched *jobs; /* in the order of the ids */
     size_t count;
     size_t *ended; /* indices: those that were over when all were found, in the order of
@@ -50,7 +51,7 @@ struct watch {
 /* The ids are different from each other. timeout_ms < 0: none. ST_LIMIT: too many requests
  * wait already; ST_NO_MEMORY. */
 NODISCARD enum status watch_new(struct dispatch *dispatch, const struct uuid *ids,
-                                size_t count, int64_t timeout_ms,
+                                size_t count, uint64_t owner, int64_t timeout_ms,
                                 void (*on_change)(void *data), void *data,
                                 struct watch **ret_watch);
 void watch_start(struct watch *watch); /* may call on_change at once */

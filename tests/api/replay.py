@@ -3,6 +3,7 @@
 """Replays the examples of the API's description against a running server.
 
     replay.py BASE_URL      replay all; every answer is also checked against poold.yaml
+    replay.py BASE_URL KEY  the same for those that are about keys: KEY is an administrator's
     replay.py --check       no server: are the description and its examples sound?
 
 The form of an example is told in openapi/README.md. Besides the examples themselves: each
@@ -27,6 +28,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 UNTIL_SECONDS = 20
+KEY = None  # of an administrator, for every request that has no header of its own
 ELLIPSIS = "..."
 
 
@@ -296,6 +298,8 @@ def call(base, request):
         body = request["raw"].encode("utf-8", "surrogateescape")
     if body is not None:
         headers.setdefault("Content-Type", "application/json")
+    if KEY:
+        headers.setdefault("Authorization", f"Bearer {KEY}")
     headers = {name: value for name, value in headers.items() if value is not None}
     try:
         connection.request(request.get("method", "GET"), request["path"], body, headers)
@@ -403,20 +407,24 @@ def load_examples():
 
 
 def main():
-    if len(sys.argv) != 2:
+    global KEY
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     base = None if sys.argv[1] == "--check" else sys.argv[1]
+    KEY = sys.argv[2] if len(sys.argv) == 3 else None
     description = Description(OPENAPI / "poold.yaml")
     examples = list(load_examples())
     cases = []
     for example in examples:
+        if base and bool(KEY) != example.get("keys", False):
+            continue
         run = replay if base else check
         arguments = (description, example) + ((base,) if base else ())
         cases.append((example["file"], run, arguments))
     routes = {example.get("route") for example in examples}
-    for route in description.operations:
+    for route in description.operations if not KEY else []:
         cases.append((f"an example of {route}", require, (route in routes,)))
-    for slug in description.slugs() if base else []:
+    for slug in description.slugs() if base and not KEY else []:
         cases.append((f"/problems/{slug}", explained, (base, slug)))
     if not base:
         jsonschema.Draft202012Validator.check_schema(

@@ -15,3 +15,13 @@ load helpers
     [[ "$output" =~ ([0-9]+)\ passed,\ 0\ failed ]]
     [ "${BASH_REMATCH[1]}" -gt 100 ]
 }
+
+@test "every example that is about keys is answered as it says" {
+    key=$("${poold[@]}" key new --data "$POOLD_DATA_DIR" --name root --scopes admin)
+    start_poold
+    run "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/../api/replay.py" "$URL" "$key"
+    echo "$output"
+    [ "$status" = 0 ]
+    [[ "$output" =~ ([0-9]+)\ passed,\ 0\ failed ]]
+    [ "${BASH_REMATCH[1]}" -gt 10 ]
+}

@@ -27,7 +27,7 @@ PATIENCE=${PATIENCE:-30}
 
 setup() {
     # Not in the test's folder: tasks cannot make files right in a folder that leads there.
-    POOLD_DATA_DIR=$BATS_RUN_TMPDIR/data/$BATS_TEST_NUMBER
+    POOLD_DATA_DIR=$BATS_RUN_TMPDIR/data/$(basename "$BATS_TEST_FILENAME" .bats)-$BATS_TEST_NUMBER
     mkdir -p "$BATS_RUN_TMPDIR/data"
     POOLD_STDERR=$BATS_TEST_TMPDIR/stderr
     POOLD_STATUS=

@@ -53,7 +53,7 @@ for i in range(count):
     # The first ones take longest, so answers that overtake would show.
     body = json.dumps({"task": "square", "args": [i]} if i else
                       {"task": "sleep", "args": [0.2]}).encode()
-    requests += (b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    requests += (b"POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                  b"Content-Length: %d\r\n\r\n" % len(body)) + body
 with socket.create_connection((host, int(port)), 30) as s:
     s.sendall(requests)
@@ -121,7 +121,7 @@ PYTHON
     for path in /healthz /v1/jobs /v1/tasks /v1/info /nonsense; do
         get "$path"
         want="$STATUS $(header content-type) $(header content-length)"
-        run raw "HEAD $path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        run raw "HEAD $path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         printf '%s' "$output" >"$BATS_TEST_TMPDIR/headers"
         [ "${lines[0]:9:3} $(header content-type) $(header content-length)" = "$want" ]
         # The last header, an empty line, then the end.
@@ -179,7 +179,7 @@ PYTHON
 
 # refused HEADERS: a POST with these, and a second request behind it, gets one 400 and is cut off.
 refused() {
-    run raw "POST /v1/apply HTTP/1.1\r\nContent-Type: application/json\r\n$1\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    run raw "POST /v1/apply HTTP/1.1\r\nContent-Type: application/json\r\n$1\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     if [[ ${lines[0]} != HTTP/1.1\ 400* ]] || [ "${lines[-1]}" != '[closed]' ] ||
         [ "$(grep -c '^HTTP/1.1' <<<"$output")" != 1 ]; then
         echo "with $1: $output"
@@ -189,26 +189,26 @@ refused() {
 
 @test "a request whose length is ambiguous is refused, and the connection closed" {
     start_poold
-    refused 'Host: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked'
-    refused 'Host: x\r\nTransfer-Encoding: xchunked'
+    refused 'Host: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked'
+    refused 'Host: localhost\r\nTransfer-Encoding: xchunked'
     [ "$(job_count)" = 0 ]
 }
 
 @test "a doubled header that frames or routes a request is refused" {
     start_poold
-    refused 'Host: x\r\nContent-Length: 4\r\nContent-Length: 5'
-    refused 'Host: x\r\nContent-Length: 4\r\nContent-Length: 4'
-    refused 'Host: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked'
-    refused 'Host: x\r\nHost: y\r\nContent-Length: 4'
-    refused 'Host: x\r\nContent-Length : 4'
+    refused 'Host: localhost\r\nContent-Length: 4\r\nContent-Length: 5'
+    refused 'Host: localhost\r\nContent-Length: 4\r\nContent-Length: 4'
+    refused 'Host: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked'
+    refused 'Host: localhost\r\nHost: y\r\nContent-Length: 4'
+    refused 'Host: localhost\r\nContent-Length : 4'
     [ "$(job_count)" = 0 ]
 }
 
 @test "unknown expectations and other versions of HTTP are refused" {
     start_poold
-    run raw 'GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: nonsense\r\n\r\n'
+    run raw 'GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: nonsense\r\n\r\n'
     [[ $output == HTTP/1.1\ 417* ]]
-    run raw 'GET /healthz HTTP/1.9\r\nHost: a\r\n\r\n'
+    run raw 'GET /healthz HTTP/1.9\r\nHost: localhost\r\n\r\n'
     [[ $output == HTTP/1.1\ 505* ]]
 }
 
@@ -219,7 +219,7 @@ import socket, sys
 host, port = sys.argv[1].rsplit(":", 1)
 for _ in range(20):
     with socket.create_connection((host, int(port)), 10) as s:
-        s.sendall(b"POST /v1/apply_async HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n"
+        s.sendall(b"POST /v1/apply_async HTTP/1.1\r\nHost: localhost\r\nContent-Length: 28\r\n"
                   b"Content-Type: application/json\r\n\r\n" b'{"task":"square"')
 PYTHON
     get /readyz

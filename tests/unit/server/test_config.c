@@ -409,7 +409,9 @@ static void config_refuses_an_address_that_others_reach(void **state)
     assert_refused(LOAD("--listen=0.0.0.0:8080"),
                    "setting listen (from --listen): \"0.0.0.0:8080\" is not a loopback "
                    "address, and without API keys everyone who reaches the port can run "
-                   "tasks: use --insecure only behind something that authenticates");
+                   "tasks: make one with `poold key new --data DIR --name NAME --scopes "
+                   "submit,read`, or use --insecure only behind something that "
+                   "authenticates");
     assert_refused_with(LOAD("--listen=[::]:80"), "loopback");
     assert_refused_with(LOAD("--listen=192.0.2.1:80", "--insecure=false"), "loopback");
     assert_refused_with(LOAD("--listen=[::ffff:127.0.0.1]:80"), "loopback");

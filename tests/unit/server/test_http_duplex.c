@@ -143,7 +143,7 @@ static void on_request(void *data, struct request *request)
     request_take(request, &intake, rig);
 }
 
-static bool is_fed(void *data, const struct request *request)
+static bool is_fed(void *data, struct request *request)
 {
     (void)data;
     return request_method(request) == HTTP_POST;

@@ -15,14 +15,14 @@ const char *const http_method_names[HTTP_METHOD_COUNT] = {
 };
 
 static const struct route routes[] = {
-    { HTTP_GET, "/", NULL },
-    { HTTP_POST, "/v1/map", NULL },
-    { HTTP_GET, "/v1/jobs", NULL },
-    { HTTP_POST, "/v1/jobs/wait", NULL },
-    { HTTP_GET, "/v1/jobs/{id}", NULL },
-    { HTTP_DELETE, "/v1/jobs/{id}", NULL },
-    { HTTP_GET, "/v1/jobs/{id}/result", NULL },
-    { HTTP_POST, "/v1/jobs/{id}", NULL },
+    { HTTP_GET, "/", NULL, 0 },
+    { HTTP_POST, "/v1/map", NULL, 0 },
+    { HTTP_GET, "/v1/jobs", NULL, 0 },
+    { HTTP_POST, "/v1/jobs/wait", NULL, 0 },
+    { HTTP_GET, "/v1/jobs/{id}", NULL, 0 },
+    { HTTP_DELETE, "/v1/jobs/{id}", NULL, 0 },
+    { HTTP_GET, "/v1/jobs/{id}/result", NULL, 0 },
+    { HTTP_POST, "/v1/jobs/{id}", NULL, 0 },
 };
 
 static struct route_match find(enum http_method method, const char *path)
@@ -135,10 +135,10 @@ static void wrong_method_of_a_known_path_is_told_apart(void **state)
 static void all_methods_fit_into_allow(void **state)
 {
     static const struct route all[] = {
-        { HTTP_GET, "/", NULL },
-        { HTTP_POST, "/", NULL },
-        { HTTP_DELETE, "/", NULL },
-        { HTTP_OPTIONS, "/", NULL },
+        { HTTP_GET, "/", NULL, 0 },
+        { HTTP_POST, "/", NULL, 0 },
+        { HTTP_DELETE, "/", NULL, 0 },
+        { HTTP_OPTIONS, "/", NULL, 0 },
     };
     struct route_match match;
 

@@ -26,8 +26,8 @@ static void watch_these(struct rig *rig, struct viewer *viewer, const struct uui
                         size_t count, int64_t timeout_ms)
 {
     memset(viewer, 0, sizeof(*viewer));
-    assert_int_equal(watch_new(rig->dispatch, ids, count, timeout_ms, on_change, viewer,
-                               &viewer->watch),
+    assert_int_equal(watch_new(rig->dispatch, ids, count, 0, timeout_ms, on_change,
+                               viewer, &viewer->watch),
                      ST_OK);
     watch_start(viewer->watch);
 }
@@ -111,7 +111,7 @@ static void many_jobs_are_one_waiter(void **state)
     for (unsigned i = 0; i < MAX_WAITERS; i++)
         watch_these(rig, &viewers[i], ids, MAX_WAITERS + 2, -1);
     assert_int_equal(dispatch_waiters(rig->dispatch), MAX_WAITERS);
-    assert_int_equal(watch_new(rig->dispatch, ids, 1, -1, on_change, NULL, &more),
+    assert_int_equal(watch_new(rig->dispatch, ids, 1, 0, -1, on_change, NULL, &more),
                      ST_LIMIT);
     for (unsigned i = 0; i < MAX_WAITERS; i++)
         watch_free(viewers[i].watch);
@@ -207,7 +207,7 @@ static void watch_says_that_it_has_no_memory(void **state)
 
         rig->holding = true;
         mem_fail_at(n, 0);
-        st = watch_new(rig->dispatch, ids, 2, -1, on_change, &viewer, &viewer.watch);
+        st = watch_new(rig->dispatch, ids, 2, 0, -1, on_change, &viewer, &viewer.watch);
         if (st == ST_OK)
             watch_start(viewer.watch);
         release(rig);
