@@ -70,7 +70,7 @@ load helpers
     [ ! -s "$BATS_TEST_TMPDIR/file" ]
 }
 
-@test "a port in use is refused, and the server that has it goes on" {
+@test "F64: a port in use is refused, and the server that has it goes on" {
     start_poold
     try_poold --listen "${URL#http://}" --data "$BATS_TEST_TMPDIR/other"
     [ "$status" = 69 ]
@@ -79,7 +79,7 @@ load helpers
     expect 200
 }
 
-@test "a second server on the same data is refused, and the first goes on" {
+@test "F64: a second server on the same data is refused, and the first goes on" {
     start_poold
     job=$(submit apply_async '{"task":"sleep","args":[0.5]}')
     try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
@@ -109,38 +109,38 @@ refused_untouched() {
     (cd "$POOLD_DATA_DIR" && sha256sum --quiet -c - <<<"$before")
 }
 
-@test "a database that is a text file is refused and left alone" {
+@test "F60: a database that is a text file is refused and left alone" {
     make_database
     echo 'this is no database, but somebody wants to keep it' >"$DB"
     refused_untouched 'not|corrupt|damaged'
 }
 
-@test "a database of zero length is refused and left alone" {
+@test "F60: a database of zero length is refused and left alone" {
     make_database
     : >"$DB"
     refused_untouched 'empty|zero|0 bytes'
 }
 
-@test "a truncated database is refused and left alone" {
+@test "F60: a truncated database is refused and left alone" {
     make_database
     truncate -s -4096 "$DB"
     refused_untouched 'corrupt|damaged|malformed|truncated'
 }
 
-@test "a database with random bytes in it is refused and left alone" {
+@test "F60: a database with random bytes in it is refused and left alone" {
     make_database
     head -c 8192 /dev/zero | tr '\0' '\377' |
         dd of="$DB" bs=4096 seek=1 conv=notrunc status=none
     refused_untouched 'corrupt|damaged|malformed'
 }
 
-@test "a database of another program is refused and left alone" {
+@test "F62: a database of another program is refused and left alone" {
     make_database
     sqlite3 "$DB" 'PRAGMA application_id = 1234'
     refused_untouched 'another|other|not a poold|foreign'
 }
 
-@test "a database of a newer version is refused and left alone" {
+@test "F62: a database of a newer version is refused and left alone" {
     make_database
     sqlite3 "$DB" 'PRAGMA user_version = 999'
     refused_untouched '999'

@@ -152,3 +152,253 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
     post /v1/apply '{"task":"square","args":[1]}'
     expect 200
 }
+
+# ---- F18, F20: no memory, a disk with errors ---------------------------------------------------
+
+# start_shimmed [FLAG...]: a server whose disk and memory fail when a test says so; see shim.c.
+start_shimmed() {
+    [ -e "${SHIM:-}" ] || skip "without the library that makes it fail"
+    export SHIM_DIR=$BATS_TEST_TMPDIR/faults
+    mkdir -p "$SHIM_DIR"
+    # A sanitizer wants to be the first library.
+    ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-} LD_PRELOAD=$SHIM start_poold "$@"
+}
+
+# The commit under the fault is answered with 503, the server ends with 74, and after a new start
+# everything that was acknowledged is there, and the request that was not makes one job.
+survives_fault() {
+    start_shimmed --processes 1
+    before=$(submit apply_async '{"task":"square","args":[3]}')
+    wait_for_state "$before" succeeded
+    touch "$SHIM_DIR/$1"
+    post /v1/apply_async '{"task":"square","args":[4]}' -H 'Idempotency-Key: k-1' || true
+    [ "$STATUS" = 503 ] || [ "$STATUS" = 000 ]
+    [ "$STATUS" = 000 ] || expect 503 storage-error
+    wait_for_exit
+    [ "$POOLD_STATUS" = 74 ]
+    log_has 'start again to recover'
+    rm "$SHIM_DIR/$1"
+    start_poold --processes 1
+    [ "$(result "$before")" = 9 ]
+    post /v1/apply_async '{"task":"square","args":[4]}' -H 'Idempotency-Key: k-1'
+    expect 202
+    [ "$(result "$(jq -r .id <<<"$BODY")")" = 16 ]
+    [ "$(job_count)" = 2 ]
+    stop_poold TERM
+    [ "$(integrity)" = ok ]
+}
+
+@test "F20: an error of the disk at a write ends the server, and loses nothing" {
+    survives_fault write
+}
+
+@test "F20: an error of the disk at a sync ends the server, and loses nothing" {
+    survives_fault sync
+}
+
+@test "F20: an error of the disk at a read is told, and nobody is given wrong bytes" {
+    start_shimmed --processes 1
+    job=$(submit apply_async "{\"task\":\"echo\",\"args\":[\"$(head -c 500000 /dev/zero | tr '\0' x)\"]}")
+    wait_for_state "$job" succeeded
+    restart_poold TERM
+    stop_poold TERM
+    start_shimmed --processes 1
+    touch "$SHIM_DIR/read"
+    get "/v1/jobs/$job/result" >/dev/null
+    expect 500 # of some pages SQLite says that they are damaged, not that they cannot be read
+    get /healthz
+    expect 200
+    rm "$SHIM_DIR/read"
+    get "/v1/jobs/$job/result" >/dev/null
+    expect 200
+    [ "$(result "$job" | wc -c)" = 500003 ]
+}
+
+# ---- F60, F61, F63: damage ---------------------------------------------------------------------
+
+# Makes a database with two finished jobs, by a server that was stopped (or SIGNAL). Sets DB.
+make_database() {
+    start_poold
+    first=$(submit apply_async '{"task":"echo","args":["the first of the results"]}')
+    second=$(submit apply_async '{"task":"echo","args":["the second of them"]}')
+    wait_for_state "$first" succeeded
+    wait_for_state "$second" succeeded
+    stop_poold "${1:-TERM}"
+    DB=$POOLD_DATA_DIR/poold.db
+    [ -s "$DB" ]
+}
+
+# The files as they are now are refused: exit code 65, a reason, and their bytes stay.
+refused_untouched() {
+    local before
+    before=$(cd "$POOLD_DATA_DIR" && sha256sum -- poold.db*)
+    try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
+    [ "$status" = 65 ]
+    [[ $output =~ $1 ]]
+    [ "$(cd "$POOLD_DATA_DIR" && sha256sum -- poold.db*)" = "$before" ]
+}
+
+@test "F60: a directory in place of the database is refused and left alone" {
+    mkdir -p "$POOLD_DATA_DIR/poold.db/what is this"
+    try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
+    [ "$status" = 65 ]
+    [[ $output == *"poold.db: is not a regular file"* ]]
+    [ -d "$POOLD_DATA_DIR/poold.db/what is this" ]
+}
+
+@test "F60: a database that is random from its first byte on is refused and left alone" {
+    make_database
+    head -c 8192 /dev/urandom | dd of="$DB" conv=notrunc status=none
+    refused_untouched 'is not an SQLite database'
+}
+
+@test "F60: a database cut anywhere is refused and left alone, or whole" {
+    make_database
+    cp "$DB" "$BATS_TEST_TMPDIR/whole"
+    size=$(stat -c %s "$DB")
+    for cut in 1 15 16 99 100 4095 4096 $((size / 2)) $((size - 1)); do
+        head -c "$cut" "$BATS_TEST_TMPDIR/whole" >"$DB"
+        refused_untouched 'poold.db'
+    done
+}
+
+@test "F61: without its -shm file a database is what it was" {
+    make_database KILL
+    rm -f "$DB-shm"
+    start_poold
+    [ "$(result "$first")" = '"the first of the results"' ]
+    [ "$(result "$second")" = '"the second of them"' ]
+}
+
+@test "F61: without its -wal file a database has what was checkpointed, and is sound" {
+    make_database
+    start_poold
+    third=$(submit apply_async '{"task":"square","args":[3]}')
+    stop_poold KILL
+    [ -s "$DB-wal" ]
+    rm "$DB-wal"
+    start_poold
+    [ "$(result "$first")" = '"the first of the results"' ]
+    get "/v1/jobs/$third"
+    [ "$STATUS" = 404 ] || [ "$STATUS" = 200 ]
+    stop_poold TERM
+    run "${poold[@]}" check --data "$POOLD_DATA_DIR"
+    [ "$status" = 0 ]
+}
+
+@test "F61: a -wal file without its database is refused and left alone" {
+    make_database KILL
+    [ -s "$DB-wal" ]
+    rm "$DB"
+    refused_untouched 'is missing, but .*-wal is there'
+}
+
+@test "F63: one bit flipped in a stored result is told as result-corrupt, other jobs are fine" {
+    make_database
+    for place in $(grep -abo 'the first of the results' "$DB" | cut -d: -f1); do
+        printf 'T' | dd of="$DB" bs=1 seek="$place" conv=notrunc status=none # t and T: one bit
+    done
+    start_poold
+    get "/v1/jobs/$first/result"
+    expect 500 result-corrupt
+    get "/v1/jobs/$first"
+    expect 200
+    [ "$(result "$second")" = '"the second of them"' ]
+    post /v1/apply '{"task":"square","args":[3]}'
+    expect 200
+    stop_poold TERM
+    run "${poold[@]}" check --data "$POOLD_DATA_DIR"
+    [ "$status" = 65 ]
+    [[ $output == *"$first"* && $output != *"$second"* ]]
+}
+
+# ---- F62: other versions -----------------------------------------------------------------------
+
+# A database of schema version 2 with a job that is over.
+make_version_2() {
+    local schema=$BATS_TEST_DIRNAME/../../schema
+    mkdir -p "$POOLD_DATA_DIR"
+    DB=$POOLD_DATA_DIR/poold.db
+    old=0190a0a0-b0c0-7d0e-8000-000000000001
+    sqlite3 "$DB" >/dev/null <<SQL
+PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+PRAGMA application_id = 0x706f6c64;
+$(cat "$schema"/0001_*.sql "$schema"/0002_*.sql)
+PRAGMA user_version = 2;
+INSERT INTO job (key, id, method, durability, task, pool, priority, item_count, chunksize,
+    created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, result_ttl_ms, retries, crash_retries,
+    backoff_initial_ms, backoff_max_ms, backoff_factor, backoff_jitter, return_exceptions,
+    stop_on_error, cancel_on_disconnect, request_hash, input_len, checksum, state, completed, failed,
+    attempt, started_at_ms, finished_at_ms, body, gone)
+VALUES (0x0190a0a0b0c0d0e, x'0190a0a0b0c07d0e8000000000000001', 'apply', 'durable', 'square',
+    'default', 0, 1, 0, 1000, 0, 0, 0, 315360000000, 0, 2, 1, 1, 1.0, 0, 0, 0, 0, 0, 3, 0, 'cancelled',
+    0, 0, 0, 1000, 99999999999999, x'5b335d', 0);
+SQL
+}
+
+@test "F62: an upgrade that is killed in the middle is made by the next start" {
+    make_version_2
+    before=$(sqlite3 -readonly "$DB" .dump | sha256sum)
+    POOLD_FAULT=mid_migration:1:kill run timeout "$PATIENCE" "${poold[@]}" serve \
+        --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
+    [ "$status" = 137 ] || skip "this build has no fault points"
+    [ "$(sqlite3 -readonly "$DB" 'PRAGMA user_version')" = 2 ]
+    [ "$(sqlite3 -readonly "$DB" .dump | sha256sum)" = "$before" ]
+    for copy in "$DB" "$DB.v2.bak"; do
+        [ "$(sqlite3 -readonly "$copy" 'PRAGMA integrity_check')" = ok ]
+    done
+    [ "$(stat -c %a "$DB.v2.bak")" = 600 ]
+    start_poold
+    [ "$(field "$old" .state)" = cancelled ]
+    get /v1/info
+    [ "$(jq .store.schema_version <<<"$BODY")" -gt 2 ]
+    [ "$(sqlite3 -readonly "$DB.v2.bak" 'PRAGMA user_version')" = 2 ]
+    post /v1/apply_async '{"task":"square","args":[3]}'
+    expect 202
+}
+
+# ---- F64: taken, or not allowed ----------------------------------------------------------------
+
+@test "F64: of ten servers that start on one database at the same time one runs" {
+    mkdir -p "$POOLD_DATA_DIR"
+    for i in {1..10}; do
+        "${poold[@]}" serve --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --processes 1 \
+            </dev/null >/dev/null 2>"$BATS_TEST_TMPDIR/server.$i" 3>&- &
+        ALL_PIDS+=("$!")
+    done
+    nine_are_gone() {
+        local pid count=0
+        for pid in "${ALL_PIDS[@]}"; do gone "$pid" && count=$((count + 1)); done
+        [ "$count" = 9 ]
+    }
+    eventually nine_are_gone
+    one_is_ready() { grep -q 'server ready' "$BATS_TEST_TMPDIR"/server.*; }
+    eventually one_is_ready
+    for pid in "${ALL_PIDS[@]}"; do
+        gone "$pid" || continue
+        code=0
+        wait "$pid" || code=$?
+        [ "$code" = 75 ]
+    done
+    [ "$(cat "$BATS_TEST_TMPDIR"/server.* | grep -c 'another poold uses this directory')" = 9 ]
+}
+
+@test "F64: a data directory that cannot be written is told, and nothing else is tried" {
+    [ "$(id -u)" = 0 ] || skip "root is needed to be somebody else"
+    make_database
+    chmod 755 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/data"
+    cp "$POOLD_BIN" "$BATS_RUN_TMPDIR/poold.$BATS_TEST_NUMBER"
+    before=$(sha256sum "$DB")
+    # Of somebody else; and one's own, but read-only.
+    for owner in root nobody; do
+        chown -R "$owner" "$POOLD_DATA_DIR"
+        chmod 500 "$POOLD_DATA_DIR"
+        chmod 400 "$POOLD_DATA_DIR"/*
+        run env -u POOLD_BIN setpriv --reuid nobody --clear-groups timeout "$PATIENCE" \
+            "$BATS_RUN_TMPDIR/poold.$BATS_TEST_NUMBER" serve --listen 127.0.0.1:0 \
+            --data "$POOLD_DATA_DIR" --scratch-dir /tmp
+        [ "$status" = 73 ]
+        [[ $output == *"poold.db"*"ermission denied"* ]]
+    done
+    [ "$(sha256sum "$DB")" = "$before" ]
+}
