@@ -209,9 +209,8 @@ static void note_pause(struct run *run)
 /* Behind the last item, and before its outcome is told: nobody is handed a worker that is
  * not clean. Items that take less than a tick of the coarse clock are not tidied after one
  * by one. */
-static void tidy_up(struct run *run)
+static void tidy_up(struct run *run, uint64_t now)
 {
-    uint64_t now = coarse_ns();
     bool limits;
 
     if (run->left > 0) {
@@ -226,12 +225,12 @@ static void tidy_up(struct run *run)
         run->child->narrowed = run->child->granted = false;
 }
 
-static void next_item(struct run *run)
+static void next_item(struct run *run, uint64_t now)
 {
     run->item++;
     run->left--;
     if (run->loaded)
-        tidy_up(run);
+        tidy_up(run, now);
 }
 
 static enum status end_with_failure(struct run *run, enum failure_kind kind,
@@ -255,7 +254,7 @@ static enum status end_with_failure(struct run *run, enum failure_kind kind,
     failure.run_ns = now - run->mark_ns;
     failure.printed = printed(run);
     frame_failure_head(&failure, head);
-    next_item(run);
+    next_item(run, coarse_ns());
     run->mark_ns = now;
     run->began_at = coarse_ns();
     return send_frame(run, FRAME_FAILURE, run->left == 0 ? FRAME_LAST : 0, head,
@@ -266,7 +265,7 @@ static enum status end_with_result(struct run *run)
 {
     uint64_t now = coarse_ns();
 
-    next_item(run);
+    next_item(run, now);
     run->began_at = now;
     run->gathered++;
     if (run->left > 0 && run->child->results.len < CHILD_FLUSH_BYTES &&
@@ -391,7 +390,9 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
                               memory_order_relaxed);
         st = runner_run(&child->runner, frame, &run.chunk);
         child->printed_known = false;
-        tidy_up(&run); /* the runner tidies its own process; what lies around is ours */
+        tidy_up(
+            &run,
+            coarse_ns()); /* the runner tidies its own process; what lies around is ours */
         return st;
     }
     if (!page_claim(child->page, run.id))
