@@ -20,6 +20,7 @@ import sys
 if sys.version_info < (3, 9):
     sys.exit("poold needs Python 3.9 or later, this is " + sys.version.split()[0])
 
+import _signal
 import fcntl
 import gc
 import importlib
@@ -212,7 +213,8 @@ class Surroundings:
         self.locale = locale.setlocale(locale.LC_ALL)
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.signals = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-        self.handlers = [signal.getsignal(number) for number in self.signals]
+        # Without signal.getsignal, which makes an enum of each answer: most of the time this would take.
+        self.handlers = [_signal.getsignal(number) for number in self.signals]
         self.kinds = range(resource.RLIM_NLIMITS) if hasattr(resource, "RLIM_NLIMITS") else range(16)
         self.limits = [resource.getrlimit(kind) for kind in self.kinds]
 
@@ -251,7 +253,7 @@ class Surroundings:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self.mask:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
         for number, handler in zip(self.signals, self.handlers):
-            if handler is not None and signal.getsignal(number) is not handler:
+            if handler is not None and _signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
 
 
@@ -428,6 +430,8 @@ class Runner:
         self.chunk_id = 0
         self.next = 0  # the first item that nothing has been told of
         self.end = 0
+        self.task = ""  # of the last chunk
+        self.limit = 1  # how many items of it are good for a batch
         self.pid = os.getpid()
         self.telling = threading.Lock()  # of `next` and the channel; other threads tell progress
         self.progress_ns = 0  # when the next report may leave
@@ -555,12 +559,11 @@ class Runner:
             cells[STARTED] = 0  # a slow reader at the other end is no slow item
 
     def run_items(self, call, items, gather):
-        limit = 1
         while self.next < self.end:
             values, raised = [], None
             start = now()
             try:
-                gather(call, items, limit, values)
+                gather(call, items, self.limit, values)
             except BaseException as exc:  # SystemExit and KeyboardInterrupt as well
                 raised = exc
             took = now() - start
@@ -572,8 +575,8 @@ class Runner:
             size = self.tell_values(values, took * len(values) // calls)
             if raised is not None:
                 self.tell_exception(raised, took // calls)
-            limit = min(
-                limit * BATCH_GROWTH,
+            self.limit = min(
+                self.limit * BATCH_GROWTH,
                 BATCH_NS * calls // (took + 1) + 1,
                 FLUSH_BYTES * calls // (size + 1) + 1,
                 BATCH_MAX,
@@ -584,6 +587,8 @@ class Runner:
         self.end = self.next + count
         at = CHUNK_HEAD.size
         name = str(payload[at : at + name_size], "ascii")
+        if name != self.task:
+            self.task, self.limit = name, 1
         at += name_size
         kwargs = str(payload[at : at + kwargs_size], "utf-8")
         at += kwargs_size

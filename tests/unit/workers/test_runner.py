@@ -285,6 +285,14 @@ class RunTest(WithRunner):
                 flags = self.pair.frame()[1]
                 self.assertFalse(flags & PACKED)
 
+    def test_what_a_chunk_has_taught_holds_for_the_next_one_of_its_task(self):
+        for task, alone in (("square", True), ("square", False), ("same", True)):
+            self.pair.chunk(task, list(range(1000)))
+            told = [0]
+            while sum(told) < 1000:
+                told.append(struct.unpack_from("<QI", self.pair.frame()[3])[1])
+            self.assertEqual(told[1] == 1, alone)
+
     def test_failures_lie_between_results_without_a_gap(self):
         values = [random.randrange(100) for _ in range(1000)]
         found = self.ask("odd_only", values)
