@@ -11,6 +11,7 @@
 #include "server/callback.h"
 #include "server/config.h"
 #include "server/confining.h"
+#include "server/descriptors.h"
 #include "server/disk.h"
 #include "server/dispatch.h"
 #include "server/exit_code.h"
@@ -473,7 +474,8 @@ static int open_http(struct server *server)
         .host = config->listen_host,
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
-        .max_connections = (unsigned)config->max_connections,
+        .max_connections =
+            descriptors_for_connections(config->processes, config->max_connections),
         .is_fed = api_is_fed,
         .on_over = api_on_over,
         .admit = api_admit,
