@@ -36,6 +36,29 @@ int64_t clock_wall_ms(void)
     return (int64_t)now.tv_sec * MS_PER_SEC + now.tv_nsec / (long)NS_PER_MS;
 }
 
+static int64_t believed_ms;
+static uint64_t believed_mono_ns; /* when it was that; 0: never */
+
+void clock_believe(void)
+{
+    believed_ms = clock_wall_ms();
+    believed_mono_ns = clock_mono_ns();
+}
+
+int64_t clock_believed_ms(void)
+{
+    int64_t wall_ms = clock_wall_ms(), latest_ms;
+    uint64_t elapsed_ms;
+
+    if (!believed_mono_ns)
+        clock_believe();
+    elapsed_ms = (clock_mono_ns() - believed_mono_ns) / NS_PER_MS;
+    latest_ms = believed_ms + 2 * (int64_t)elapsed_ms;
+    believed_ms = wall_ms < latest_ms ? wall_ms : latest_ms;
+    believed_mono_ns += elapsed_ms * NS_PER_MS; /* what is finer counts the next time */
+    return believed_ms;
+}
+
 void clock_fake(uint64_t mono_ns, int64_t wall_ms)
 {
     atomic_store_explicit(&fake_wall_ms, wall_ms, memory_order_relaxed);

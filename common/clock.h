@@ -20,6 +20,13 @@
 uint64_t clock_mono_ns(void);
 int64_t clock_wall_ms(void); /* milliseconds since 1970-01-01T00:00:00Z */
 
+/* Wall time as far as it is believed: for how old something is, where an error costs data. It
+ * follows a clock that jumps ahead at twice the pace of real time, so that there is time to
+ * mend it, and one that is set back at once. The loop's thread only. */
+int64_t clock_believed_ms(void);
+/* From here on wall time is believed as it is now: at the start. */
+void clock_believe(void);
+
 /* From here on both clocks stand still at these values, until the next call; mono_ns 0
  * brings the real clocks back. For tests. */
 void clock_fake(uint64_t mono_ns, int64_t wall_ms);

@@ -116,16 +116,16 @@ static bool write_result(struct reply *reply, const struct job_view *view)
  * not. */
 static bool result_gone(const struct job_view *view)
 {
-    return view->gone ||
-           (job_state_final(view->status->state) &&
-            clock_wall_ms() - view->status->finished_at_ms >= view->spec->result_ttl_ms);
+    return view->gone || (job_state_final(view->status->state) &&
+                          clock_believed_ms() - view->status->finished_at_ms >=
+                              view->spec->result_ttl_ms);
 }
 
 static void reply_gone(struct request *request, const struct job_view *view)
 {
     int64_t kept_ms = view->spec->result_ttl_ms;
 
-    if (view->gone && clock_wall_ms() - view->status->finished_at_ms < kept_ms)
+    if (view->gone && clock_believed_ms() - view->status->finished_at_ms < kept_ms)
         api_problem(request, PROBLEM_RESULT_GONE,
                     "later results needed the room (max_finished_bytes)");
     else

@@ -9,22 +9,10 @@ struct retention {
     uv_timer_t timer;
     struct store *store;
     struct retention_options options;
-    int64_t clock_ms; /* wall time, as far as it is believed */
-    uint64_t mono_ns; /* CLOCK_MONOTONIC when clock_ms was set */
+    int64_t clock_ms; /* clock_believed_ms, at the start of this run */
     bool running;
     unsigned aged, sized; /* jobs, in this run */
 };
-
-static void advance_clock(struct retention *retention)
-{
-    int64_t wall_ms = clock_wall_ms();
-    uint64_t mono_ns = clock_mono_ns();
-    int64_t elapsed_ms = (int64_t)((mono_ns - retention->mono_ns) / NS_PER_MS);
-    int64_t latest_ms = retention->clock_ms + 2 * elapsed_ms;
-
-    retention->clock_ms = wall_ms < latest_ms ? wall_ms : latest_ms;
-    retention->mono_ns = mono_ns;
-}
 
 static void purge_batch(struct retention *retention);
 
@@ -62,7 +50,7 @@ void retention_run(struct retention *retention)
         return;
     retention->running = true;
     retention->aged = retention->sized = 0;
-    advance_clock(retention);
+    retention->clock_ms = clock_believed_ms();
     purge_batch(retention);
 }
 
@@ -81,8 +69,7 @@ enum status retention_new(uv_loop_t *loop, struct store *store,
         return ST_NO_MEMORY;
     retention->store = store;
     retention->options = *options;
-    retention->clock_ms = clock_wall_ms();
-    retention->mono_ns = clock_mono_ns();
+    clock_believe();
     (void)uv_timer_init(loop, &retention->timer);
     retention->timer.data = retention;
     (void)uv_timer_start(&retention->timer, on_period, 0, RETENTION_PERIOD_MS);

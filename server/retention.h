@@ -7,8 +7,8 @@
  * What is too many or too much goes until it is not. What is too old is judged by wall
  * time, since it has to survive restarts, and wall time may be wrong:
  *
- *     a clock that jumps ahead while the server runs    retention's own clock follows at
- *                                                       twice the pace of real time
+ *     a clock that jumps ahead while the server runs    is followed at twice the pace of
+ *                                                       real time (clock_believed_ms)
  *     a clock that is wrong at the start                at most RETENTION_AGED_MAX jobs
  *                                                       go by age in a minute
  *

@@ -211,11 +211,36 @@ static void clock_parse_does_not_read_past_the_length(void **state)
     }
 }
 
+static void a_jump_ahead_is_believed_at_twice_the_pace_one_back_at_once(void **state)
+{
+    uint64_t mono = 1000 * NS_PER_SEC;
+
+    (void)state;
+    clock_fake(mono, 50000);
+    clock_believe();
+    assert_int_equal(clock_believed_ms(), 50000);
+    clock_fake(mono += 10 * NS_PER_MS, 50010);
+    assert_int_equal(clock_believed_ms(), 50010);
+    clock_fake(mono, 90000000);
+    assert_int_equal(clock_believed_ms(), 50010);
+    clock_fake(mono += 100 * NS_PER_MS, 90000100);
+    assert_int_equal(clock_believed_ms(), 50210);
+    for (int i = 0; i < 10; i++) { /* asked more often than every millisecond */
+        clock_fake(mono += NS_PER_MS / 10, 90000200);
+        (void)clock_believed_ms();
+    }
+    assert_int_equal(clock_believed_ms(), 50212);
+    clock_fake(mono, 40000);
+    assert_int_equal(clock_believed_ms(), 40000);
+    clock_fake(0, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clock_fake_stops_both_clocks_until_told_otherwise),
         cmocka_unit_test(clock_mono_never_steps_back),
+        cmocka_unit_test(a_jump_ahead_is_believed_at_twice_the_pace_one_back_at_once),
         cmocka_unit_test(clock_format_writes_utc_with_milliseconds),
         cmocka_unit_test(clock_format_clamps_to_years_of_four_digits),
         cmocka_unit_test(clock_parse_reads_what_clock_format_writes),
