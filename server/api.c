@@ -89,6 +89,23 @@ void api_on_over(void *data, const struct http_record *record)
                      record);
 }
 
+/* Whether the listener of the request has this route. */
+static bool is_served(const struct api *api, const struct request *request,
+                      const struct route *route)
+{
+    static const char *const both[] = { "/healthz", "/readyz", "/v1/info",
+                                        "/problems/{slug}" };
+    bool admin_only = strcmp(route->pattern, "/metrics") == 0 ||
+                      strncmp(route->pattern, "/v1/admin/", 10) == 0;
+
+    if (!api->config->admin_listen)
+        return true;
+    for (size_t i = 0; i < sizeof(both) / sizeof(both[0]); i++)
+        if (strcmp(route->pattern, both[i]) == 0)
+            return true;
+    return request_is_admin(request) == admin_only;
+}
+
 static struct route_match match_of(const struct request *request)
 {
     struct route_match match;
@@ -103,7 +120,8 @@ bool api_is_fed(void *data, struct request *request)
     struct route_match match = match_of(request);
     struct request_tag *tag = request_tag(request);
 
-    (void)data;
+    if (match.route && !is_served(data, request, match.route))
+        match.route = NULL;
     tag->route = match.route;
     if (match.route)
         request_set_mark(request, (unsigned)(match.route - routes) + 1);
@@ -118,6 +136,12 @@ static void answer_no_route(struct request *request)
     struct route_match match = match_of(request);
     struct reply reply;
 
+    if (match.route) {
+        api_problem(request, PROBLEM_NOT_FOUND,
+                    request_is_admin(request) ? "this is on the other address (listen)"
+                                              : "there is nothing at this path");
+        return;
+    }
     if (!match.known_path) {
         api_problem(request, PROBLEM_NOT_FOUND, "there is nothing at this path");
         return;

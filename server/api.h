@@ -49,6 +49,7 @@ struct api {
     const struct confinement *confinement;
     struct callback *callback;
     struct http *http;
+    struct http *admin; /* the second listener, or NULL */
     int64_t started_at_ms;
     const struct task_folders *folders; /* NULL: there are none */
     struct disk *disk;                  /* NULL: nothing is stored */

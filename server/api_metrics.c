@@ -310,6 +310,8 @@ static void add_http(struct metrics_text *text, const struct api *api)
 
     metrics_family(text, METRIC_CONNECTIONS);
     metrics_add(text, http_connections(api->http), "listener", "main", NULL);
+    if (api->admin)
+        metrics_add(text, http_connections(api->admin), "listener", "admin", NULL);
     add_value(text, METRIC_WAITERS, (double)dispatch_waiters(api->dispatch));
     metrics_family(text, METRIC_HTTP_REQUESTS);
     for (unsigned i = 0; i <= traffic->routes; i++)

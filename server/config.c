@@ -273,9 +273,15 @@ static enum status assign_address(struct loader *loader, size_t i, const char *v
     host = mem_strdup(address.host);
     if (!host)
         return no_memory(loader);
-    mem_free(loader->config.listen_host);
-    loader->config.listen_host = host;
-    loader->config.listen_port = address.port;
+    if (i == SETTING_LISTEN) {
+        mem_free(loader->config.listen_host);
+        loader->config.listen_host = host;
+        loader->config.listen_port = address.port;
+    } else {
+        mem_free(loader->config.admin_host);
+        loader->config.admin_host = host;
+        loader->config.admin_port = address.port;
+    }
     return ST_OK;
 }
 
@@ -576,6 +582,24 @@ static enum status assign_all(struct loader *loader,
     return st;
 }
 
+static enum status check_addresses(struct loader *loader)
+{
+    const struct config *config = &loader->config;
+    bool first = !address_is_loopback(config->listen_host);
+
+    if (config->insecure ||
+        (!first && (!config->admin_host || address_is_loopback(config->admin_host))) ||
+        key_file_exists(config->data))
+        return ST_OK;
+    return refuse(
+        loader, first ? SETTING_LISTEN : SETTING_ADMIN_LISTEN,
+        first ? config->listen : config->admin_listen,
+        "is not a loopback address, and without API keys everyone who reaches the "
+        "port can run tasks: make one with `poold key new --data DIR --name NAME "
+        "--scopes submit,read`, or use --insecure only behind something that "
+        "authenticates");
+}
+
 /* What no single value shows. */
 static enum status check_together(struct loader *loader)
 {
@@ -598,15 +622,11 @@ static enum status check_together(struct loader *loader)
                          "setting disk_low: %llu is more than disk_high, %llu",
                          (unsigned long long)config->disk_low,
                          (unsigned long long)config->disk_high);
-    if (config->insecure || address_is_loopback(config->listen_host) ||
-        key_file_exists(config->data))
-        return ST_OK;
-    return refuse(
-        loader, SETTING_LISTEN, config->listen,
-        "is not a loopback address, and without API keys everyone who reaches the "
-        "port can run tasks: make one with `poold key new --data DIR --name NAME "
-        "--scopes submit,read`, or use --insecure only behind something that "
-        "authenticates");
+    if (!config->tls_cert != !config->tls_key)
+        return error_set(loader->err, ST_INVALID, "setting %s needs %s as well",
+                         config->tls_cert ? "tls_cert" : "tls_key",
+                         config->tls_cert ? "tls_key" : "tls_cert");
+    return check_addresses(loader);
 }
 
 /* ---- use ---- */
@@ -663,6 +683,10 @@ void config_clear(struct config *config)
     mem_free(config->listen);
     mem_free(config->listen_host);
     mem_free(config->allowed_hosts);
+    mem_free(config->admin_host);
+    mem_free(config->admin_listen);
+    mem_free(config->tls_cert);
+    mem_free(config->tls_key);
     mem_free(config->data);
     mem_free(config->backup_dir);
     mem_free(config->tasks);

@@ -40,6 +40,10 @@ struct config {
     char *listen_host; /* from listen: numeric, IPv6 without brackets; localhost is
                           127.0.0.1 */
     uint16_t listen_port;
+    char *admin_listen; /* the same for administrators, or NULL */
+    char *admin_host;
+    uint16_t admin_port;
+    char *tls_cert, *tls_key; /* files; both or none */
     bool insecure; /* allow an address other than loopback although there are no keys */
     char *allowed_hosts; /* separated by commas; NULL: see api_admit.c */
     char *data;          /* directory */

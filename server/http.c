@@ -16,6 +16,7 @@
  *   (headers longer than one read) goes on when the timer of the awake ones fires.
  */
 #include "server/http_private.h"
+#include "server/http_tls.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
@@ -168,15 +169,25 @@ static enum status listen_socket(const struct http_options *options, int *ret_fd
 
 static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd)
 {
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {
+        { MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)HTTP_TLS_PRIORITIES },
+        { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)http_tls_retrieve },
+        { MHD_OPTION_END, 0, NULL },
+    };
+    struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+
+    if (http->options.tls)
+        flags |= MHD_USE_TLS;
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        http_on_access, http, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_URI_LOG_CALLBACK, http_on_uri,
-        http, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, NULL,
-        MHD_OPTION_CONNECTION_LIMIT, http->options.max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, http->options.idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        flags, 0, NULL, NULL, http_on_access, http, MHD_OPTION_EXTERNAL_LOGGER,
+        on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_URI_LOG_CALLBACK, http_on_uri, http, MHD_OPTION_NOTIFY_COMPLETED,
+        http_on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+        http->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        http->options.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+        http->options.tls ? tls : none, MHD_OPTION_END);
 }
 
 static void start_handles(struct http *http, uv_loop_t *loop, int epoll_fd)

@@ -72,6 +72,8 @@ struct http_options {
     uint64_t max_body_bytes; /* of one request, if it is not fed */
     unsigned max_connections;
     unsigned idle_timeout_s; /* of a connection without a request */
+    bool tls;                /* http_tls_load has been called */
+    bool admin;              /* see request_is_admin */
     http_is_fed *is_fed;     /* NULL: no request is; data as of on_request */
     /* Of every request whose first line has come, refused ones among them. May be NULL. */
     void (*on_over)(void *data, const struct http_record *record);
@@ -121,6 +123,8 @@ void request_query(const struct request *request,
                    bool (*each)(void *data, const char *name, const char *value),
                    void *data);
 
+/* Whether it has come to a listener that was opened with `admin`. */
+bool request_is_admin(const struct request *request);
 /* The address of the client without its port, numeric; "" if it is not known. */
 void request_peer(const struct request *request, char ret_peer[HTTP_PEER_MAX]);
 /* See request_id.h; every answer has it as X-Request-Id. */

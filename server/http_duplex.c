@@ -15,10 +15,14 @@
  * body is complete, or after idle_timeout, the library is made to close the connection: by
  * refusing its next call, or by an end of file.
  *
+ * Under TLS both use the connection's session, from the same thread: GnuTLS lets one side
+ * read and the other write in turns of any kind.
+ *
  * The library never writes meanwhile: it has sent "100 Continue" before the first byte of
  * the body is read, and no response is ever queued.
  */
 #include "server/http_private.h"
+#include "server/http_tls.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
@@ -51,8 +55,9 @@ struct duplex {
     uint64_t
         heard_ns; /* CLOCK_MONOTONIC: the client was last heard of, or not waited for */
 
-    bool opened; /* there is an answer: fd and the handle are there */
-    int fd;      /* duplicate */
+    bool opened;              /* there is an answer: fd and the handle are there */
+    int fd;                   /* duplicate */
+    gnutls_session_t session; /* NULL: without TLS */
     struct buf out;
     size_t out_at;
     stream_pull *pull; /* NULL: nothing follows `out` */
@@ -203,6 +208,8 @@ static void finish(struct duplex *duplex)
     end_intake(duplex,
                INTAKE_BROKEN); /* an answer that is cut off takes the rest along */
     (void)uv_poll_stop(&duplex->poll);
+    if (duplex->session)
+        http_tls_end(duplex->session);
     (void)shutdown(duplex->fd, SHUT_WR);
     duplex->heard_ns = clock_mono_ns();
     if (duplex->complete)
@@ -244,6 +251,8 @@ static ssize_t socket_write(const struct duplex *duplex, const char *bytes, size
 {
     ssize_t n;
 
+    if (duplex->session)
+        return http_tls_send(duplex->session, bytes, len);
     do {
         n = send(duplex->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
@@ -367,6 +376,9 @@ static bool open_answer(struct duplex *duplex)
     }
     duplex->poll.data = duplex;
     duplex->opened = true;
+    info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    duplex->session = info ? (gnutls_session_t)info->tls_session : NULL;
     duplex->moved_ns = clock_mono_ns();
     /* Idle is looked after here from now on: who waits for a result feeds nothing. */
     (void)MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT,

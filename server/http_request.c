@@ -83,6 +83,11 @@ void request_query(const struct request *request,
                               &query);
 }
 
+bool request_is_admin(const struct request *request)
+{
+    return request->http->options.admin;
+}
+
 void request_peer(const struct request *request, char ret_peer[HTTP_PEER_MAX])
 {
     const union MHD_ConnectionInfo *info =

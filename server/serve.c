@@ -16,6 +16,7 @@
 #include "server/dispatch.h"
 #include "server/exit_code.h"
 #include "server/http.h"
+#include "server/http_tls.h"
 #include "server/key_file.h"
 #include "server/keys.h"
 #include "server/notify.h"
@@ -49,7 +50,8 @@ struct server {
     struct retention *retention;
     struct dispatch *dispatch;
     struct callback *callback;
-    struct http *http;
+    struct http *http, *admin;
+    unsigned listeners; /* that are open */
     struct keys *keys;
     struct api api;
     uv_signal_t on_term, on_int, on_hup;
@@ -88,7 +90,9 @@ static void on_http_closed(void *data)
 {
     struct server *server = data;
 
-    server->http = NULL;
+    if (server->listeners && --server->listeners)
+        return;
+    server->http = server->admin = NULL;
     drain_store(server); /* of clients that have been cut off meanwhile */
     keys_free(server->keys);
     server->keys = NULL;
@@ -119,6 +123,8 @@ static void on_workers_stopped(void *data)
     if (server->dispatch)
         dispatch_wake_all(server->dispatch);
     drain_store(server); /* some of them have asked the store, in vain */
+    if (server->admin)
+        http_close(server->admin, on_http_closed, server);
     if (server->http)
         http_close(server->http, on_http_closed, server);
     else
@@ -246,6 +252,19 @@ static void on_reloaded(void *data)
         reload(server);
 }
 
+static void reload_certificate(const struct config *config)
+{
+    struct error_text err = { "" };
+
+    if (!config->tls_cert)
+        return;
+    if (http_tls_load(config->tls_cert, config->tls_key, &err) == ST_OK)
+        log_info("new connections get the certificate that was read", "file=%s",
+                 config->tls_cert);
+    else
+        log_error("the certificate stays as it is", "error=\"%s\"", err.text);
+}
+
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
@@ -255,6 +274,7 @@ static void on_hangup(uv_signal_t *handle, int number)
         return;
     if (server->keys)
         keys_look(server->keys);
+    reload_certificate(&server->config);
     if (!server->folders) {
         log_info("there are no folders of tasks to look at", "signal=SIGHUP");
         return;
@@ -467,6 +487,9 @@ static int open_keys(struct server *server)
     return 0;
 }
 
+/* A few people and programs look here. */
+#define ADMIN_CONNECTIONS 64
+
 static int open_http(struct server *server)
 {
     const struct config *config = &server->config;
@@ -479,6 +502,7 @@ static int open_http(struct server *server)
         .is_fed = api_is_fed,
         .on_over = api_on_over,
         .admit = api_admit,
+        .tls = config->tls_cert != NULL,
         .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
     };
     struct error_text err = { "" };
@@ -489,8 +513,20 @@ static int open_http(struct server *server)
         (void)error_set(&err, ST_NO_MEMORY, "out of memory");
         return fail(EXIT_SYSTEM, &err);
     }
+    if (options.tls && http_tls_load(config->tls_cert, config->tls_key, &err) != ST_OK)
+        return fail(EXIT_CONFIGURATION, &err);
     st =
         http_open(&server->loop, &options, api_handle, &server->api, &server->http, &err);
+    server->listeners += st == ST_OK;
+    if (st == ST_OK && config->admin_host) {
+        options.host = config->admin_host;
+        options.port = config->admin_port;
+        options.max_connections = ADMIN_CONNECTIONS;
+        options.admin = true;
+        st = http_open(&server->loop, &options, api_handle, &server->api, &server->admin,
+                       &err);
+        server->listeners += st == ST_OK;
+    }
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
     server->api = (struct api){
@@ -499,6 +535,7 @@ static int open_http(struct server *server)
         .confinement = confining_plan(server->confining),
         .callback = server->callback,
         .http = server->http,
+        .admin = server->admin,
         .started_at_ms = clock_wall_ms(),
         .folders = server->folders,
         .disk = server->disk,
@@ -666,6 +703,9 @@ static int run(struct server *server)
         close_half_open(server);
     else
         confining_log(server->confining);
+    if (!server->exit_code && server->admin)
+        log_info("administrators have an address of their own", "listen=%s:%u",
+                 server->config.admin_host, http_port(server->admin));
     if (!server->exit_code) {
         log_info(
             "server ready",
@@ -707,6 +747,7 @@ int serve_main(int argc, char **argv)
                  server.config.listen);
     exit_code = run(&server);
     mem_free(server.api.traffic);
+    http_tls_clear();
     config_clear(&server.config);
     return exit_code;
 }

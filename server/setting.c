@@ -43,6 +43,18 @@ const struct setting settings[] = {
       .value = "HOST:PORT",
       .help = "Numeric address or localhost, and port, to listen on. IPv6 in brackets: "
               "[::1]:8080. Port 0 takes any free one; the log says which." },
+    [SETTING_ADMIN_LISTEN] = { "admin_listen", SETTING_ADDRESS, AT(admin_listen),
+      .value = "HOST:PORT", .initial_help = "none",
+      .help = "A second address, for health checks, /metrics and /v1/admin, which the first "
+              "one then no longer has but for the health checks. It has connections of its "
+              "own, and answers when the first one has none left." },
+    { "tls_cert", SETTING_TEXT, AT(tls_cert),
+      .value = "FILE", .initial_help = "none",
+      .help = "Speak TLS (1.2 or later) only, with this certificate: in PEM, behind it those "
+              "of its chain. It is read again at SIGHUP." },
+    { "tls_key", SETTING_TEXT, AT(tls_key),
+      .value = "FILE", .initial_help = "none",
+      .help = "The private key of the certificate, in PEM." },
     { "insecure", SETTING_BOOL, AT(insecure), .initial = "false",
       .value = "true|false",
       .help = "Allow an address that others can reach although there are no API keys: everyone "

@@ -45,9 +45,10 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT  53
-#define SETTING_CONFIG 0 /* index of the setting `config` */
-#define SETTING_LISTEN 1 /* index of the setting `listen` */
+#define SETTING_COUNT        56
+#define SETTING_CONFIG       0 /* index of the setting `config` */
+#define SETTING_LISTEN       1 /* index of the setting `listen` */
+#define SETTING_ADMIN_LISTEN 2
 
 enum spelling { SPELLING_NAME, SPELLING_ENVIRONMENT, SPELLING_FLAG };
 

@@ -42,7 +42,7 @@ request_lines_are() { [ "$(requests | wc -l)" = "$1" ]; }
     http GET /nowhere
     [[ $(header x-request-id) =~ ^[0-9a-f]{16}$ ]]
     [ "$(header x-request-id)" != "$made" ]
-    raw 'BREW / HTTP/1.1\r\nHost: a\r\n\r\n'
+    raw 'BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n'
     eventually request_lines_are 3
     [ "$(requests | jq -s 'map(.request_id) | unique | length')" = 3 ]
 }
@@ -82,7 +82,7 @@ request_lines_are() { [ "$(requests | wc -l)" = "$1" ]; }
 import socket, struct, sys
 host, port = sys.argv[1].rsplit(":", 1)
 connection = socket.create_connection((host, int(port)))
-connection.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+connection.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                    b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n")
 assert b" 100 " in connection.recv(100)
 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -90,7 +90,7 @@ connection.close()  # with a reset
 PY
     eventually request_lines_are 1
     BODY=$(requests)
-    body_is '[.msg,.status,.route]' '["request without an answer",null,null]'
+    body_is '[.msg,.status,.route]' '["request without an answer",null,"/v1/apply"]'
 }
 
 @test "CR, LF and ESC in whatever a client can set end no line and steer no terminal" {
@@ -102,13 +102,13 @@ PY
         post /v1/apply "{\"task\":\"square\",\"args\":[\"$evil\"],\"kwargs\":{\"$evil\":1},\"tags\":{\"a\":\"$evil\"},\"metadata\":\"$evil\",\"pool\":\"$evil\",\"unique_key\":\"$evil\"}" >/dev/null
         post /v1/apply "{\"task\":\"square\",\"args\":[\"$evil\"],\"tags\":{\"a\":\"$evil\"},\"metadata\":\"$evil\"}" >/dev/null
         post /v1/pools "{\"name\":\"$evil\"}" >/dev/null
-        raw 'GET /a\033[2J?b=\033[2J HTTP/1.1\r\nHost: a\r\n\r\n'
-        raw 'GET /%%0d%%0a%%1b[2J?%%0d%%0a=%%1b[2J HTTP/1.1\r\nHost: a\r\n\r\n'
-        raw 'G\033[2JT / HTTP/1.1\r\nHost: a\r\n\r\n'
-        raw 'GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: a\033[2J\r\n\r\n'
-        raw 'GET / HTTP/1.1\r\nHost: a\r\nIdempotency-Key: a\033[2J\r\nTraceparent: \033\r\n\r\n'
-        raw 'GET / HTTP/1.1\r\nHost: a\r\nX\033: a\rb\r\n\r\n'
-        raw 'GET /\r\033 HTTP/1.1\r\nHost: a\r\n\r\n'
+        raw 'GET /a\033[2J?b=\033[2J HTTP/1.1\r\nHost: localhost\r\n\r\n'
+        raw 'GET /%%0d%%0a%%1b[2J?%%0d%%0a=%%1b[2J HTTP/1.1\r\nHost: localhost\r\n\r\n'
+        raw 'G\033[2JT / HTTP/1.1\r\nHost: localhost\r\n\r\n'
+        raw 'GET / HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: a\033[2J\r\n\r\n'
+        raw 'GET / HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\033[2J\r\nTraceparent: \033\r\n\r\n'
+        raw 'GET / HTTP/1.1\r\nHost: localhost\r\nX\033: a\rb\r\n\r\n'
+        raw 'GET /\r\033 HTTP/1.1\r\nHost: localhost\r\n\r\n'
         raw '\033[2J\r\n\r\n'
         stop_poold
         ! grep -aP '[\x00-\x09\x0b-\x1f\x7f]' "$POOLD_STDERR"

@@ -14,7 +14,7 @@ static void assert_url(const char *url, const char *listen, const char *expected
     struct buf got = BUF_INIT;
     struct error_text err = { "" };
 
-    assert_int_equal(health_url(url, listen, &got, &err), ST_OK);
+    assert_int_equal(health_url(url, listen, false, &got, &err), ST_OK);
     assert_string_equal(got.data, expected);
     buf_clear(&got);
 }
@@ -24,7 +24,7 @@ static void assert_no_url(const char *url, const char *listen, const char *expec
     struct buf got = BUF_INIT;
     struct error_text err = { "" };
 
-    assert_int_equal(health_url(url, listen, &got, &err), ST_INVALID);
+    assert_int_equal(health_url(url, listen, false, &got, &err), ST_INVALID);
     assert_string_equal(err.text, expected);
     buf_clear(&got);
 }
