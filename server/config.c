@@ -695,6 +695,7 @@ void config_clear(struct config *config)
     mem_free(config->scratch_dir);
     mem_free(config->task_write);
     mem_free(config->task_user);
+    mem_free(config->cgroup);
     mem_free(config->callback_allow);
     mem_free(config->callback_secret_file);
     mem_free(config->callback_ca_file);
