@@ -2,6 +2,7 @@
 #include "server/attempt.h"
 
 #include "common/clock.h"
+#include "server/json_load.h"
 
 #include <string.h>
 
@@ -111,4 +112,29 @@ struct blob *attempt_of_exit(const struct failure_place *place,
     out.failed |= cause.detail.failed;
     failure_cause_clear(&cause);
     return close_attempt(&out, &exit->trace);
+}
+
+/* Of a worker that has ended the time of its processor is known; a limit that it ran into is
+ * paid as an error of the task (dispatch_lane.c, is_limit). */
+enum status attempt_read(struct text attempt, struct attempt_cost *ret_cost)
+{
+    bool no_memory = false;
+    json_t *root = json_load(attempt, 0, &no_memory);
+    json_t *item = json_object_get(root, "item");
+    json_t *number = json_object_get(root, "attempt");
+    const char *kind = json_string_value(json_object_get(root, "kind"));
+    enum status st = no_memory ? ST_NO_MEMORY : ST_INVALID;
+
+    if (json_integer_value(item) >= 0 && json_is_integer(item) &&
+        json_integer_value(number) >= 1 && json_integer_value(number) <= UINT32_MAX &&
+        kind) {
+        ret_cost->item = (uint64_t)json_integer_value(item);
+        ret_cost->number = (uint32_t)json_integer_value(number);
+        ret_cost->is_crash = json_is_number(json_object_get(root, "cpu_seconds")) &&
+                             strcmp(kind, problem_infos[PROBLEM_TIME_LIMIT].slug) != 0 &&
+                             strcmp(kind, problem_infos[PROBLEM_OUT_OF_MEMORY].slug) != 0;
+        st = ST_OK;
+    }
+    json_decref(root);
+    return st;
 }

@@ -26,4 +26,13 @@ struct blob *attempt_of_task(const struct failure_place *place,
 struct blob *attempt_of_exit(const struct failure_place *place,
                              const struct worker_exit *exit, int64_t time_limit_ms);
 
+/* What an attempt has cost its item, for a job that goes on after a restart. */
+struct attempt_cost {
+    uint64_t item;
+    uint32_t number; /* of the item's attempts, from 1 on */
+    bool is_crash;   /* paid from crash_retries; else from retries */
+};
+/* From the JSON of an attempt. ST_INVALID: it is none; ST_NO_MEMORY. */
+NODISCARD enum status attempt_read(struct text attempt, struct attempt_cost *ret_cost);
+
 #endif

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/attempt.h"
 
 #include <string.h>
 
@@ -99,6 +100,23 @@ struct lane *lane_or_default(struct dispatch *dispatch, const char *name)
     return lane ? lane : dispatch_first_lane(dispatch);
 }
 
+/* What its items have used up of their budgets before the restart. */
+static enum status restore_budgets(struct live *live)
+{
+    enum status st = ST_OK;
+
+    for (size_t i = 0; i < live->attempts.count && st == ST_OK; i++) {
+        struct attempt_cost cost;
+
+        st = attempt_read(blob_text(attempt_log_at(&live->attempts, i)), &cost);
+        if (st == ST_OK)
+            st = job_restore_trouble(&live->job, cost.item, cost.number, cost.is_crash);
+        else if (st == ST_INVALID) /* a record for people: it has no checksum */
+            st = ST_OK;
+    }
+    return st;
+}
+
 enum status live_restore(struct lane *lane, struct stored_job *stored,
                          struct live **ret_live)
 {
@@ -125,7 +143,7 @@ enum status live_restore(struct lane *lane, struct stored_job *stored,
         return st;
     }
     live->job.owner = live;
-    if (!live_all_arrived(live)) {
+    if (!live_all_arrived(live) || restore_budgets(live) != ST_OK) {
         live_free(live);
         return ST_NO_MEMORY;
     }

@@ -463,6 +463,28 @@ enum status job_item_trouble(struct job *job, uint64_t item, bool is_crash,
     return ST_OK;
 }
 
+enum status job_restore_trouble(struct job *job, uint64_t item, uint32_t number,
+                                bool is_crash)
+{
+    struct job_trouble *trouble = trouble_find(job, item);
+    uint32_t *spent;
+
+    if (item >= job->spec->item_count)
+        return ST_OK;
+    if (!trouble)
+        trouble = trouble_new(job, item);
+    if (!trouble)
+        return ST_NO_MEMORY;
+    if (number == 1)
+        trouble->errors = trouble->crashes = 0;
+    spent = is_crash ? &trouble->crashes : &trouble->errors;
+    (*spent)++;
+    /* Those before the oldest that are kept: of which kind is not known. */
+    if (trouble->errors + trouble->crashes < number)
+        *spent += number - trouble->errors - trouble->crashes;
+    return ST_OK;
+}
+
 enum status job_return(struct job *job, struct job_range range)
 {
     struct job_trouble *trouble =

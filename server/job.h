@@ -296,6 +296,11 @@ enum job_verdict { JOB_ITEM_FAILED, JOB_ITEM_RETRIES };
 NODISCARD enum status job_item_trouble(struct job *job, uint64_t item, bool is_crash,
                                        uint64_t now_ns, double random,
                                        enum job_verdict *ret_verdict);
+/* The same for an attempt that failed before the job was restored, in the order in which
+ * they did: what it took from the budgets. Number 1 is the first one after a retry of the
+ * job, which has given it new budgets. An item that is not there is left out. ST_NO_MEMORY. */
+NODISCARD enum status job_restore_trouble(struct job *job, uint64_t item, uint32_t number,
+                                          bool is_crash);
 /* Takes the reference to problem. */
 NODISCARD enum status job_add_error(struct job *job, uint64_t item, struct blob *problem);
 /* The outcome that starts with this item, or NULL. */

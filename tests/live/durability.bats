@@ -58,6 +58,35 @@ load helpers
     wait_for_state "$job" succeeded
 }
 
+@test "attempts that failed before a restart are paid for after it" {
+    start_poold --processes 1
+    job=$(submit apply_async '{"task":"safe_square","args":[-1],"retries":2,
+        "retry_backoff":{"initial":1.5,"factor":1,"jitter":false}}')
+    one_failed() { http GET "/v1/jobs/$job/attempts" && [ "$(jq '.attempts | length' <<<"$BODY")" = 1 ]; }
+    eventually one_failed
+    submit apply_async '{"task":"square","args":[1]}' # behind it in the store
+    restart_poold KILL
+    wait_for_state "$job" failed
+    get "/v1/jobs/$job/attempts"
+    body_is '[.attempts[].attempt]' '[1,2,3]'
+}
+
+@test "workers that died before a restart are paid for after it" {
+    start_poold --processes 1
+    job=$(submit apply_async '{"task":"sleep","args":[600],"crash_retries":1}')
+    eventually worker_of "$job"
+    kill -KILL "$(worker_of "$job")"
+    follow "$job" '.attempt == 2'
+    eventually worker_of "$job"
+    submit apply_async '{"task":"square","args":[1],"delay":3600}'
+    restart_poold KILL
+    eventually worker_of "$job"
+    kill -KILL "$(worker_of "$job")"
+    wait_for_state "$job" failed
+    get "/v1/jobs/$job/attempts"
+    body_is '[.attempts[].attempt]' '[1,2]'
+}
+
 @test "F1 finished items are not run again after a SIGKILL" {
     start_poold --processes 1
     job=$(submit map_async '{"task":"sleep","items":[0,0,600,0],"chunksize":1}')

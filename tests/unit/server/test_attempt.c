@@ -149,6 +149,65 @@ static void every_allocation_may_fail(void **state)
     blob_unref(attempt);
 }
 
+static void assert_cost(struct blob *attempt, bool is_crash)
+{
+    struct attempt_cost cost = { 0 };
+
+    assert_non_null(attempt);
+    assert_int_equal(attempt_read(blob_text(attempt), &cost), ST_OK);
+    assert_int_equal(cost.item, 7);
+    assert_int_equal(cost.number, 2);
+    assert_int_equal(cost.is_crash, is_crash);
+    blob_unref(attempt);
+}
+
+static void an_attempt_says_which_budget_it_was_paid_from(void **state)
+{
+    static const struct {
+        enum exit_cause cause;
+        bool is_crash;
+    } exits[] = { { EXIT_SIGNAL, true },
+                  { EXIT_PROTOCOL, true },
+                  { EXIT_TIME_LIMIT, false },
+                  { EXIT_CPU_LIMIT, false },
+                  { EXIT_MEMORY_LIMIT, false } };
+    struct frame_failure error = { .kind = FAILURE_TASK,
+                                   .exception =
+                                       TEXT("{\"type\":\"A\",\"message\":\"\"}") };
+    struct frame_failure unreadable = { .kind = FAILURE_TASK, .exception = TEXT("[]") };
+    struct worker_trace trace = trace_of("");
+
+    (void)state;
+    assert_cost(attempt_of_task(&place, &error, &trace), false);
+    assert_cost(attempt_of_task(&place, &unreadable, &trace), false);
+    for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
+        struct worker_exit exit = { .cause = exits[i].cause,
+                                    .code = SIGSEGV,
+                                    .trace = trace };
+
+        assert_cost(attempt_of_exit(&place, &exit, 1000), exits[i].is_crash);
+    }
+}
+
+static void what_is_no_attempt_costs_nothing(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"item\":1,\"attempt\":1}",
+        "{\"item\":-1,\"attempt\":1,\"kind\":\"x\"}",
+        "{\"item\":1,\"attempt\":0,\"kind\":\"x\"}",
+        "{\"item\":1.5,\"attempt\":1,\"kind\":\"x\"}",
+    };
+    struct attempt_cost cost;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(attempt_read((struct text){ bad[i], strlen(bad[i]) }, &cost),
+                         ST_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +216,8 @@ int main(void)
         cmocka_unit_test(a_death_has_its_signal_and_what_the_worker_used),
         cmocka_unit_test(the_kind_is_that_of_the_cause),
         cmocka_unit_test(output_of_any_bytes_becomes_json),
+        cmocka_unit_test(an_attempt_says_which_budget_it_was_paid_from),
+        cmocka_unit_test(what_is_no_attempt_costs_nothing),
         cmocka_unit_test(every_allocation_may_fail),
     };
 

@@ -214,6 +214,39 @@ static void crashed_item_travels_alone_from_then_on(void **state)
     job_clear(&job);
 }
 
+static void attempts_before_a_restart_are_paid_for(void **state)
+{
+    struct job_spec from = plan(3);
+    enum job_verdict verdict;
+    struct job job;
+
+    (void)state;
+    from.retries = 2;
+    from.crash_retries = 1;
+    start_with(&job, from);
+    /* Item 0: two errors. 1: a crash, before a retry of the job an error. 2: of its first
+     * two attempts nothing is known. 9 is not there. */
+    assert_int_equal(job_restore_trouble(&job, 0, 1, false), ST_OK);
+    assert_int_equal(job_restore_trouble(&job, 1, 1, false), ST_OK);
+    assert_int_equal(job_restore_trouble(&job, 0, 2, false), ST_OK);
+    assert_int_equal(job_restore_trouble(&job, 1, 1, true), ST_OK);
+    assert_int_equal(job_restore_trouble(&job, 2, 3, false), ST_OK);
+    assert_int_equal(job_restore_trouble(&job, 9, 1, false), ST_OK);
+    assert_int_equal(job_item_attempt(&job, 0), 3);
+    assert_int_equal(job_item_attempt(&job, 1), 2);
+    assert_int_equal(job_item_attempt(&job, 2), 4);
+    take(&job, 3, 0, 3); /* all of them are to do, as those without trouble */
+    assert_int_equal(job_item_trouble(&job, 0, false, NOW_NS, 0, &verdict), ST_OK);
+    assert_int_equal(verdict, JOB_ITEM_FAILED);
+    assert_int_equal(job_item_trouble(&job, 2, false, NOW_NS, 0, &verdict), ST_OK);
+    assert_int_equal(verdict, JOB_ITEM_FAILED);
+    assert_int_equal(job_item_trouble(&job, 1, true, NOW_NS, 0, &verdict), ST_OK);
+    assert_int_equal(verdict, JOB_ITEM_FAILED);
+    assert_int_equal(job_item_trouble(&job, 1, false, NOW_NS, 0, &verdict), ST_OK);
+    assert_int_equal(verdict, JOB_ITEM_RETRIES);
+    job_clear(&job);
+}
+
 static void earliest_retry_comes_first(void **state)
 {
     struct job_spec from = plan(3);
@@ -439,6 +472,7 @@ int main(void)
         cmocka_unit_test(longest_pauses_do_not_overflow),
         cmocka_unit_test(crashes_are_paid_from_a_budget_of_their_own),
         cmocka_unit_test(crashed_item_travels_alone_from_then_on),
+        cmocka_unit_test(attempts_before_a_restart_are_paid_for),
         cmocka_unit_test(earliest_retry_comes_first),
         cmocka_unit_test(fresh_items_go_on_while_a_retry_waits),
         cmocka_unit_test(window_holds_back_what_was_never_handed_out),
