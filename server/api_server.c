@@ -167,6 +167,11 @@ void api_healthz(struct api *api, struct request *request, struct text param)
     request_reply(request, &reply);
 }
 
+static bool has_no_worker(const struct lane *lane)
+{
+    return lane->state == POOL_RUNNING && !lane_idle(lane) && !lane_busy(lane);
+}
+
 const char *api_not_ready(const struct api *api)
 {
     struct store_info store;
@@ -181,24 +186,56 @@ const char *api_not_ready(const struct api *api)
         return "the disk is full, no work is handed out";
     /* Other pools are their makers' business. */
     lane = dispatch_first_lane(api->dispatch);
-    if (lane->state == POOL_RUNNING && !lane_idle(lane) && !lane_busy(lane))
+    if (has_no_worker(lane))
         return "no worker is up; the log says why";
     return NULL;
+}
+
+/* "pool a: no worker is up (reason), pool b: ..." */
+static void write_pools_down(struct buf *out, const struct api *api)
+{
+    const struct lane *lane;
+
+    for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link)) {
+        const char *why = pool_start_error(lane->pool);
+
+        if (!has_no_worker(lane))
+            continue;
+        buf_addf(out, "%spool %s: no worker is up", out->len ? ", " : "",
+                 lane->spec->name);
+        if (*why)
+            buf_addf(out, " (%s)", why);
+    }
+    if (out->failed)
+        buf_reset(out);
 }
 
 void api_readyz(struct api *api, struct request *request, struct text param)
 {
     const char *reason = api_not_ready(api);
+    struct buf down = BUF_INIT, detail = BUF_INIT;
     struct reply reply;
 
     (void)param;
+    write_pools_down(&down, api);
     if (reason) {
-        api_problem_retry(request, PROBLEM_NOT_READY, reason);
-        return;
+        buf_addf(&detail, "%s%s%.*s", reason, down.len ? "; " : "", (int)down.len,
+                 down.len ? down.data : "");
+        buf_add_char(&detail, '\0');
+        api_problem_retry(request, PROBLEM_NOT_READY,
+                          detail.failed ? reason : detail.data);
+    } else {
+        reply_init(&reply, 200, TYPE_JSON);
+        buf_add_str(&reply.body, "{\"status\":\"ready\"");
+        if (down.len) {
+            buf_add_str(&reply.body, ",\"detail\":");
+            buf_add_json_bytes(&reply.body, buf_text(&down));
+        }
+        buf_add_char(&reply.body, '}');
+        request_reply(request, &reply);
     }
-    reply_init(&reply, 200, TYPE_JSON);
-    buf_add_str(&reply.body, "{\"status\":\"ready\"}");
-    request_reply(request, &reply);
+    buf_clear(&down);
+    buf_clear(&detail);
 }
 
 void api_problem_get(struct api *api, struct request *request, struct text param)

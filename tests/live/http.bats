@@ -141,6 +141,17 @@ PYTHON
     [ -z "$(header access-control-allow-origin)" ]
 }
 
+@test "readyz names the pools that have no worker, and is ready with the default one" {
+    start_poold
+    get /readyz
+    body_is . '{"status":"ready"}'
+    post /v1/pools '{"name":"slow","processes":1,"initializer":"sleep","initargs":[60]}'
+    get /readyz
+    expect 200
+    body_is . '{"status":"ready","detail":"pool slow: no worker is up"}'
+    "${poold[@]}" health "$URL"
+}
+
 @test "the server tells how it is" {
     start_poold
     get /healthz
