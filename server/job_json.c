@@ -80,13 +80,14 @@ static void check_fed(struct parse *parse, const struct slice_envelope *envelope
                     "cannot be \"cpython\": the number of items is not known");
 }
 
-/* The task knows best what it needs, then the pool. */
+/* The task knows best what it needs, then the pool. A program's own time is kept by who runs it,
+ * who ends the program and not its worker. */
 static int64_t default_time_limit(const struct parse *parse, const struct job_pool *pool)
 {
     const struct task *task =
         registry_find((struct text){ parse->task, strlen(parse->task) });
 
-    if (task && task->time_limit_ms)
+    if (task && task->time_limit_ms && task->runtime != TASK_PROGRAM)
         return task->time_limit_ms;
     return pool->time_limit_ms ? pool->time_limit_ms : parse->spec.time_limit_ms;
 }

@@ -386,7 +386,8 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
         return ST_PROTOCOL;
     run.task = registry_find(run.chunk.task);
     if (run.task && run.task->relayed) {
-        atomic_store_explicit(&child->page->cpu_ms, (uint64_t)child->cpu_ms,
+        atomic_store_explicit(&child->page->cpu_ms,
+                              (uint64_t)stricter(child->cpu_ms, run.task->limits.cpu_ms),
                               memory_order_relaxed);
         st = runner_run(&child->runner, frame, &run.chunk);
         child->printed_known = false;

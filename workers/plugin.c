@@ -8,6 +8,7 @@
 
 #include "common/fd.h"
 #include "include/poold/task.h"
+#include "workers/limits.h"
 #include "workers/plugin_call.h"
 
 #include <dlfcn.h>
@@ -22,10 +23,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define ABI_OLDEST 1u /* that this poold can load */
-#define COPY_STEP  (1u << 20)
-#define HASH_LEN   16  /* digits */
-#define NAME_KEPT  200 /* bytes of the file's name, for debuggers and /proc/PID/maps */
+#define ABI_OLDEST      1u /* that this poold can load */
+#define ABI_WITH_LIMITS 2u /* struct poold_task has them since */
+#define COPY_STEP       (1u << 20)
+#define HASH_LEN        16 /* digits */
+#define NAME_KEPT       200 /* bytes of the file's name, for debuggers and /proc/PID/maps */
 
 /* ---- the copy ---------------------------------------------------------------------- */
 
@@ -139,16 +141,54 @@ static enum status check_task(const struct poold_task *task, size_t i,
     return ST_OK;
 }
 
-static enum status describe(const struct poold_task *task, json_t *tasks,
+/* Beyond the integers of JSON it is a real, which is no limit that is taken. */
+static json_t *json_size(uint64_t n)
+{
+    return n <= INT64_MAX ? json_integer((json_int_t)n) : json_real((double)n);
+}
+
+/* Those that it has; what is out of range is refused by whoever reads the catalog. */
+static json_t *describe_limits(const struct poold_limits *limits)
+{
+    const struct {
+        const char *name;
+        json_t *value;
+    } all[] = {
+        { "time_limit", json_real(limits->time_limit) },
+        { CPU_LIMIT_NAME, json_real(limits->cpu_limit) },
+        { limit_kinds[LIMIT_MEMORY].name, json_size(limits->memory_limit) },
+        { limit_kinds[LIMIT_FILE_SIZE].name, json_size(limits->file_size_limit) },
+        { limit_kinds[LIMIT_OPEN_FILES].name, json_size(limits->open_files_limit) },
+        { limit_kinds[LIMIT_PROCESSES].name, json_size(limits->process_limit) },
+    };
+    json_t *told = json_object();
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].value && json_number_value(all[i].value) == 0)
+            json_decref(all[i].value);
+        else if (json_object_set_new(told, all[i].name, all[i].value) != 0) {
+            json_decref(told);
+            told = NULL;
+        }
+    }
+    return told;
+}
+
+static enum status describe(const struct poold_task *task, uint32_t abi, json_t *tasks,
                             struct error_text *err)
 {
-    json_t *json = json_pack("{s:s, s:s, s:s}", "name", task->name, "summary",
-                             task->summary, "signature", task->signature);
+    static const struct poold_limits none = { 0 };
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:o}", "name", task->name, "summary", task->summary,
+                  "signature", task->signature, "limits",
+                  describe_limits(abi >= ABI_WITH_LIMITS ? &task->limits : &none));
 
     if (json && json_array_append_new(tasks, json) == 0)
         return ST_OK;
-    return error_set(err, ST_INVALID, "task %s: its texts are no UTF-8, or memory is out",
-                     task->name);
+    return error_set(
+        err, ST_INVALID,
+        "task %s: its texts are no UTF-8, a limit is no number, or memory is out",
+        task->name);
 }
 
 enum status plugin_probe(const char *path, const json_t *settings, json_t *file,
@@ -169,7 +209,7 @@ enum status plugin_probe(const char *path, const json_t *settings, json_t *file,
     for (size_t i = 0; st == ST_OK && plugin->tasks[i]; i++) {
         st = check_task(plugin->tasks[i], i, err);
         if (st == ST_OK)
-            st = describe(plugin->tasks[i], tasks, err);
+            st = describe(plugin->tasks[i], plugin->abi, tasks, err);
     }
     if (json_object_set_new(file, "tasks", tasks) != 0 ||
         json_object_set_new(file, "definition", json_pack("{s:s}", "xxh3", hash)) != 0)

@@ -33,11 +33,11 @@ static enum status load_manifest(const char *path, json_t **ret_manifest,
     return error_set(err, ST_INVALID, "line %d: %s", error.line, error.text);
 }
 
-/* What a program is limited to is its runtime's business; here it is only told. Its time is
- * not, which would become that of jobs. */
+/* What a program is limited to is its runtime's business; here it is only told. */
 static json_t *describe_limits(const json_t *manifest)
 {
-    static const char *const names[][2] = { { "cpu", CPU_LIMIT_NAME },
+    static const char *const names[][2] = { { "time", "time_limit" },
+                                            { "cpu", CPU_LIMIT_NAME },
                                             { "memory", "memory_limit" },
                                             { "file_size", "file_size_limit" },
                                             { "open_files", "open_files_limit" } };

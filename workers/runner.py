@@ -78,6 +78,14 @@ PROGRESS_NS = 1_000_000  # between two reports; the worker tells the server even
 PROGRESS_MESSAGE_MAX = 256  # bytes
 SHOWN_MAX = 200  # characters of a signature or a value
 
+LIMITS = "poold_limits"  # the attribute of a function that has limits of its own
+LIMIT_KINDS = {
+    "memory_limit": resource.RLIMIT_AS,
+    "file_size_limit": resource.RLIMIT_FSIZE,
+    "open_files_limit": resource.RLIMIT_NOFILE,
+    "process_limit": resource.RLIMIT_NPROC,
+}
+
 # The page (page.h) as numbers of 64 bits.
 ITEM, STARTED, HURRY, OUTPUT_READ, OUTPUT_TURN, CPU_MS = 1, 2, 3, 6, 7, 8
 ITEM_BYTE, HURRY_BYTE = ITEM * 8, HURRY * 8  # their lowest bytes
@@ -154,6 +162,7 @@ class Tasks:
         self.modules = {}  # name -> modules; files in two folders may have one name
         self.broken = {}  # name -> what was raised when it was imported
         self.functions = {}
+        self.limits = {}  # name -> pairs of a kind and its soft limit
 
     def load_all(self, entries):
         for entry in entries:
@@ -176,10 +185,35 @@ class Tasks:
             for attribute in path.split("."):
                 value = getattr(value, attribute, None)
             if callable(value):
+                self.limits[task] = soft_limits(limits_of(path, value))
                 return run_coroutine(value) if is_coroutine_function(value) else value
         if name in self.broken:
             raise ImportError(f"{name} could not be imported in this worker") from self.broken[name]
         raise LookupError(f"{name} has no {path} any more")
+
+
+def limits_of(name, function):
+    """What range they have to be in is the worker's business."""
+    limits = getattr(function, LIMITS, None) or {}
+    if not isinstance(limits, dict) or not all(
+        isinstance(key, str) and isinstance(value, (int, float)) and math.isfinite(value)
+        for key, value in limits.items()
+    ):
+        raise TypeError(f"{name}.{LIMITS} is not a dict of numbers")
+    return limits
+
+
+def soft_limits(limits):
+    """Of the limits that a function has, those that its process is held to here. The others are its
+    worker's business, who has read them in the catalog."""
+    return [(kind, int(limits[name])) for name, kind in LIMIT_KINDS.items() if limits.get(name)]
+
+
+def narrow(limits):
+    """Until the chunk is over: then all limits are set back."""
+    for kind, wanted in limits:
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (wanted if hard < 0 else min(wanted, hard), hard))
 
 
 def is_coroutine_function(function):
@@ -598,6 +632,7 @@ class Runner:
             while self.next < self.end:
                 self.tell_exception(exc, 0)
             return
+        narrow(self.tasks.limits[name])
         if self.cells[CPU_MS]:
             call = with_cpu_limit(call, self.cells[CPU_MS] / 1000)
         if flags & PACKED:
@@ -919,6 +954,7 @@ def describe_module(entry):
             "name": f"{prefix}:{name}",
             "summary": summary_of(function),
             "signature": signature_of(name, function),
+            "limits": limits_of(name, function),
         }
         for name, function in offered_by(module)
     ]

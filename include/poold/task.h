@@ -104,6 +104,8 @@
  *     result above the setting max_result_bytes fails the item: result-too-large. One that
  *     is no JSON (NaN, invalid UTF-8, more than 64 levels) fails it: invalid-result.
  *
+ *     A task may have stricter limits of time, memory and files than its pool: `limits`.
+ *
  * Versions
  *
  *     POOLD_ABI is raised by every change of the structs and function tables below. They
@@ -126,7 +128,7 @@
 extern "C" {
 #endif
 
-#define POOLD_ABI        1
+#define POOLD_ABI        2
 #define POOLD_PARAMS_MAX 8
 
 #define POOLD_PRINTF(format_at, args_at)                                                 \
@@ -149,6 +151,23 @@ struct poold_number {
     double real;          /* always set; rounded when the integer has more than 53 bits */
 };
 
+/* What an attempt at one item may use, where the task wants less than its pool or the server
+ * allows; more it does not get. 0: no limit of its own. Those of memory, files and
+ * descriptors are soft limits (setrlimit) of the worker while it runs the task; what the
+ * task starts inherits them. */
+struct poold_limits {
+    double
+        time_limit;   /* seconds, 0.001 to 2592000; for jobs that have none: time-limit */
+    double cpu_limit; /* seconds of processor time, the same range: time-limit */
+    uint64_t
+        memory_limit; /* bytes of address space, the worker's own (some MiB) included:
+                                * malloc returns NULL */
+    uint64_t file_size_limit; /* bytes: write fails with EFBIG */
+    uint64_t
+        open_files_limit; /* descriptors, the worker's own (some ten) included: EMFILE */
+    uint64_t process_limit; /* processes and threads of the user: EAGAIN; not for root */
+};
+
 struct poold_task {
     /* A letter or _, then letters, digits, and _ . : - ; at most 128 bytes. No other task
      * of the server may have it. */
@@ -164,6 +183,7 @@ struct poold_task {
      * NULL is null, or what was raised before. */
     struct json_t *(*value)(struct poold_call *call, const struct json_t *args,
                             const struct json_t *kwargs);
+    struct poold_limits limits; /* since POOLD_ABI 2 */
 };
 
 /* What a library exports under the name poold_plugin. */

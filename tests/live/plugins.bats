@@ -345,11 +345,50 @@ is_gone_or_silent() { [ ! -s "$1" ] || gone "$(head -1 "$1")"; }
     [ "$status" = 0 ]
 }
 
+# ---- limits of their own ---------------------------------------------------------------------
+
+@test "a task's own limits hold for its items, are told, and leave the next task alone" {
+    offer limited
+    start_poold --processes 1 --tasks "$TASKS" --open-files-limit 200
+    get /v1/tasks/limited.soft
+    body_is '.limits | [.memory_limit, .file_size_limit, .open_files_limit, .process_limit, .time_limit]' \
+        '[1099511627776,4096,48,77,null]'
+    # RLIMIT_FSIZE, NPROC, NOFILE, AS
+    post /v1/map '{"task":"limited.soft","items":[1,6,7,9]}'
+    expect 200
+    body_is .result '[4096,77,48,1099511627776]'
+    post /v1/map '{"task":"limited.free","items":[1,7,9]}'
+    body_is .result '[-1,200,-1]'
+    # What the pool allows is not exceeded.
+    post /v1/pools '{"name":"narrow","processes":1,"open_files_limit":40}'
+    post /v1/apply '{"task":"limited.soft","args":[7],"pool":"narrow"}'
+    body_is .result 40
+}
+
+@test "a task's own time holds where the job says nothing" {
+    offer limited
+    start_poold --processes 1 --tasks "$TASKS"
+    get /v1/tasks/limited.late
+    body_is .limits.time_limit 0.25
+    apply limited.late 1
+    expect 422 time-limit
+    apply limited.busy 1
+    expect 422 time-limit
+    body_is .detail '"the item used more processor time than its cpu_limit"'
+}
+
+@test "a plugin of the interface that had no limits is read without them" {
+    offer limited_old
+    start_poold --processes 1 --tasks "$TASKS" --open-files-limit 200
+    post /v1/map '{"task":"limited.soft","items":[1,7]}'
+    body_is .result '[-1,200]'
+}
+
 # ---- files that are refused ----------------------------------------------------------------
 
 @test "F32: each bad plugin is refused with its reason, and the others are served" {
     offer undefined crash hang leave badname builtin nameless toomany formless notasks doubled \
-        nosymbol wrongabi version1
+        nosymbol wrongabi limitless nolimit version1
     # Behind version1, whose name it wants.
     cp "$PLUGINS/taken.so" "$TASKS/zzz.so"
     echo 'no library' >"$TASKS/text.so"
@@ -374,7 +413,9 @@ is_gone_or_silent() { [ ! -s "$1" ] || gone "$(head -1 "$1")"; }
     says 'there is no task in it'
     says 'the task fine is in it twice'
     says 'it does not export poold_plugin'
-    says 'it is made for interface 2 of poold, this one has 1'
+    says 'it is made for interface 3 of poold, this one has 2'
+    says 'a limit is out of its range'
+    says 'a limit is no number'
     says "the task version is in $TASKS/version1.so already"
     says 'file too short'
     says 'everybody may write to it; use: chmod o-w'
@@ -387,8 +428,8 @@ is_gone_or_silent() { [ ! -s "$1" ] || gone "$(head -1 "$1")"; }
     body_is .result 6
     get /v1/tasks
     body_is '[.tasks[].name | select(. == "gcd" or . == "fine" or . == "version")]' '["fine","gcd","version"]'
-    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 2")]' '[true]'
-    body_is '.refused | length' 19
+    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 3")]' '[true]'
+    body_is '.refused | length' 21
     log_has 'a file of tasks is refused.*crash.so'
 }
 

@@ -209,7 +209,7 @@ SCRIPT
 }
 
 @test "row 103: processor time is limited, too" {
-    oneshot spin '{"limits":{"cpu":1}}' <<<'while :; do :; done'
+    oneshot spin '{"limits":{"cpu":1,"time":30.5}}' <<<'while :; do :; done'
     oneshot free <<<'while :; do :; done'
     serve --cpu-limit 2
     call spin
@@ -217,7 +217,7 @@ SCRIPT
     call free
     fails_with time-limit 'more than 2 seconds of processor time'
     get /v1/tasks/spin >/dev/null
-    body_is '.limits | [.cpu_limit, .memory_limit]' '[1,null]'
+    body_is '.limits | [.cpu_limit, .memory_limit, .time_limit]' '[1,null,30.5]'
     get /v1/tasks/free >/dev/null
     body_is .limits.cpu_limit 2
 }

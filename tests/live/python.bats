@@ -95,6 +95,55 @@ PY
     [ "$(wc -l <<<"$reasons")" = 8 ]
 }
 
+@test "a function's own limits hold for its items, are told, and leave the next one alone" {
+    TASKS=$BATS_TEST_TMPDIR/tasks
+    mkdir "$TASKS"
+    cat >"$TASKS/limited.py" <<'END'
+import resource, time
+def soft(kind):
+    return resource.getrlimit(kind)[0]
+soft.poold_limits = {"memory_limit": 1 << 40, "file_size_limit": 4096, "open_files_limit": 48, "process_limit": 77}
+def free(kind):
+    return resource.getrlimit(kind)[0]
+def late(x):
+    while True: time.sleep(1)
+late.poold_limits = {"time_limit": 0.25}
+def busy(x):
+    while True: pass
+busy.poold_limits = {"cpu_limit": 1}
+class Of:
+    @staticmethod
+    def soft(kind):
+        return resource.getrlimit(kind)[0]
+Of.soft.poold_limits = {"open_files_limit": 50}
+END
+    echo $'def f(): pass\nf.poold_limits = {"time_limit": "soon"}' >"$TASKS/words.py"
+    echo $'def f(): pass\nf.poold_limits = {"open_files_limit": -1}' >"$TASKS/negative.py"
+    start_poold --processes 1 --tasks "$TASKS" --python "$PYTHON3" --open-files-limit 200
+    get /v1/tasks/limited:soft
+    body_is '.limits | [.memory_limit, .file_size_limit, .open_files_limit, .process_limit, .time_limit]' \
+        '[1099511627776,4096,48,77,null]'
+    # RLIMIT_FSIZE, NPROC, NOFILE, AS
+    post /v1/map '{"task":"limited:soft","items":[1,6,7,9]}'
+    expect 200
+    body_is .result '[4096,77,48,1099511627776]'
+    post /v1/map '{"task":"limited:free","items":[1,7,9]}'
+    body_is .result '[-1,200,-1]'
+    post /v1/apply '{"task":"limited:Of.soft","args":[7]}'
+    body_is .result 50
+    # What the pool allows is not exceeded.
+    post /v1/pools '{"name":"narrow","processes":1,"open_files_limit":40}'
+    post /v1/apply '{"task":"limited:soft","args":[7],"pool":"narrow"}'
+    body_is .result 40
+    post /v1/apply '{"task":"limited:late","args":[1]}'
+    expect 422 time-limit
+    post /v1/apply '{"task":"limited:busy","args":[1]}'
+    expect 422 time-limit
+    get /v1/tasks
+    body_is '[.refused[] | select(.file | endswith("/words.py")) | .reason | contains("f.poold_limits is not a dict of numbers")]' '[true]'
+    body_is '[.refused[] | select(.file | endswith("/negative.py")) | .reason | contains("out of its range")]' '[true]'
+}
+
 @test "an import that never ends is refused when its time is over" {
     mkdir "$BATS_TEST_TMPDIR/tasks"
     echo 'import time; time.sleep(600)' >"$BATS_TEST_TMPDIR/tasks/slow.py"

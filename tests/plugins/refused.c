@@ -69,6 +69,11 @@ __attribute__((unused)) static const struct poold_task task = {
 #ifndef FORMLESS
     .run = run,
 #endif
+#if defined LIMITLESS
+    .limits = { .memory_limit = UINT64_MAX },
+#elif defined NOLIMIT
+    .limits = { .time_limit = 0.0 / 0.0 },
+#endif
 };
 
 #if defined NOTASKS

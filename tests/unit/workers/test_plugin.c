@@ -44,10 +44,11 @@ static void a_bad_plugin_is_refused_with_its_reason(void **state)
     (void)state;
     assert_refused(PATH("undefined"), "undefined symbol: frobnicate");
     assert_refused(PATH("nosymbol"), "does not export poold_plugin");
-    assert_refused(PATH("wrongabi"), "interface 2 of poold, this one has 1");
+    assert_refused(PATH("wrongabi"), "interface 3 of poold, this one has 2");
     assert_refused(PATH("nameless"), "task number 1 (fine) has no name");
     assert_refused(PATH("toomany"), "more than 8 params");
     assert_refused(PATH("formless"), "none of run and value");
+    assert_refused(PATH("nolimit"), "a limit is no number");
     assert_refused(PLUGINS "/nowhere.so", "No such file");
     assert_refused("/dev/null", "is empty");
     assert_refused(PLUGINS "/CTestTestfile.cmake", "invalid ELF header");
