@@ -23,6 +23,7 @@ import tempfile
 import durable
 import load
 import memory
+import recovery
 import scale
 import streams
 from tools import HERE, in_folder
@@ -34,12 +35,13 @@ PARTS = {
     "durable": (durable.measure, True, durable.rows),
     "streams": (streams.measure, True, streams.rows),
     "scale": (scale.measure, False, scale.rows),
+    "recovery": (recovery.measure, False, recovery.rows),
     "queue": (memory.measure_queue, False, memory.queue_rows),
     "body": (memory.measure_body, False, memory.body_rows),
 }
 # A target holds for the ratio, or for the value where there is no reference.
 TARGETS = {**load.TARGETS, **durable.TARGETS, **streams.TARGETS, **scale.TARGETS,
-           **memory.TARGETS}
+           **recovery.TARGETS, **memory.TARGETS}
 
 
 def verdict(key, value, ratio):
