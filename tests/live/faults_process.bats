@@ -111,7 +111,7 @@ while len(clients) < len(jobs) and time.monotonic() < end:
     except ConnectionRefusedError:
         time.sleep(0.002)
 for client, job, path in zip(clients, jobs, ["?timeout=9", "/result?timeout=9", "/results?follow=true", ""] * 2):
-    client.sendall(f"GET /v1/jobs/{job}{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    client.sendall(f"GET /v1/jobs/{job}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 server.send_signal(signal.SIGTERM)
 answers = [client.recv(4096)[9:12] for client in clients]
 assert server.wait(30) == 0, server.returncode
