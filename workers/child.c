@@ -41,6 +41,7 @@ struct child {
     struct buf results;       /* of the items that are gathered, separated by commas */
     int64_t cpu_ms;           /* the pool's limit for an item; 0: none */
     uint32_t printed;         /* what page_printed said last, */
+    uint64_t printed_at;      /* coarse clock */
     bool printed_known;       /* and only built-in tasks have run since */
     bool narrowed;            /* a task's own limits may be in force */
     bool granted;             /* RLIMIT_CPU may be */
@@ -101,13 +102,15 @@ static enum status send_frame(struct run *run, enum frame_kind kind, uint8_t fla
     return st;
 }
 
-/* How much has been printed so far. Built-in tasks print nothing: behind one of them it is
- * what it was before. */
+/* How much has been printed so far. Built-in tasks print nothing: behind such a one it is what
+ * it was before, and is asked once a tick of the coarse clock, as others may hold the pipe. */
 static uint32_t printed(struct run *run)
 {
     struct child *child = run->child;
+    uint64_t now = coarse_ns();
 
-    if (run->loaded || !child->printed_known) {
+    if (run->loaded || !child->printed_known || child->printed_at != now) {
+        child->printed_at = now;
         (void)fflush(stdout);
         child->printed = page_printed(child->page, STDERR_FILENO);
         child->printed_known = !run->loaded;
