@@ -117,7 +117,7 @@ host, port = sys.argv[1].rsplit(":", 1)
 body = b'{"task":"sleep","args":[600],"on_disconnect":"cancel"}'
 for i in range(40):
     with socket.create_connection((host, int(port)), 10) as s:
-        s.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        s.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
         time.sleep(i % 8 / 1000)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -94,9 +94,9 @@ def ticks():
 
 waiting = [socket.create_connection((host, int(port)), 10) for _ in range(400)]
 for s in waiting:
-    s.sendall(b"GET /v1/jobs/%s/result?timeout=60 HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
+    s.sendall(b"GET /v1/jobs/%s/result?timeout=60 HTTP/1.1\r\nHost: localhost\r\n\r\n" % job.encode())
 with socket.create_connection((host, int(port)), 10) as s:  # behind them: all have been read
-    s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert s.recv(4096).startswith(b"HTTP/1.1 200")
 time.sleep(0.05)  # what is measured begins when nothing happens any more
 before = ticks()
