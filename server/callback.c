@@ -220,6 +220,19 @@ static void wait_until(struct callback *callback, int64_t due_at_ms)
         callback->next_due_ms = due_at_ms;
 }
 
+/* How long it was told to wait, at most. What is due later than that was told so by a clock that
+ * has been set back since. */
+static int64_t longest_wait_ms(const struct callback *callback,
+                               const struct delivery *delivery)
+{
+    if (delivery->tries == 0 || delivery->tries >= CALLBACK_ATTEMPTS_MAX)
+        return 0;
+    return (int64_t)((double)callback_pause_ms(callback->options.backoff_ms,
+                                               delivery->tries) *
+                     (1 + JITTER)) +
+           1;
+}
+
 /* Sends what is due, as far as there is room, and notes when the next one is. */
 static void go_through(struct callback *callback, const struct delivery *list,
                        size_t count, bool in_memory)
@@ -230,7 +243,8 @@ static void go_through(struct callback *callback, const struct delivery *list,
          i++) {
         if (find_sending(callback, &list[i]))
             continue;
-        if (list[i].due_at_ms > now_ms)
+        if (list[i].due_at_ms > now_ms &&
+            list[i].due_at_ms - now_ms <= longest_wait_ms(callback, &list[i]))
             wait_until(callback, list[i].due_at_ms);
         else if (send_one(callback, &list[i], in_memory) != ST_OK)
             wait_until(callback, now_ms + LOOK_FAIL_MS);

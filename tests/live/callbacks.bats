@@ -138,6 +138,21 @@ delivery_is() { newest_is "$1" ".state == \"$2\""; }
     [ "$(received length)" = 1 ]
 }
 
+@test "F13 a clock that was set back delays no delivery" {
+    : "${PLUGINS:=$BATS_TEST_DIRNAME/../../build/dev/tests/plugins}"
+    start_receiver
+    stop_receiver
+    own_clock
+    start_with_callbacks
+    shift_clock 86400
+    job=$(call_back apply_async '"task":"square","args":[1]')
+    eventually newest_is "$job" '.attempts|length >= 2'
+    shift_clock 0 # what has to wait now would wait for a day
+    start_receiver
+    eventually delivery_is "$job" delivered
+    [ "$(received length)" = 1 ]
+}
+
 @test "a server killed between the end of a job and its delivery delivers after its restart" {
     start_receiver
     start_with_callbacks

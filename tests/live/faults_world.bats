@@ -6,22 +6,6 @@ load helpers
 
 # ---- the clock -----------------------------------------------------------------------------
 
-# The wall clock of the servers that are started from now on is moved by `shift_clock`.
-own_clock() {
-    local sanitizer
-    CLOCK_SHIFT=$BATS_TEST_TMPDIR/shift
-    shift_clock 0
-    # A sanitizer wants to be the first library of all.
-    sanitizer=$(ldd "$POOLD_BIN" | awk '/lib[at]san/ {print $3}' | tr '\n' ' ')
-    poold=(env -u POOLD_BIN CLOCK_SHIFT="$CLOCK_SHIFT" LD_PRELOAD="$sanitizer$PLUGINS/shim_clock.so" "$POOLD_BIN")
-}
-
-# shift_clock SECONDS: from true time.
-shift_clock() {
-    python3 -c 'import struct, sys; sys.stdout.buffer.write(struct.pack("=q", int(sys.argv[1])))' "$1" \
-        | dd of="$CLOCK_SHIFT" conv=notrunc status=none
-}
-
 day=86400
 until_2038=$((2147483647 + 10)) # behind the last second of 32 bits, as seconds since 1970
 until_2106=$((4294967296 + 10))

@@ -148,6 +148,22 @@ try_poold() {
 
 log_has() { grep -qE -- "$1" "$POOLD_STDERR"; }
 
+# The wall clock of the servers that are started from now on is moved by `shift_clock`. Needs PLUGINS.
+own_clock() {
+    local sanitizer
+    CLOCK_SHIFT=$BATS_TEST_TMPDIR/shift
+    shift_clock 0
+    # A sanitizer wants to be the first library of all.
+    sanitizer=$(ldd "$POOLD_BIN" | awk '/lib[at]san/ {print $3}' | tr '\n' ' ')
+    poold=(env -u POOLD_BIN CLOCK_SHIFT="$CLOCK_SHIFT" LD_PRELOAD="$sanitizer$PLUGINS/shim_clock.so" "$POOLD_BIN")
+}
+
+# shift_clock SECONDS: from true time.
+shift_clock() {
+    python3 -c 'import struct, sys; sys.stdout.buffer.write(struct.pack("=q", int(sys.argv[1])))' "$1" \
+        | dd of="$CLOCK_SHIFT" conv=notrunc status=none
+}
+
 # ---- requests ------------------------------------------------------------------------------
 
 # http METHOD PATH [CURL FLAG...]: sets STATUS and BODY; the headers are for `header`.
