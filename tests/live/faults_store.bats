@@ -164,6 +164,28 @@ start_shimmed() {
     ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-} LD_PRELOAD=$SHIM start_poold "$@"
 }
 
+@test "F18: a server short of memory goes on, and what it has acknowledged is done" {
+    # AddressSanitizer has an allocator of its own.
+    ! grep -q __asan_init "$POOLD_BIN" || skip "allocations cannot be made to fail in this build"
+    start_shimmed --processes 1
+    echo 401 >"$SHIM_DIR/malloc"
+    for i in {1..25}; do
+        http POST /v1/apply_async --max-time 5 -H 'Content-Type: application/json' \
+            -d "{\"task\":\"square\",\"args\":[$i]}" || true
+        [ "$STATUS" != 202 ] || jobs[i]=$(jq -r .id <<<"$BODY")
+    done
+    rm "$SHIM_DIR/malloc"
+    [ "${#jobs[@]}" -ge 1 ]
+    ! gone "$POOLD_PID"
+    is_well() { http POST /v1/apply -H 'Content-Type: application/json' -d '{"task":"square","args":[3]}' && [ "$STATUS" = 200 ]; }
+    eventually is_well
+    for i in "${!jobs[@]}"; do
+        [ "$(result "${jobs[i]}")" = $((i * i)) ]
+    done
+    stop_poold TERM
+    [ "$POOLD_STATUS" = 0 ]
+}
+
 # The commit under the fault is answered with 503, the server ends with 74, and after a new start
 # everything that was acknowledged is there, and the request that was not makes one job.
 survives_fault() {
