@@ -76,6 +76,7 @@ static bool read_specs(struct api *api, struct request *request, bool lenient,
 {
     const struct batch_intake intake = {
         .owner = api_owner(request),
+        .traceparent = request_header(request, "traceparent"),
         .lenient = lenient,
         .now_ms = clock_wall_ms(),
         .new_id = new_id,

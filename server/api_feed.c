@@ -100,6 +100,8 @@ static void begin(struct feeding *feeding, struct text line)
     struct job_intake intake = { .method = feeding->method,
                                  .fed = true,
                                  .owner = api_owner(feeding->request),
+                                 .traceparent =
+                                     request_header(feeding->request, "traceparent"),
                                  .now_ms = clock_wall_ms() };
     struct preferences preferences;
     struct job_spec *spec = NULL;

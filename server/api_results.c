@@ -152,6 +152,20 @@ static void reply_failed(struct request *request, const struct job_view *view,
     request_reply(request, &reply);
 }
 
+/* In milliseconds with their thousandths. */
+static void add_timing(struct reply *reply, const struct live *live)
+{
+    unsigned long long queue_us = live->timing.queue_ns / 1000;
+    unsigned long long run_us = live->timing.run_ns / 1000;
+    unsigned long long commit_us = live->timing.commit_ns / 1000;
+
+    if (live->timing.run_ns)
+        reply_header(reply, "Server-Timing",
+                     "queue;dur=%llu.%03llu, run;dur=%llu.%03llu, commit;dur=%llu.%03llu",
+                     queue_us / 1000, queue_us % 1000, run_us / 1000, run_us % 1000,
+                     commit_us / 1000, commit_us % 1000);
+}
+
 void api_reply_result(struct request *request, const struct job_view *view,
                       const struct preferences *applied, enum reuse reuse)
 {
@@ -194,6 +208,8 @@ void api_reply_result(struct request *request, const struct job_view *view,
         reply_header(&reply, "ETag", "%s", etag);
     api_reuse_header(&reply, reuse);
     api_preferences_applied(&reply, applied);
+    if (view->live)
+        add_timing(&reply, view->live);
     request_reply(request, &reply);
 }
 

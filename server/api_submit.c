@@ -290,6 +290,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
                                  .async = async,
                                  .lenient = lenient,
                                  .owner = api_owner(request),
+                                 .traceparent = request_header(request, "traceparent"),
                                  .now_ms = clock_wall_ms() };
     struct refusal refusal;
     struct job_spec *spec = NULL;

@@ -169,6 +169,7 @@ static enum status post(struct sending *sending, const struct webhook_target *ta
         .timeout_ms = callback->options.timeout_ms,
     };
     char signature[WEBHOOK_SIGNATURE_MAX], id[DELIVERY_ID_MAX];
+    char traceparent[TRACE_PARENT_LEN + 1];
     int64_t timestamp = sending->began_at_ms / 1000;
     enum status st;
 
@@ -181,6 +182,9 @@ static enum status post(struct sending *sending, const struct webhook_target *ta
                    (long long)timestamp);
     (void)snprintf(message.headers[2], COURIER_HEADER_LEN, "webhook-signature: %s",
                    signature);
+    if (webhook_traceparent(delivery->body, traceparent))
+        (void)snprintf(message.headers[3], COURIER_HEADER_LEN, "traceparent: %s",
+                       traceparent);
     return courier_send(callback->courier, &message, on_sent, sending);
 }
 

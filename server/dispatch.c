@@ -355,8 +355,14 @@ static void show_end(struct live *live)
 
     live->ending = false;
     dispatch->counts.ended[live->end]++;
-    if (live->began_ns)
-        histogram_add(&dispatch->counts.run, clock_mono_ns() - live->began_ns);
+    if (live->began_ns) {
+        uint64_t since_ns = live_waits_since_ns(live);
+
+        live->timing.queue_ns = live->began_ns > since_ns ? live->began_ns - since_ns : 0;
+        live->timing.run_ns = live->decided_ns - live->began_ns;
+        live->timing.commit_ns = clock_mono_ns() - live->decided_ns;
+        histogram_add(&dispatch->counts.run, live->timing.run_ns);
+    }
     live->began_ns = 0;
     blob_unref(live->job.status.error);
     live->job.status.error = status.error;
@@ -431,6 +437,7 @@ static void end(struct live *live, enum job_state state)
     unique_leave(live);
     live->end = state;
     live->end_at_ms = clock_wall_ms();
+    live->decided_ns = clock_mono_ns();
     live_arm(live, 0);
     live_leave_queue(live);
     if (job->spec->durability == DURABILITY_MEMORY) {

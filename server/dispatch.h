@@ -83,10 +83,14 @@ struct live {
     uint64_t submitted_ns; /* CLOCK_MONOTONIC */
     uint64_t start_ns;     /* the same: when a scheduled job starts */
     uint64_t began_ns;     /* the same: when it got a worker; 0: not since the start */
-    uint64_t expires_ns;   /* the same: when it expires if it has not started; 0: never */
-    enum job_state end;    /* while `ending`: as what, */
-    int64_t end_at_ms;     /* and when (wall time) */
-    uint64_t ended_ns;     /* CLOCK_MONOTONIC, when it was kept */
+    uint64_t decided_ns;   /* the same: when its end was */
+    struct {
+        uint64_t queue_ns, run_ns, commit_ns;
+    } timing;            /* of a job that has run and is over; all 0 otherwise */
+    uint64_t expires_ns; /* the same: when it expires if it has not started; 0: never */
+    enum job_state end;  /* while `ending`: as what, */
+    int64_t end_at_ms;   /* and when (wall time) */
+    uint64_t ended_ns;   /* CLOCK_MONOTONIC, when it was kept */
     /* Of the lane's workers that it has begun with, until it is over; 0: it has not begun. */
     unsigned generation;
     unsigned unbegun_losses; /* workers that died before they began one of its chunks */

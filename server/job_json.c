@@ -203,6 +203,7 @@ static enum status make_spec(struct parse *parse, struct job_spec **ret_spec)
     parse->spec.metadata = parse->metadata;
     parse->spec.callback = parse->callback;
     parse->spec.error_callback = parse->error_callback;
+    (void)trace_parent_take(intake->traceparent, parse->spec.traceparent);
     parse->spec.request_hash =
         intake->idempotency_key
             ? XXH3_64bits_withSeed(body->data, body->len, (XXH64_hash_t)intake->method)
@@ -320,6 +321,8 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
         buf_add_str(out, "null");
     if (spec->owner)
         buf_addf(out, ",\"owner\":\"%016llx\"", (unsigned long long)spec->owner);
+    if (spec->traceparent[0])
+        buf_addf(out, ",\"traceparent\":\"%s\"", spec->traceparent);
     buf_addf(out, ",\"tags\":%s,\"metadata\":%s", spec->tags ? spec->tags : "[]",
              spec->metadata ? spec->metadata : "{}");
     add_time(out, "created_at", spec->created_at_ms);

@@ -98,6 +98,7 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->request_hash = (uint64_t)row_int(row);
     spec->unique_key = row_string(row);
     spec->owner = (uint64_t)row_int(row);
+    (void)trace_parent_take(row_string(row), spec->traceparent);
     spec->input.len = (size_t)row_int(row);
     spec->fed = !spec->input.len && job_method_streams(spec->method);
     *ret_checksum = (uint64_t)row_int(row);

@@ -17,7 +17,8 @@
     X(0001)                                                                              \
     X(0002)                                                                              \
     X(0003)                                                                              \
-    X(0004) X(0005) X(0006) X(0007) X(0008) X(0009) X(0010) X(0011) X(0012) X(0013)
+    X(0004)                                                                              \
+    X(0005) X(0006) X(0007) X(0008) X(0009) X(0010) X(0011) X(0012) X(0013) X(0014)
 
 #define X(number) extern const unsigned char embed_schema_##number[];
 MIGRATIONS(X)

@@ -35,7 +35,7 @@ static const char *const write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
     [SQLITE_WRITE_JOB] = "INSERT INTO job (" SQLITE_JOB_COLUMNS
                          ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                          "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
                          "NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
@@ -230,6 +230,7 @@ static void bind_spec(struct binder *b, const struct job_spec *spec,
     bind_int(b, (int64_t)spec->request_hash);
     bind_string(b, spec->unique_key);
     bind_int(b, (int64_t)spec->owner);
+    bind_string(b, spec->traceparent[0] ? spec->traceparent : NULL);
     bind_int(b, (int64_t)spec->input.len);
     bind_int(b, (int64_t)sqlite_body_checksum(spec->id, spec->input.len, body));
 }

@@ -84,6 +84,23 @@ enum status webhook_sign(const struct webhook_secret *secret, const char *id,
 
 /* ---- the message ------------------------------------------------------------------- */
 
+#define TRACEPARENT ",\"traceparent\":\""
+#define TAGS        ",\"tags\":"
+
+bool webhook_traceparent(const char *body, char ret_parent[TRACE_PARENT_LEN + 1])
+{
+    /* What stands before the tags is ours, without a byte of the client's but the name of a
+     * task. */
+    const char *tags = strstr(body, TAGS), *at = strstr(body, TRACEPARENT);
+    char value[TRACE_PARENT_LEN + 1];
+
+    ret_parent[0] = '\0';
+    if (!tags || !at || at > tags)
+        return false;
+    (void)snprintf(value, sizeof(value), "%s", at + strlen(TRACEPARENT));
+    return trace_parent_take(value, ret_parent);
+}
+
 void webhook_write(struct buf *out, const struct job_spec *spec,
                    const struct job_status *status)
 {
@@ -95,8 +112,10 @@ void webhook_write(struct buf *out, const struct job_spec *spec,
     buf_addf(out, "{\"type\":\"job.%s\",\"timestamp\":\"%s\",\"data\":{\"id\":\"%s\"",
              state, at, id);
     buf_addf(out, ",\"task\":\"%s\",\"state\":\"%s\"", spec->task, state);
+    if (spec->traceparent[0])
+        buf_addf(out, TRACEPARENT "%s\"", spec->traceparent);
     /* Not through a format: these may be long. */
-    buf_add_str(out, ",\"tags\":");
+    buf_add_str(out, TAGS);
     buf_add_str(out, spec->tags ? spec->tags : "[]");
     buf_add_str(out, ",\"metadata\":");
     buf_add_str(out, spec->metadata ? spec->metadata : "{}");

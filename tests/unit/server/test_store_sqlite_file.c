@@ -333,7 +333,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "DROP TABLE event_run; DROP TABLE pool; DROP TABLE body_part; "                      \
     "DROP TABLE outcome_text; "                                                          \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
-    "ALTER TABLE job DROP COLUMN owner; "                                                \
+    "ALTER TABLE job DROP COLUMN owner; ALTER TABLE job DROP COLUMN traceparent; "       \
     "CREATE UNIQUE INDEX job_idempotency_key ON job (idempotency_key) "                  \
     "WHERE idempotency_key IS NOT NULL; DROP INDEX "                                     \
     "job_over; " VERSION_2_TALLY "PRAGMA user_version = 2"

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+#
+# A job belongs to the trace of the request that made it; and where the time of a call went.
+load helpers
+
+TRACE=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+
+@test "a job keeps the traceparent of its request, also over a kill" {
+    start_poold --processes 1
+    post /v1/apply_async '{"task":"sleep","args":[60]}' -H "traceparent: $TRACE" >/dev/null
+    expect 202
+    body_is .traceparent "\"$TRACE\""
+    job=$(jq -r .id <<<"$BODY")
+    restart_poold KILL
+    http GET "/v1/jobs/$job"
+    body_is .traceparent "\"$TRACE\""
+    post /v1/batch '[{"method":"apply_async","task":"square","args":[1]}]' -H "Traceparent: $TRACE" >/dev/null
+    body_is '.jobs[0].traceparent' "\"$TRACE\""
+}
+
+@test "a traceparent that is not valid is ignored" {
+    start_poold
+    for bad in nonsense "${TRACE^^}" "ff${TRACE#00}" "$TRACE-x" "00-$(printf '0%.0s' {1..32})-b7ad6b7169203331-01"; do
+        post /v1/apply_async '{"task":"square","args":[1]}' -H "traceparent: $bad" >/dev/null
+        expect 202
+        body_is 'has("traceparent")' false
+    done
+}
+
+@test "a callback carries the traceparent, as header and in its message" {
+    # A receiver that keeps what it gets, and says that it is well.
+    "${PYTHON3:-python3}" - "$BATS_TEST_TMPDIR/port" "$BATS_TEST_TMPDIR/got" <<'PY' 3>&- &
+import http.server, json, os, sys
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with open(sys.argv[2] + ".new", "w") as file:
+            json.dump([self.headers["traceparent"], body["data"].get("traceparent")], file)
+        os.rename(sys.argv[2] + ".new", sys.argv[2])
+        self.send_response(204)
+        self.end_headers()
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(str(server.server_port))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+server.serve_forever()
+PY
+    local receiver=$! port
+    ALL_PIDS+=("$receiver")
+    eventually test -e "$BATS_TEST_TMPDIR/port"
+    port=$(cat "$BATS_TEST_TMPDIR/port")
+    start_poold --callback-allow "http://127.0.0.1:$port"
+    # The same text in what the client may say changes nothing.
+    post /v1/apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://127.0.0.1:$port/\",\"metadata\":{\"traceparent\":\"x\"}}" \
+        -H "traceparent: $TRACE" >/dev/null
+    eventually test -e "$BATS_TEST_TMPDIR/got"
+    [ "$(cat "$BATS_TEST_TMPDIR/got")" = "[\"$TRACE\", \"$TRACE\"]" ]
+    rm "$BATS_TEST_TMPDIR/got"
+    post /v1/apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://127.0.0.1:$port/\",\"metadata\":{\"traceparent\":\"$TRACE\"}}" >/dev/null
+    eventually test -e "$BATS_TEST_TMPDIR/got"
+    [ "$(cat "$BATS_TEST_TMPDIR/got")" = '[null, null]' ]
+}
+
+@test "a call that waits is told what its time went into" {
+    start_poold
+    post /v1/apply '{"task":"sleep","args":[0.2]}' >/dev/null
+    expect 200
+    local timing number='([0-9]+)\.[0-9]{3}'
+    timing=$(header server-timing)
+    [[ $timing =~ ^queue\;dur=$number,\ run\;dur=$number,\ commit\;dur=$number$ ]]
+    [ "${BASH_REMATCH[2]}" -ge 200 ]
+    post /v1/apply '{"task":"sleep","args":[0.01],"durability":"durable"}' >/dev/null
+    [[ $(header server-timing) =~ ^queue\;dur=$number,\ run\;dur=$number,\ commit\;dur=$number$ ]]
+}
