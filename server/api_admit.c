@@ -2,13 +2,14 @@
 /*
  * Who may come in: each request whose headers are well-formed, before its body is read.
  *
+ *     room    on max_connections            else 503, but for /healthz, /readyz, /metrics
  *     Host    one of allowed_hosts          else 421
  *     Origin  the server's own, if any      else 403, for what changes something
  *     key     valid                         else 401, with one text for all that can be wrong
  *     rate    not used up                   else 429
  *     scope   that the route needs          else 403
  *
- * Without keys only the first two are asked. What a key may see of jobs is looked at where
+ * Without keys only the first three are asked. What a key may see of jobs is looked at where
  * they are found (api_sees), and what it may run where the job is read.
  */
 #include "server/api.h"
@@ -127,6 +128,13 @@ static enum problem admit_key(struct api *api, struct request *request,
     return PROBLEM_FORBIDDEN;
 }
 
+/* What tells how the server is, it tells while it is crowded, too. */
+static bool is_vital(const struct route *route)
+{
+    return route && (route->handle == api_healthz || route->handle == api_readyz ||
+                     route->handle == api_metrics);
+}
+
 enum problem api_admit(void *data, struct request *request, struct error_text *err)
 {
     struct api *api = data;
@@ -135,6 +143,10 @@ enum problem api_admit(void *data, struct request *request, struct error_text *e
     const char *host = request_header(request, "Host");
     enum http_method method = request_method(request);
 
+    if (http_is_crowded(api->http) && !is_vital(route)) {
+        (void)error_set(err, ST_LIMIT, "max_connections have requests");
+        return PROBLEM_TOO_MANY_CONNECTIONS;
+    }
     if (!host_allowed(api, host)) {
         (void)error_set(err, ST_DENIED,
                         "Host is %.80s, which is not one of allowed_hosts", host);

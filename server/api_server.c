@@ -129,7 +129,8 @@ void api_info(struct api *api, struct request *request, struct text param)
     buf_addf(
         &reply.body,
         ",\"limits\":{\"max_body_bytes\":%llu,\"max_items\":%llu,\"max_item_bytes\":%llu,"
-        "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_connections\":%llu,"
+        "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_bodies_bytes\":%llu,"
+        "\"max_connections\":%llu,"
         "\"max_waiters\":%llu,\"max_processes\":%llu,\"max_finished_jobs\":%llu,"
         "\"max_finished_bytes\":%llu,"
         "\"max_log_bytes\":%llu,\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_"
@@ -138,6 +139,7 @@ void api_info(struct api *api, struct request *request, struct text param)
         (unsigned long long)config->max_item_bytes,
         (unsigned long long)config->max_result_bytes,
         (unsigned long long)config->max_queued_jobs,
+        (unsigned long long)config->max_bodies_bytes,
         (unsigned long long)config->max_connections,
         (unsigned long long)config->max_waiters,
         (unsigned long long)config->max_processes,
@@ -146,6 +148,10 @@ void api_info(struct api *api, struct request *request, struct text param)
         (unsigned long long)config->max_log_bytes, (double)config->max_wait_ms / 1000,
         (double)config->result_ttl_ms / 1000, (double)config->job_ttl_ms / 1000);
     add_seconds_or_null(&reply.body, config->time_limit_ms);
+    buf_addf(
+        &reply.body, ",\"idle_timeout\":%g,\"header_timeout\":%g,\"body_timeout\":%g",
+        (double)config->idle_timeout_ms / 1000, (double)config->header_timeout_ms / 1000,
+        (double)config->body_timeout_ms / 1000);
     api_write_limits(&reply.body, &config->limits);
     buf_add_char(&reply.body, '}');
     buf_add_str(&reply.body, ",\"key\":");

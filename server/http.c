@@ -102,6 +102,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_housekeeping(uv_timer_t *timer)
 {
     http_duplex_look(timer->data);
+    http_connections_look(timer->data);
     run(timer->data);
 }
 
@@ -183,11 +184,12 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd)
         flags, 0, NULL, NULL, http_on_access, http, MHD_OPTION_EXTERNAL_LOGGER,
         on_library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_URI_LOG_CALLBACK, http_on_uri, http, MHD_OPTION_NOTIFY_COMPLETED,
-        http_on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
-        http->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        http->options.idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        http->options.tls ? tls : none, MHD_OPTION_END);
+        http_on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, http->options.max_connections + HTTP_RESERVED,
+        MHD_OPTION_CONNECTION_TIMEOUT, http->options.idle_timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, http->options.tls ? tls : none,
+        MHD_OPTION_END);
 }
 
 static void start_handles(struct http *http, uv_loop_t *loop, int epoll_fd)
@@ -231,6 +233,8 @@ enum status http_open(uv_loop_t *loop, const struct http_options *options,
     http->id_state = first_id_state();
     http->on_request = on_request;
     http->data = data;
+    for (unsigned i = 0; i < EXPECT_NOTHING; i++)
+        TAILQ_INIT(&http->expecting[i]);
     TAILQ_INIT(&http->parked);
     TAILQ_INIT(&http->fed);
     TAILQ_INIT(&http->ready);

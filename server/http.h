@@ -67,18 +67,23 @@ struct http_record {
 };
 
 struct http_options {
-    const char *host;        /* numeric address */
-    uint16_t port;           /* 0: any free one */
-    uint64_t max_body_bytes; /* of one request, if it is not fed */
-    unsigned max_connections;
-    unsigned idle_timeout_s; /* of a connection without a request */
-    bool tls;                /* http_tls_load has been called */
-    bool admin;              /* see request_is_admin */
-    http_is_fed *is_fed;     /* NULL: no request is; data as of on_request */
+    const char *host;          /* numeric address */
+    uint16_t port;             /* 0: any free one */
+    uint64_t max_body_bytes;   /* of one request, if it is not fed */
+    uint64_t max_bodies_bytes; /* of all that are not complete; one is always taken */
+    unsigned max_connections;  /* and HTTP_RESERVED more */
+    unsigned idle_timeout_s;   /* of a connection without a request */
+    uint64_t header_timeout_ms, body_timeout_ms; /* see http_connection.c */
+    bool tls;                                    /* http_tls_load has been called */
+    bool admin;                                  /* see request_is_admin */
+    http_is_fed *is_fed; /* NULL: no request is; data as of on_request */
     /* Of every request whose first line has come, refused ones among them. May be NULL. */
     void (*on_over)(void *data, const struct http_record *record);
     http_admit *admit; /* NULL: all are; the same */
 };
+
+/* Connections that are taken although there are max_connections, to hear what they want. */
+#define HTTP_RESERVED 16
 
 typedef void http_on_request(void *data, struct request *request);
 
@@ -89,6 +94,8 @@ NODISCARD enum status http_open(uv_loop_t *loop, const struct http_options *opti
                                 struct http **ret_http, struct error_text *err);
 uint16_t http_port(const struct http *http);
 unsigned http_connections(const struct http *http);
+/* There are more connections than max_connections: only what is vital is to be answered. */
+bool http_is_crowded(const struct http *http);
 /* Takes no new connection, and closes each one behind its next answer. */
 void http_quiesce(struct http *http);
 /* Sends what is answered, closes all. Parked requests hear of it by on_gone. The handles

@@ -383,6 +383,7 @@ static bool open_answer(struct duplex *duplex)
     /* Idle is looked after here from now on: who waits for a result feeds nothing. */
     (void)MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT,
                                     0u);
+    http_expect(request, EXPECT_NOTHING);
     watch(duplex);
     return true;
 }

@@ -93,11 +93,36 @@ enum problem gate_version(const char *version, struct error_text *err)
 
 /* A second one of these would let two programs read the same bytes as different requests.
  */
-static const char *const singletons[] = {
-    "Host",         "Content-Length", "Transfer-Encoding",
-    "Content-Type", "Authorization",  "Idempotency-Key",
-    "Expect",       "Origin"
+static const struct {
+    const char *name;
+    size_t len;
+} singles[GATE_SINGLE_COUNT] = {
+#define SINGLE(name)                                                                     \
+    {                                                                                    \
+        name, sizeof(name) - 1                                                           \
+    }
+    [GATE_HOST] = SINGLE("Host"),
+    [GATE_CONTENT_LENGTH] = SINGLE("Content-Length"),
+    [GATE_TRANSFER_ENCODING] = SINGLE("Transfer-Encoding"),
+    [GATE_CONTENT_TYPE] = SINGLE("Content-Type"),
+    [GATE_AUTHORIZATION] = SINGLE("Authorization"),
+    [GATE_IDEMPOTENCY_KEY] = SINGLE("Idempotency-Key"),
+    [GATE_EXPECT] = SINGLE("Expect"),
+    [GATE_ORIGIN] = SINGLE("Origin"),
+    [GATE_CONTENT_ENCODING] = SINGLE("Content-Encoding"),
 };
+
+/* One that may come only once; GATE_SINGLE_COUNT for others. */
+static enum gate_single single_of(const char *name)
+{
+    size_t len = strlen(name);
+    enum gate_single i = 0;
+
+    while (i < GATE_SINGLE_COUNT &&
+           (singles[i].len != len || strcasecmp(singles[i].name, name) != 0))
+        i++;
+    return i;
+}
 
 static bool is_token(const char *name)
 {
@@ -114,6 +139,7 @@ enum problem gate_header(struct gate_headers *state, const char *name, const cha
                          struct error_text *err)
 {
     size_t len = strlen(value);
+    enum gate_single single;
 
     if (++state->count > GATE_HEADERS_MAX)
         return refuse(err, PROBLEM_HEADERS_TOO_LARGE, "there are more than 64 headers");
@@ -126,23 +152,25 @@ enum problem gate_header(struct gate_headers *state, const char *name, const cha
         if (((unsigned char)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
             return refuse(err, PROBLEM_BAD_REQUEST,
                           "a header's value has a control byte");
-    for (size_t i = 0; i < sizeof(singletons) / sizeof(*singletons); i++) {
-        if (strcasecmp(name, singletons[i]) != 0)
-            continue;
-        if (state->seen & (1u << i)) {
-            (void)error_set(err, ST_INVALID, "there are two headers %s", singletons[i]);
-            return PROBLEM_BAD_REQUEST;
-        }
-        state->seen |= 1u << i;
+    single = single_of(name);
+    if (single == GATE_SINGLE_COUNT)
+        return PROBLEM_COUNT;
+    if (state->single[single]) {
+        (void)error_set(err, ST_INVALID, "there are two headers %s",
+                        singles[single].name);
+        return PROBLEM_BAD_REQUEST;
     }
+    state->single[single] = value;
     return PROBLEM_COUNT;
 }
 
-enum problem gate_body(const char *transfer_encoding, const char *content_length,
-                       const char *expect, const char *content_encoding,
-                       const char *version, uint64_t max_bytes, int64_t *ret_length,
-                       struct error_text *err)
+enum problem gate_body(const struct gate_headers *headers, const char *version,
+                       uint64_t max_bytes, int64_t *ret_length, struct error_text *err)
 {
+    const char *transfer_encoding = headers->single[GATE_TRANSFER_ENCODING];
+    const char *content_length = headers->single[GATE_CONTENT_LENGTH];
+    const char *expect = headers->single[GATE_EXPECT];
+    const char *content_encoding = headers->single[GATE_CONTENT_ENCODING];
     char *end = NULL;
     unsigned long long length;
 

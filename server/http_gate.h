@@ -26,17 +26,27 @@ enum problem gate_version(const char *version, struct error_text *err);
 /* One header after another; *state is all-zero before the first. A name has to be a token
  * (RFC 9110), a value without control bytes, and those that frame, route or authorise a
  * request may come only once. */
+enum gate_single {
+    GATE_HOST,
+    GATE_CONTENT_LENGTH,
+    GATE_TRANSFER_ENCODING,
+    GATE_CONTENT_TYPE,
+    GATE_AUTHORIZATION,
+    GATE_IDEMPOTENCY_KEY,
+    GATE_EXPECT,
+    GATE_ORIGIN,
+    GATE_CONTENT_ENCODING,
+    GATE_SINGLE_COUNT
+};
 struct gate_headers {
     unsigned count;
-    unsigned seen; /* bits: those that may come only once */
+    const char *single[GATE_SINGLE_COUNT]; /* their values, not copied; NULL: absent */
 };
 enum problem gate_header(struct gate_headers *state, const char *name, const char *value,
                          struct error_text *err);
-/* Transfer-Encoding, Content-Length, Expect and Content-Encoding, each NULL if absent.
- * *ret_length is the announced length, or -1 when it is not known. */
-enum problem gate_body(const char *transfer_encoding, const char *content_length,
-                       const char *expect, const char *content_encoding,
-                       const char *version, uint64_t max_bytes, int64_t *ret_length,
-                       struct error_text *err);
+/* What the headers say of a body. *ret_length is the announced length, or -1 when it is not
+ * known. */
+enum problem gate_body(const struct gate_headers *headers, const char *version,
+                       uint64_t max_bytes, int64_t *ret_length, struct error_text *err);
 
 #endif

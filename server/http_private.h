@@ -19,8 +19,21 @@
 #define HTTP_AWAKE_MS  5
 #define HTTP_AWAKE_MAX 256u
 
+/* What is waited for on a connection; see http_connection.c. */
+enum expectation {
+    EXPECT_HEADERS, /* of its first request, or the rest of those that have begun */
+    EXPECT_REQUEST, /* the next one */
+    EXPECT_BODY,
+    EXPECT_NOTHING
+};
+
+struct connection;
+
 struct http {
     struct MHD_Daemon *daemon;
+    TAILQ_HEAD(connection_list, connection) expecting[EXPECT_NOTHING];
+    unsigned connections;
+    uint64_t bodies_bytes; /* of bodies that are not complete: reserved or there */
     struct http_options options;
     http_on_request *on_request;
     void *data;
@@ -63,6 +76,7 @@ struct request {
     struct http *http;
     TAILQ_ENTRY(request) link; /* while parked, or in phase REQUEST_FED */
     struct MHD_Connection *connection;
+    struct connection *of; /* the same, as http_connection.c knows it; or NULL */
     enum request_phase phase;
     enum http_method method;
     unsigned mark;
@@ -79,6 +93,9 @@ struct request {
     struct request_tag tag;
     struct blob *body;
     struct buf upload;
+    uint64_t max_body; /* bytes */
+    uint64_t reserved; /* the same, of http->bodies_bytes */
+    bool no_room;      /* for its body, with those of others */
     size_t overrun;
     uint64_t touched;   /* the last of http->runs that has touched it */
     uint64_t parked_ms; /* the loop's time when it was parked */
@@ -110,6 +127,15 @@ void http_touch(struct request *request);
 /* Clients of watched requests may have left. */
 void http_on_watch(struct http *http);
 void http_unwatch(struct request *request);
+
+/* http_connection.c */
+void http_on_connection(void *cls, struct MHD_Connection *library, void **context,
+                        enum MHD_ConnectionNotificationCode code);
+struct connection *http_connection_of(struct MHD_Connection *library);
+/* The request's connection is waited for in this way from now on. */
+void http_expect(struct request *request, enum expectation what);
+/* Shuts those down whose time is up, or whose clients have left; every second or so. */
+void http_connections_look(struct http *http);
 
 /* http_duplex.c: requests that are fed. */
 /* Begins to feed, when the headers are in; false without memory. */

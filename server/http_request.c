@@ -25,6 +25,8 @@
 /* Bytes over the limit that are read and thrown away, so that a client that does not
  * announce its length still gets to read the answer. */
 #define BODY_OVERRUN_MAX (1u << 20)
+/* Of a request that is not for a body, a GET or DELETE. */
+#define BODY_UNUSED_MAX (64u << 10)
 
 const char *const http_method_names[HTTP_METHOD_COUNT] = {
     [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
@@ -264,12 +266,37 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
     request->http = cls;
     request->connection = connection;
     request->watched_fd = -1;
+    request->of = http_connection_of(connection);
+    http_expect(request, EXPECT_HEADERS);
     request->began_ns = clock_mono_ns();
     len = strnlen(uri, sizeof(request->uri) - 1);
     memcpy(request->uri, uri, len);
     request->uri[len] = '\0';
     http_touch(request);
     return request;
+}
+
+/* ---- the room for bodies that are not complete ------------------------------------- */
+
+/* There is always room for one. */
+static bool reserve_body(struct request *request, uint64_t bytes)
+{
+    struct http *http = request->http;
+    uint64_t others = http->bodies_bytes - request->reserved;
+
+    if (bytes <= request->reserved)
+        return true;
+    if (others && others + bytes > http->options.max_bodies_bytes)
+        return false;
+    http->bodies_bytes = others + bytes;
+    request->reserved = bytes;
+    return true;
+}
+
+static void release_body(struct request *request)
+{
+    request->http->bodies_bytes -= request->reserved;
+    request->reserved = 0;
 }
 
 static void tell_over(const struct request *request)
@@ -301,6 +328,8 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
     *con_cls = NULL;
     if (!request)
         return;
+    http_expect(request, EXPECT_REQUEST);
+    release_body(request);
     untouch(request);
     http_unwatch(request);
     /* The library notices that the client of one that is awake has left. */
@@ -362,13 +391,16 @@ static enum MHD_Result each_header(void *cls, enum MHD_ValueKind kind, const cha
     return walk->problem == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 
-static enum problem check_headers(struct request *request, struct error_text *err)
+/* Leaves in *ret_state what they are. */
+static enum problem check_headers(struct request *request, struct gate_headers *ret_state,
+                                  struct error_text *err)
 {
     struct header_walk walk = { .problem = PROBLEM_COUNT,
                                 .request = request,
                                 .err = err };
 
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, each_header, &walk);
+    *ret_state = walk.state;
     return walk.problem;
 }
 
@@ -386,41 +418,66 @@ static void begin_feed(struct request *request, const char *version)
         http->on_request(http->data, request);
 }
 
+/* What the target, the method and the headers say by themselves. */
+static enum problem check_head(struct request *request, const char *method,
+                               const char *version, struct gate_headers *ret_headers,
+                               struct error_text *err)
+{
+    enum problem problem = gate_version(version, err);
+
+    (void)snprintf(request->method_sent, sizeof(request->method_sent), "%s", method);
+    if (problem == PROBLEM_COUNT)
+        problem = gate_uri(request->uri, request->path, &request->path_len, err);
+    if (problem == PROBLEM_COUNT) {
+        problem = method_of(method, &request->method);
+        if (problem != PROBLEM_COUNT)
+            (void)error_set(err, ST_INVALID, "%.32s does not work here", method);
+    }
+    if (problem == PROBLEM_COUNT)
+        problem = check_headers(request, ret_headers, err);
+    if (!request->id[0])
+        request_id_make(&request->http->id_state, request->id);
+    return problem;
+}
+
+/* What has no use for a body may send a short one. */
+static uint64_t max_body_of(const struct request *request, bool fed)
+{
+    uint64_t max = request->http->options.max_body_bytes;
+    bool takes_one = request->method == HTTP_POST || request->method == HTTP_PATCH;
+
+    if (fed)
+        return UINT64_MAX;
+    return takes_one || max < BODY_UNUSED_MAX ? max : BODY_UNUSED_MAX;
+}
+
 /* The headers are in. Refuses, or makes room for the body. */
 static void on_headers(struct request *request, const char *method, const char *version)
 {
     const struct http_options *options = &request->http->options;
+    struct gate_headers headers = { 0 };
     struct error_text err = { "" };
     bool fed = false;
     int64_t length = -1;
-    enum problem problem = gate_version(version, &err);
+    enum problem problem = check_head(request, method, version, &headers, &err);
 
-    (void)snprintf(request->method_sent, sizeof(request->method_sent), "%s", method);
-    if (problem == PROBLEM_COUNT)
-        problem = gate_uri(request->uri, request->path, &request->path_len, &err);
-    if (problem == PROBLEM_COUNT) {
-        problem = method_of(method, &request->method);
-        if (problem != PROBLEM_COUNT)
-            (void)error_set(&err, ST_INVALID, "%.32s does not work here", method);
-    }
-    if (problem == PROBLEM_COUNT)
-        problem = check_headers(request, &err);
-    if (!request->id[0])
-        request_id_make(&request->http->id_state, request->id);
     if (problem == PROBLEM_COUNT && options->is_fed)
         fed = options->is_fed(request->http->data, request);
+    request->max_body = max_body_of(request, fed);
     if (problem == PROBLEM_COUNT)
-        problem = gate_body(request_header(request, "Transfer-Encoding"),
-                            request_header(request, "Content-Length"),
-                            request_header(request, "Expect"),
-                            request_header(request, "Content-Encoding"), version,
-                            fed ? UINT64_MAX : options->max_body_bytes, &length, &err);
+        problem = gate_body(&headers, version, request->max_body, &length, &err);
     if (problem == PROBLEM_COUNT && options->admit)
         problem = options->admit(request->http->data, request, &err);
+    if (problem == PROBLEM_COUNT && !fed && length > 0 &&
+        !reserve_body(request, (uint64_t)length)) {
+        (void)error_set(&err, ST_LIMIT, "the bodies that come at once have no more room");
+        problem = PROBLEM_TOO_MANY_BODIES;
+    }
     if (problem != PROBLEM_COUNT) {
         http_refuse(request, problem, err.text);
         return;
     }
+    http_expect(request, EXPECT_BODY);
     if (fed) {
         begin_feed(request, version);
         return;
@@ -434,10 +491,12 @@ static void on_headers(struct request *request, const char *method, const char *
 
 static enum MHD_Result on_body(struct request *request, const char *bytes, size_t *len)
 {
-    uint64_t max = request->http->options.max_body_bytes;
-
     request->bytes_in += *len;
-    if (request->overrun || request->upload.len + *len > max) {
+    if (!request->overrun && request->upload.len + *len <= request->max_body &&
+        !reserve_body(request, request->upload.len + *len))
+        request->no_room = true;
+    if (request->overrun || request->no_room ||
+        request->upload.len + *len > request->max_body) {
         request->overrun += *len;
         if (request->overrun > BODY_OVERRUN_MAX)
             return MHD_NO;
@@ -448,24 +507,34 @@ static enum MHD_Result on_body(struct request *request, const char *bytes, size_
     return MHD_YES;
 }
 
+/* Whether it may not be given out. */
+static bool refused(struct request *request)
+{
+    if (request->no_room)
+        http_refuse(request, PROBLEM_TOO_MANY_BODIES,
+                    "the bodies that come at once have no more room");
+    else if (request->overrun)
+        http_refuse(request, PROBLEM_BODY_TOO_LARGE,
+                    "the body is over the limit (max_body_bytes)");
+    else if (!request->body)
+        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the body");
+    else if (request->http->closing)
+        http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
+    else
+        return false;
+    return true;
+}
+
 static void on_complete(struct request *request)
 {
     request->phase = REQUEST_HANDLED;
-    if (request->overrun) {
-        http_refuse(request, PROBLEM_BODY_TOO_LARGE,
-                    "the body is over the limit (max_body_bytes)");
+    http_expect(request, EXPECT_NOTHING);
+    release_body(request);
+    if (!request->overrun)
+        request->body =
+            request->upload.len ? buf_take_blob(&request->upload) : blob_new("", 0);
+    if (refused(request))
         return;
-    }
-    request->body =
-        request->upload.len ? buf_take_blob(&request->upload) : blob_new("", 0);
-    if (!request->body) {
-        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the body");
-        return;
-    }
-    if (request->http->closing) {
-        http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
-        return;
-    }
     request->http->on_request(request->http->data, request);
     if (request->phase == REQUEST_HANDLED)
         park(request);

@@ -132,6 +132,16 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                    "wait for jobs at a time. Nothing was "
                                    "created. Use the _async form, or try again after the "
                                    "seconds in Retry-After." },
+    [PROBLEM_TOO_MANY_CONNECTIONS] = { "too-many-connections", 503,
+                                       "Too many connections are at work",
+                                       "As many as the setting max_connections allows "
+                                       "have requests. Nothing was done. Try again after "
+                                       "the seconds in Retry-After." },
+    [PROBLEM_TOO_MANY_BODIES] = { "too-many-bodies", 503,
+                                  "Too many bodies are coming at once",
+                                  "The setting max_bodies_bytes bounds the bytes of "
+                                  "bodies that are not complete. Nothing was done. Try "
+                                  "again after the seconds in Retry-After." },
     [PROBLEM_SHUTTING_DOWN] = { "shutting-down", 503, "The server is shutting down",
                                 "It takes no new jobs. Those that it has acknowledged go "
                                 "on after its restart." },

@@ -497,8 +497,11 @@ static int open_http(struct server *server)
         .host = config->listen_host,
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
+        .max_bodies_bytes = config->max_bodies_bytes,
         .max_connections =
             descriptors_for_connections(config->processes, config->max_connections),
+        .header_timeout_ms = (uint64_t)config->header_timeout_ms,
+        .body_timeout_ms = (uint64_t)config->body_timeout_ms,
         .is_fed = api_is_fed,
         .on_over = api_on_over,
         .admit = api_admit,

@@ -179,6 +179,11 @@ const struct setting settings[] = {
       .min = 1, .max = BYTES_MAX,
       .group = "Limits", .value = "BYTES",
       .help = "Body of one request. More: 413 body-too-large." },
+    { "max_bodies_bytes", SETTING_NUMBER, AT(max_bodies_bytes), .initial = "268435456",
+      .min = 1, .max = 1ull << 40,
+      .value = "BYTES",
+      .help = "Bodies that are not complete, together; one is always taken. More: 503 "
+              "too-many-bodies." },
     { "max_items", SETTING_NUMBER, AT(max_items), .initial = "10000000",
       .min = 1, .max = 1000000000,
       .value = "N",
@@ -218,7 +223,9 @@ const struct setting settings[] = {
     { "max_connections", SETTING_NUMBER, AT(max_connections), .initial = "1024",
       .min = 1, .max = 65536,
       .value = "N",
-      .help = "Connections at a time. More wait until one is closed." },
+      .help = "Connections at a time. When there are more, the one that is idle longest is closed; "
+              "if all have requests: 503 too-many-connections, but for /healthz, /readyz and "
+              "/metrics." },
     { "max_waiters", SETTING_NUMBER, AT(max_waiters), .initial = "512",
       .min = 1, .max = 65536,
       .value = "N",
@@ -227,6 +234,16 @@ const struct setting settings[] = {
       .max = 3600ull * MS_PER_S,
       .value = "SECONDS",
       .help = "How long a request may wait for a job. One that asks for more gets this." },
+    { "header_timeout", SETTING_SECONDS, AT(header_timeout_ms), .initial = "10",
+      .min = 1 * MS_PER_S, .max = 3600ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long the headers of a request may take, from the connection on. Then it is "
+              "closed. Looked at once a second, as is the next one." },
+    { "body_timeout", SETTING_SECONDS, AT(body_timeout_ms), .initial = "60",
+      .min = 1 * MS_PER_S, .max = 86400ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long a body may take behind its headers. Items that are fed may take longer, "
+              "once the first line is there." },
     { "idle_timeout", SETTING_SECONDS, AT(idle_timeout_ms), .initial = "30",
       .min = 1 * MS_PER_S, .max = 86400ull * MS_PER_S,
       .value = "SECONDS",

@@ -198,6 +198,8 @@ static int set_up(void **state)
                                     .max_body_bytes = 2,
                                     .max_connections = 10,
                                     .idle_timeout_s = 1,
+                                    .header_timeout_ms = 10000,
+                                    .body_timeout_ms = 60000,
                                     .is_fed = is_fed };
     struct sockaddr_in address = { .sin_family = AF_INET };
     struct rig *rig = calloc(1, sizeof(*rig));

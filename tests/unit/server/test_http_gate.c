@@ -235,13 +235,18 @@ static int64_t length;
 
 static enum problem body(struct headers h)
 {
+    const struct gate_headers headers = {
+        .single = { [GATE_TRANSFER_ENCODING] = h.transfer_encoding,
+                    [GATE_CONTENT_LENGTH] = h.content_length,
+                    [GATE_EXPECT] = h.expect,
+                    [GATE_CONTENT_ENCODING] = h.content_encoding },
+    };
     struct error_text err = { "" };
     enum problem problem;
 
     length = -77;
     problem =
-        gate_body(h.transfer_encoding, h.content_length, h.expect, h.content_encoding,
-                  h.version ? h.version : "HTTP/1.1", MAX_BODY, &length, &err);
+        gate_body(&headers, h.version ? h.version : "HTTP/1.1", MAX_BODY, &length, &err);
     assert_int_equal(err.text[0] == '\0', problem == PROBLEM_COUNT);
     return problem;
 }

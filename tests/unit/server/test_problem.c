@@ -91,6 +91,8 @@ static void status_says_whose_fault_it_is(void **state)
         { "invalid-uri", 400 },
         { "bad-request", 400 },
         { "unauthorized", 401 },
+        { "too-many-connections", 503 },
+        { "too-many-bodies", 503 },
         { "forbidden", 403 },
         { "forbidden-origin", 403 },
         { "unknown-host", 421 },
