@@ -113,7 +113,7 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
     fill_disk
     eventually disk_is full
     fill_disk
-    wait_for_state "$running" succeeded
+    eventually idle_workers_are 1 # its result is held, or has found room
     http GET /healthz
     expect 200
     [ "$(job_count)" = $((${#jobs[@]} + 1)) ]
@@ -125,7 +125,7 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
     [[ $output == *"disk"* || $output == *"space"* || $output == *"full"* ]]
     free_disk
     start_poold --processes 1
-    for job in "${jobs[@]}"; do
+    for job in "$running" "${jobs[@]}"; do
         wait_for_state "$job" succeeded
     done
     [ "$(job_count)" = $((${#jobs[@]} + 1)) ]
