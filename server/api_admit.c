@@ -143,7 +143,7 @@ enum problem api_admit(void *data, struct request *request, struct error_text *e
     const char *host = request_header(request, "Host");
     enum http_method method = request_method(request);
 
-    if (http_is_crowded(api->http) && !is_vital(route)) {
+    if (!request_is_admin(request) && http_is_crowded(api->http) && !is_vital(route)) {
         (void)error_set(err, ST_LIMIT, "max_connections have requests");
         return PROBLEM_TOO_MANY_CONNECTIONS;
     }
