@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The way of a chunk: pool_free_slot names a worker, pool_send writes one frame, the
- * worker's answers are read with one recv and go up through pool_events. A worker that
- * can take more is in one of two lists, so that finding it costs nothing however many
- * workers there are; pool_update is the only place that moves workers between lists and
- * states.
+ * worker's answers are read with one recv and go up through pool_events (pool_receive.c).
+ * A worker that can take more is in one of two lists, so that finding it costs nothing
+ * however many workers there are; pool_update is the only place that moves workers between
+ * lists and states.
  *
  * on_capacity is called from a prepare handle: after all events of a turn have been dealt
  * with, before the loop sleeps, once for all workers that became free.
@@ -14,7 +14,6 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/fd.h"
-#include "common/log.h"
 #include "common/mem.h"
 #include "workers/pool_internal.h"
 
@@ -25,25 +24,6 @@
 /* What a worker is handed in a row before another one is: neighbours that are handed over
  * together come back together. */
 #define TURN_NS 20000
-
-const char *const exit_cause_names[EXIT_CAUSE_COUNT] = {
-    [EXIT_NORMAL] = "normal",
-    [EXIT_CODE] = "exit",
-    [EXIT_SIGNAL] = "signal",
-    [EXIT_CPU_LIMIT] = "cpu_limit",
-    [EXIT_MEMORY_LIMIT] = "memory_limit",
-    [EXIT_TIME_LIMIT] = "time_limit",
-    [EXIT_TERMINATED] = "terminated",
-    [EXIT_PROTOCOL] = "protocol",
-    [EXIT_FORKSERVER] = "forkserver",
-};
-
-const char *const worker_state_names[WORKER_STATE_COUNT] = {
-    [WORKER_STARTING] = "starting",
-    [WORKER_IDLE] = "idle",
-    [WORKER_BUSY] = "busy",
-    [WORKER_STOPPING] = "stopping",
-};
 
 /* ---- states and places ------------------------------------------------------------- */
 
@@ -187,171 +167,6 @@ static void on_prepare(uv_prepare_t *prepare)
     }
     if (pool->unsent)
         flush_all(pool);
-}
-
-/* ---- what workers send ------------------------------------------------------------- */
-
-static enum status on_ready(struct worker *worker, const struct frame *frame)
-{
-    struct frame_ready ready;
-    bool cut;
-
-    if (worker->ready || frame_ready_parse(frame->payload, &ready) != FRAME_OK ||
-        ready.version != FRAME_VERSION)
-        return ST_PROTOCOL;
-    worker->ready = true;
-    (void)output_take_all(worker->output, &cut); /* of the initializer */
-    pool_init_succeeded(worker->pool);
-    worker->pool->pause_ns = worker->pool->retry_ns = 0;
-    worker->pool->start_error[0] = '\0';
-    pool_update(worker, clock_mono_ns());
-    return ST_OK;
-}
-
-/* The chunk that this frame may be about: the first one, if the worker has claimed it. */
-static struct chunk *answered_chunk(const struct worker *worker,
-                                    const struct frame *frame)
-{
-    struct chunk *chunk = worker->chunk_count > 0 ? worker->chunks[0] : NULL;
-
-    if (!chunk || chunk->id != frame->chunk_id ||
-        page_claim_state(worker->page, chunk->id) != CLAIM_CLAIMED)
-        return NULL;
-    return chunk;
-}
-
-/* The first `count` items of chunks[0] have outcomes. Returns whether these were the
- * last. */
-static bool move_on(struct worker *worker, struct chunk *chunk, uint32_t count)
-{
-    uint64_t now = clock_mono_ns(), limit_ns;
-
-    worker->heard_ns = now;
-    worker->items_done += count;
-    chunk->first += count;
-    chunk->count -= count;
-    if (chunk->count > 0)
-        return false;
-    worker->chunks_done++;
-    if (atomic_load(&worker->page->retire))
-        worker->retiring = true;
-    worker_take(worker, chunk, now);
-    pool_update(worker, now);
-    limit_ns = worker_limit_ns(worker, now);
-    if (limit_ns != UINT64_MAX)
-        pool_wake_at(worker->pool, limit_ns, now);
-    return true;
-}
-
-static enum status on_result(struct worker *worker, const struct frame *frame)
-{
-    struct pool *pool = worker->pool;
-    struct chunk *chunk = answered_chunk(worker, frame);
-    bool last = (frame->flags & FRAME_LAST) != 0;
-    struct worker_trace trace = { .pid = worker->pid };
-    struct frame_result result;
-
-    if (FAULT(after_result_recv))
-        return ST_PROTOCOL;
-    if (!chunk || (frame->flags & FRAME_PACKED) ||
-        frame_result_parse(frame->payload, &result) != FRAME_OK ||
-        result.first != chunk->first || result.count > chunk->count ||
-        last != (result.count == chunk->count) || result.results.len == 0)
-        return ST_PROTOCOL;
-    trace.output = output_take(worker->output, result.printed, &trace.output_cut);
-    last = move_on(worker, chunk, result.count);
-    pool->events.on_result(pool->data, chunk, &result, &trace, last);
-    return ST_OK;
-}
-
-static enum status on_failure(struct worker *worker, const struct frame *frame)
-{
-    struct pool *pool = worker->pool;
-    struct chunk *chunk = answered_chunk(worker, frame);
-    bool last = (frame->flags & FRAME_LAST) != 0;
-    struct worker_trace trace = { .pid = worker->pid };
-    struct frame_failure failure;
-
-    if (!worker->ready)
-        return pool_init_raised(worker, frame);
-    if (!chunk || frame_failure_parse(frame->payload, &failure) != FRAME_OK ||
-        failure.item != chunk->first || last != (chunk->count == 1) ||
-        failure.exception.len == 0)
-        return ST_PROTOCOL;
-    trace.output = output_take(worker->output, failure.printed, &trace.output_cut);
-    trace.began_ns = clock_mono_ns() - failure.run_ns;
-    last = move_on(worker, chunk, 1);
-    pool->events.on_failure(pool->data, chunk, &failure, &trace, last);
-    return ST_OK;
-}
-
-static enum status on_progress(struct worker *worker, const struct frame *frame)
-{
-    struct pool *pool = worker->pool;
-    struct chunk *chunk = answered_chunk(worker, frame);
-    struct frame_progress progress;
-
-    if (!chunk || frame->flags ||
-        frame_progress_parse(frame->payload, &progress) != FRAME_OK ||
-        progress.item < chunk->first || progress.item - chunk->first >= chunk->count)
-        return ST_PROTOCOL;
-    pool->events.on_progress(pool->data, chunk, &progress);
-    return ST_OK;
-}
-
-typedef enum status frame_handler(struct worker *worker, const struct frame *frame);
-
-/* What the server accepts from a worker. No handler here: a protocol error. */
-static frame_handler *const frame_handlers[FRAME_KIND_COUNT] = {
-    [FRAME_READY] = on_ready,
-    [FRAME_RESULT] = on_result,
-    [FRAME_FAILURE] = on_failure,
-    [FRAME_PROGRESS] = on_progress,
-};
-
-static enum status on_frame(void *data, const struct frame *frame)
-{
-    frame_handler *handler = frame_handlers[frame->kind];
-
-    return handler ? handler(data, frame) : ST_PROTOCOL;
-}
-
-void pool_read(struct worker *worker)
-{
-    enum status st = channel_read(&worker->channel, on_frame, worker);
-    uint64_t now;
-
-    worker->pool->events.on_read(worker->pool->data);
-    if (st == ST_OK)
-        return;
-    now = clock_mono_ns();
-    if (st != ST_CLOSED) {
-        log_warn("worker cannot be understood, killing it",
-                 "pool=%s worker=%d reason=\"%s\"", worker->pool->name, (int)worker->pid,
-                 status_text(st));
-        pool_kill_worker(worker, st == ST_PROTOCOL ? EXIT_PROTOCOL : EXIT_TERMINATED,
-                         NULL, now);
-    }
-    pool_went_deaf(worker, now);
-}
-
-void pool_on_worker_event(uv_poll_t *poll, int status, int events)
-{
-    struct worker *worker = poll->data;
-
-    if (status < 0) {
-        /* The worker died with unread input. libuv has stopped watching; what the worker
-         * wrote before can still be read, and the end of file behind it. */
-        worker->watched = 0;
-        pool_read(worker);
-        events = UV_READABLE;
-    }
-    if (!worker->deaf && (events & UV_WRITABLE) &&
-        channel_flush(&worker->channel) == ST_NO_MEMORY)
-        pool_kill_worker(worker, EXIT_TERMINATED, NULL, clock_mono_ns());
-    if (!worker->deaf && (events & UV_READABLE))
-        pool_read(worker);
-    worker_watch(worker);
 }
 
 /* ---- handing out ------------------------------------------------------------------- */
@@ -562,90 +377,4 @@ void pool_free(struct pool *pool)
     mem_free(pool->init_exception);
     mem_free(pool->name);
     mem_free(pool);
-}
-
-/* ---- inspection -------------------------------------------------------------------- */
-
-const char *pool_name(const struct pool *pool)
-{
-    return pool->name;
-}
-
-unsigned pool_processes(const struct pool *pool)
-{
-    return pool->options.processes;
-}
-
-const struct pool_options *pool_options(const struct pool *pool)
-{
-    return &pool->options;
-}
-
-unsigned pool_busy(const struct pool *pool)
-{
-    return pool->busy_count;
-}
-
-pid_t pool_forkserver_pid(const struct pool *pool)
-{
-    return pool->forkserver.pid;
-}
-
-unsigned pool_idle(const struct pool *pool)
-{
-    return pool->idle_count;
-}
-
-size_t pool_workers(const struct pool *pool, struct worker_info *ret_infos, size_t cap)
-{
-    const struct worker *worker;
-    size_t count = 0;
-
-    TAILQ_FOREACH (worker, &pool->workers, link) {
-        const struct chunk *chunk = worker->chunk_count > 0 ? worker->chunks[0] : NULL;
-
-        if (count == cap)
-            break;
-        if (worker->left)
-            continue;
-        ret_infos[count++] = (struct worker_info){
-            .pid = worker->pid,
-            .state = worker->state,
-            .chunk = chunk,
-            .item = chunk ? worker_item(worker, chunk) : 0,
-            .since_ns = worker->since_ns,
-            .items_done = worker->items_done,
-        };
-    }
-    return count;
-}
-
-void pool_count_states(const struct pool *pool, unsigned ret_counts[WORKER_STATE_COUNT])
-{
-    const struct worker *worker;
-
-    memset(ret_counts, 0, WORKER_STATE_COUNT * sizeof(*ret_counts));
-    TAILQ_FOREACH (worker, &pool->workers, link)
-        ret_counts[worker->state] += !worker->left;
-}
-
-uint64_t pool_items(const struct pool *pool)
-{
-    const struct worker *worker;
-    uint64_t items = 0;
-
-    TAILQ_FOREACH (worker, &pool->workers, link)
-        for (unsigned i = 0; i < worker->chunk_count; i++)
-            items += worker->chunks[i]->count;
-    return items;
-}
-
-uint64_t pool_lost_count(const struct pool *pool)
-{
-    return pool->lost_count;
-}
-
-const char *pool_start_error(const struct pool *pool)
-{
-    return pool->start_error;
 }

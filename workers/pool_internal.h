@@ -2,7 +2,9 @@
 /*
  * pool_internal - what the parts of the pool share. For pool*.c only.
  *
- *     pool.c             handing out chunks, what workers send, start, stop, inspection
+ *     pool.c             handing out chunks, start, stop
+ *     pool_receive.c     what workers send
+ *     pool_info.c        inspection
  *     pool_supervise.c   processes: forkserver, starts, ends, time limits, the one timer
  *     pool_init.c        the initializer, and when it breaks the pool
  *     pool_ping.c        whether the forkserver still serves
@@ -65,11 +67,14 @@ struct pool {
 void pool_update(struct worker *worker, uint64_t now);
 /* Has the prepare handle called before the loop sleeps, with what is due there. */
 void pool_stay_awake(struct pool *pool);
+/* One handle less; the last one ends the pool. */
+void pool_handle_closed(struct pool *pool);
+
+/* ---- pool_receive.c ---------------------------------------------------------------- */
+
 /* Takes in what the worker has sent; its end of file, too. */
 void pool_read(struct worker *worker);
 void pool_on_worker_event(uv_poll_t *poll, int status, int events);
-/* One handle less; the last one ends the pool. */
-void pool_handle_closed(struct pool *pool);
 
 /* ---- pool_init.c ------------------------------------------------------------------- */
 
