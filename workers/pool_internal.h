@@ -5,7 +5,8 @@
  *     pool.c             handing out chunks, start, stop
  *     pool_receive.c     what workers send
  *     pool_info.c        inspection
- *     pool_supervise.c   processes: forkserver, starts, ends, time limits, the one timer
+ *     pool_supervise.c   workers as processes: starts, ends, time limits, the one timer
+ *     pool_forkserver.c  the forkserver as a process
  *     pool_init.c        the initializer, and when it breaks the pool
  *     pool_ping.c        whether the forkserver still serves
  */
@@ -17,6 +18,10 @@
 TAILQ_HEAD(worker_list, worker);
 
 #define START_ERROR_MAX 128
+
+/* Between tries to start what does not start. */
+#define POOL_PAUSE_MIN_NS (100 * NS_PER_MS)
+#define POOL_PAUSE_MAX_NS (10 * NS_PER_SEC)
 
 struct pool {
     uv_loop_t *loop;
@@ -95,6 +100,16 @@ void pool_ping_heard(struct pool *pool, uint64_t now);
 /* Asks, or kills it, if it is time to; returns when to call it again. */
 uint64_t pool_ping_tend(struct pool *pool, uint64_t now);
 
+/* ---- pool_forkserver.c ------------------------------------------------------------- */
+
+/* Hears what the forkserver tells from now on. On failure there is nothing to undo. */
+NODISCARD enum status pool_forkserver_watch(struct pool *pool);
+/* Ends it, and hears nothing more. */
+void pool_forkserver_unwatch(struct pool *pool);
+/* Starts another one, or asks whether it serves, if it is time to; returns when to call it
+ * again. */
+uint64_t pool_forkserver_tend(struct pool *pool, uint64_t now);
+
 /* ---- pool_supervise.c -------------------------------------------------------------- */
 
 /* Watches the forkserver and sets up the timer. On failure there is nothing to undo. */
@@ -108,6 +123,12 @@ void pool_kill_worker(struct worker *worker, enum exit_cause cause, struct chunk
                       uint64_t now);
 /* The worker's socket has nothing more to give. */
 void pool_went_deaf(struct worker *worker, uint64_t now);
+/* The forkserver tells of a worker. Takes the pidfd that is in it, if there is one. */
+void pool_told(struct pool *pool, struct forkserver_event *event);
+/* The forkserver has ended: so do all its workers, and their chunks are lost. */
+void pool_lose_all(struct pool *pool, uint64_t now);
+/* How long to wait after a try that failed; `pause_ns`: the wait before it, 0 if none. */
+uint64_t pool_longer_pause(uint64_t pause_ns);
 /* Closes everything if the pool is stopping and the last worker has gone. */
 void pool_close_if_empty(struct pool *pool);
 

@@ -20,7 +20,6 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "common/mem.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -28,13 +27,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAUSE_MIN_NS   (100 * NS_PER_MS)
-#define PAUSE_MAX_NS   (10 * NS_PER_SEC)
 #define AGAIN_NS       (10 * NS_PER_MS) /* until the next try when the forkserver is busy */
 #define DEAF_NS        (100 * NS_PER_MS) /* a live worker without its socket is killed then */
-#define GIVE_UP_NS     (5 * NS_PER_SEC)  /* after SIGKILL: it hangs inside the kernel */
-#define STEADY_NS      (10 * NS_PER_SEC) /* a forkserver this old did start well */
-#define LOG_OUTPUT_MAX 1024              /* bytes of a lost worker's last words */
+#define GIVE_UP_NS     (5 * NS_PER_SEC) /* after SIGKILL: it hangs inside the kernel */
+#define LOG_OUTPUT_MAX 1024             /* bytes of a lost worker's last words */
 
 static void on_timer(uv_timer_t *timer);
 
@@ -43,9 +39,9 @@ static uint64_t min_ns(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static uint64_t longer_pause(uint64_t pause_ns)
+uint64_t pool_longer_pause(uint64_t pause_ns)
 {
-    return pause_ns == 0 ? PAUSE_MIN_NS : min_ns(pause_ns * 2, PAUSE_MAX_NS);
+    return pause_ns == 0 ? POOL_PAUSE_MIN_NS : min_ns(pause_ns * 2, POOL_PAUSE_MAX_NS);
 }
 
 void pool_wake_at(struct pool *pool, uint64_t at_ns, uint64_t now)
@@ -78,7 +74,7 @@ static void note_start_failure(struct pool *pool, uint64_t now, const char *what
         return;
     snprintf(pool->start_error, sizeof(pool->start_error), "%s%s%s", what,
              *why ? ": " : "", why);
-    pool->pause_ns = longer_pause(pool->pause_ns);
+    pool->pause_ns = pool_longer_pause(pool->pause_ns);
     pool->retry_ns = now + pool->pause_ns;
     log_warn("worker cannot be started, trying again later",
              "pool=%s pause_ms=%llu reason=\"%s\"", pool->name,
@@ -314,7 +310,7 @@ static void on_exited(struct pool *pool, struct worker *worker,
     finish(worker, clock_mono_ns());
 }
 
-static void on_event(struct pool *pool, struct forkserver_event *event)
+void pool_told(struct pool *pool, struct forkserver_event *event)
 {
     struct worker *worker = find_worker(pool, event->tag);
 
@@ -333,82 +329,10 @@ static void on_event(struct pool *pool, struct forkserver_event *event)
     }
 }
 
-/* ---- the forkserver itself --------------------------------------------------------- */
-
-static void on_poll_closed(uv_handle_t *handle)
+void pool_lose_all(struct pool *pool, uint64_t now)
 {
-    struct pool *pool = handle->data;
-
-    mem_free(handle);
-    pool_handle_closed(pool);
-}
-
-static void unwatch_forkserver(struct pool *pool)
-{
-    uv_poll_t *poll = pool->forkserver_poll;
-
-    pool->forkserver_poll = NULL;
-    if (poll)
-        uv_close((uv_handle_t *)poll, on_poll_closed);
-    forkserver_stop(&pool->forkserver);
-}
-
-static void on_forkserver_event(uv_poll_t *poll, int status, int events);
-
-static enum status watch_forkserver(struct pool *pool)
-{
-    uv_poll_t *poll = mem_zalloc(sizeof(*poll));
-
-    if (!poll)
-        return ST_NO_MEMORY;
-    if (uv_poll_init(pool->loop, poll, pool->forkserver.sock) != 0) {
-        mem_free(poll);
-        return ST_IO;
-    }
-    pool->handles++;
-    poll->data = pool;
-    uv_poll_start(poll, UV_READABLE, on_forkserver_event);
-    pool->forkserver_poll = poll;
-    pool->forkserver_since_ns = clock_mono_ns();
-    pool_ping_reset(pool);
-    return ST_OK;
-}
-
-static void restart_forkserver(struct pool *pool, uint64_t now)
-{
-    struct error_text err = { "out of memory" };
-    enum status st = forkserver_start(&pool->forkserver, pool->options.catalog,
-                                      pool->options.confinement, &err);
-
-    if (st == ST_OK)
-        st = watch_forkserver(pool);
-    if (st == ST_OK) {
-        log_info("forkserver started", "pool=%s forkserver=%d", pool->name,
-                 (int)pool->forkserver.pid);
-        pool_fill(pool);
-        return;
-    }
-    forkserver_stop(&pool->forkserver);
-    pool->forkserver_pause_ns = longer_pause(pool->forkserver_pause_ns);
-    pool->forkserver_retry_ns = now + pool->forkserver_pause_ns;
-    snprintf(pool->start_error, sizeof(pool->start_error), "%.*s", START_ERROR_MAX - 1,
-             err.text);
-    log_error("forkserver cannot be started, trying again later",
-              "pool=%s pause_ms=%llu reason=\"%s\"", pool->name,
-              (unsigned long long)(pool->forkserver_pause_ns / NS_PER_MS), err.text);
-    pool_wake_at(pool, pool->forkserver_retry_ns, now);
-}
-
-static void forkserver_lost(struct pool *pool)
-{
-    uint64_t now = clock_mono_ns();
-    bool steady =
-        now - pool->forkserver_since_ns >= STEADY_NS || pool->forkserver_pause_ns == 0;
     struct worker *worker;
 
-    log_error("forkserver lost, and all workers with it", "pool=%s forkserver=%d next=%s",
-              pool->name, (int)pool->forkserver.pid, pool->stopping ? "stop" : "restart");
-    unwatch_forkserver(pool);
     /* All first, so that no event below hands work to one of them. A task may have asked
      * to outlive its parent, so they are really killed. */
     TAILQ_FOREACH (worker, &pool->workers, link)
@@ -417,42 +341,6 @@ static void forkserver_lost(struct pool *pool)
         read_out(worker);
         finish(worker, now);
     }
-    if (pool->stopping)
-        return;
-    /* The first loss is made good at once; it is the second in a row that has to wait. */
-    if (steady) {
-        pool->forkserver_pause_ns = PAUSE_MIN_NS / 2;
-        restart_forkserver(pool, now);
-        return;
-    }
-    pool->forkserver_pause_ns = longer_pause(pool->forkserver_pause_ns);
-    pool->forkserver_retry_ns = now + pool->forkserver_pause_ns;
-    pool_wake_at(pool, pool->forkserver_retry_ns, now);
-}
-
-static void on_forkserver_event(uv_poll_t *poll, int status, int events)
-{
-    struct pool *pool = poll->data;
-    struct forkserver_event event;
-    enum status st;
-
-    (void)events;
-    do {
-        st = forkserver_next_event(&pool->forkserver, &event);
-        if (st == ST_OK) {
-            pool_ping_heard(pool, clock_mono_ns());
-            on_event(pool, &event);
-        }
-    } while (st == ST_OK && !pool->closing);
-    if (pool->closing)
-        return;
-    if (st == ST_CLOSED) {
-        forkserver_lost(pool);
-        return;
-    }
-    if (status < 0) /* libuv has stopped watching */
-        uv_poll_start(poll, UV_READABLE, on_forkserver_event);
-    pool_fill(pool);
 }
 
 /* ---- deadlines; each function returns when it has to be called again --------------- */
@@ -574,18 +462,11 @@ static uint64_t tend(struct worker *worker, uint64_t now)
 static void on_timer(uv_timer_t *timer)
 {
     struct pool *pool = timer->data;
-    uint64_t now = clock_mono_ns(), at = UINT64_MAX;
+    uint64_t now = clock_mono_ns(), at;
     struct worker *next;
 
     pool->wake_ns = UINT64_MAX;
-    if (!pool->stopping && !pool->forkserver_poll) {
-        if (now >= pool->forkserver_retry_ns)
-            restart_forkserver(pool, now);
-        else
-            at = pool->forkserver_retry_ns;
-    }
-    if (pool->forkserver_poll)
-        at = min_ns(at, pool_ping_tend(pool, now));
+    at = pool_forkserver_tend(pool, now);
     for (struct worker *worker = TAILQ_FIRST(&pool->workers); worker; worker = next) {
         next = TAILQ_NEXT(worker, link);
         at = min_ns(at, tend(worker, now));
@@ -599,7 +480,7 @@ static void on_timer(uv_timer_t *timer)
 
 enum status pool_supervise(struct pool *pool)
 {
-    enum status st = watch_forkserver(pool);
+    enum status st = pool_forkserver_watch(pool);
 
     if (st != ST_OK)
         return st;
@@ -619,7 +500,7 @@ void pool_close_if_empty(struct pool *pool)
     if (!pool->stopping || pool->closing || !TAILQ_EMPTY(&pool->workers))
         return;
     pool->closing = true;
-    unwatch_forkserver(pool);
+    pool_forkserver_unwatch(pool);
     uv_close((uv_handle_t *)&pool->timer, on_handle_closed);
     uv_close((uv_handle_t *)&pool->prepare, on_handle_closed);
     uv_close((uv_handle_t *)&pool->awake, on_handle_closed);

@@ -4,9 +4,8 @@
  * chunks.
  *
  * Knows how to give chunks to the child, whom to blame, how to kill it, and when an item
- * has run out of time. What follows from any of that is decided in pool.c and
- * pool_supervise.c, which own the fields marked (pool). Everything runs on the loop's
- * thread.
+ * has run out of time. What follows from any of that is decided in pool*.c, which own the
+ * fields marked (pool). Everything runs on the loop's thread.
  *
  * Life: worker_new, then the forkserver is asked for the process, SPAWNED and READY come
  * in either order, chunks, end of file and EXITED in either order, worker_close.
