@@ -47,11 +47,11 @@ void aside_add_unstored(struct live *live)
     sweep_later(live->dispatch);
 }
 
-static void on_recorded(void *data, enum status st, const struct store_existing *existing)
+/* Only jobs without an idempotency key are kept aside. */
+static void on_recorded(void *data, enum status st)
 {
     struct live *live = data;
 
-    (void)existing; /* only those without an idempotency key are kept aside */
     live->stored = st == ST_OK;
     live_unpin(live);
 }
@@ -67,7 +67,7 @@ void dispatch_record(struct live *live)
     aside_leave(live);
     live->in_store = true;
     live_pin(live);
-    store_put_job(dispatch->store, job->spec, &job->status, NULL, on_recorded, live);
+    store_record_job(dispatch->store, job->spec, &job->status, on_recorded, live);
     for (size_t i = 0; i < job->outcome_count; i++)
         store_put_outcome(dispatch->store, job->spec, &job->outcomes[i], NULL, NULL);
     for (size_t i = 0; i < attempts->count; i++)

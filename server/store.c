@@ -205,21 +205,41 @@ static void command_add_events(struct store_command *command, const struct event
     command->event_count = count;
 }
 
+static void command_add_job(struct store_command *command, struct job_spec *spec,
+                            const struct job_status *status)
+{
+    assert(spec->durability != DURABILITY_MEMORY);
+    command->spec = job_spec_ref(spec);
+    command->id = spec->id;
+    command->status = job_status_copy(status);
+    command_count(command, spec->input.len + spec->kwargs.len);
+}
+
 void store_put_job(struct store *store, struct job_spec *spec,
                    const struct job_status *status, const struct event *event,
                    store_put_done *done, void *data)
 {
     struct store_command *command = command_new(store, STORE_PUT_JOB);
 
-    assert(spec->durability != DURABILITY_MEMORY);
     if (!command)
         return;
-    command->spec = job_spec_ref(spec);
-    command->id = spec->id;
-    command->status = job_status_copy(status);
+    command_add_job(command, spec, status);
     command_add_events(command, event, 1);
-    command_count(command, spec->input.len + spec->kwargs.len);
     command->on.put = done;
+    command->data = data;
+    command_submit(store, command);
+}
+
+void store_record_job(struct store *store, struct job_spec *spec,
+                      const struct job_status *status, store_done *done, void *data)
+{
+    struct store_command *command = command_new(store, STORE_RECORD_JOB);
+
+    assert(!spec->idempotency_key);
+    if (!command)
+        return;
+    command_add_job(command, spec, status);
+    command->on.done = done;
     command->data = data;
     command_submit(store, command);
 }
@@ -564,6 +584,7 @@ static void deliver(struct store *store, struct store_command *command)
                             command->st == ST_EXISTS ? &command->existing : NULL);
         break;
     case STORE_PUT_JOBS:
+    case STORE_RECORD_JOB:
     case STORE_PUT_OUTCOME:
     case STORE_PUT_ATTEMPT:
     case STORE_PUT_LOG:

@@ -111,6 +111,10 @@ typedef void store_put_done(void *data, enum status st,
 void store_put_job(struct store *store, struct job_spec *spec,
                    const struct job_status *status, const struct event *event,
                    store_put_done *done, void *data);
+/* Stores a job that clients know of already, as store_put_job; it has no idempotency key. Kept
+ * like put_status when it cannot be stored now. */
+void store_record_job(struct store *store, struct job_spec *spec,
+                      const struct job_status *status, store_done *done, void *data);
 /* Stores several new jobs as one command: all or none. None has an idempotency key, and
  * none is of DURABILITY_MEMORY. The arrays are copied; count >= 1. events: one for each
  * job, with the id 0 for none; or NULL. */

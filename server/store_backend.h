@@ -26,6 +26,7 @@
 enum store_command_kind {
     STORE_PUT_JOB,
     STORE_PUT_JOBS,
+    STORE_RECORD_JOB,
     STORE_PUT_OUTCOME,
     STORE_PUT_ATTEMPT,
     STORE_PUT_LOG,

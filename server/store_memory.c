@@ -529,23 +529,15 @@ static void memory_submit(struct store *store, struct store_command *command)
 {
     static enum status (*const handlers[])(struct memory_store *,
                                            struct store_command *) = {
-        [STORE_PUT_JOB] = put_job,
-        [STORE_PUT_JOBS] = put_jobs,
-        [STORE_PUT_OUTCOME] = put_outcome,
-        [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_LOG] = put_log,
-        [STORE_PUT_EVENTS] = put_events,
-        [STORE_PUT_STATUS] = put_status,
-        [STORE_PUT_DELIVERY] = put_delivery,
-        [STORE_DELETE_JOB] = delete_job,
-        [STORE_PUT_FINISHED] = put_finished,
-        [STORE_PURGE] = purge,
-        [STORE_PUT_POOL] = forget_pool,
-        [STORE_DELETE_POOL] = forget_pool,
-        [STORE_GET_JOB] = get_job,
-        [STORE_FIND_KEY] = find_key,
-        [STORE_LIST_JOBS] = list_jobs,
-        [STORE_LIST_DELIVERIES] = list_deliveries,
+        [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
+        [STORE_RECORD_JOB] = put_job,        [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_ATTEMPT] = put_attempt,   [STORE_PUT_LOG] = put_log,
+        [STORE_PUT_EVENTS] = put_events,     [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_FINISHED] = put_finished, [STORE_PURGE] = purge,
+        [STORE_PUT_POOL] = forget_pool,      [STORE_DELETE_POOL] = forget_pool,
+        [STORE_GET_JOB] = get_job,           [STORE_FIND_KEY] = find_key,
+        [STORE_LIST_JOBS] = list_jobs,       [STORE_LIST_DELIVERIES] = list_deliveries,
     };
 
     command->st = handlers[command->kind](memory_of(store), command);

@@ -601,12 +601,12 @@ int sqlite_writer_apply(struct sqlite_writer *writer, struct store_command *comm
 {
     static int (*const handlers[])(struct sqlite_writer *, struct store_command *) = {
         [STORE_PUT_JOB] = put_job,           [STORE_PUT_JOBS] = put_jobs,
-        [STORE_PUT_OUTCOME] = put_outcome,   [STORE_PUT_ATTEMPT] = put_attempt,
-        [STORE_PUT_LOG] = put_log,           [STORE_PUT_EVENTS] = put_events,
-        [STORE_PUT_STATUS] = put_status,     [STORE_PUT_FINISHED] = put_finished,
-        [STORE_DELETE_JOB] = delete_job,     [STORE_PUT_DELIVERY] = put_delivery,
-        [STORE_PUT_POOL] = put_pool,         [STORE_DELETE_POOL] = delete_pool,
-        [STORE_PURGE] = sqlite_writer_purge,
+        [STORE_RECORD_JOB] = put_job,        [STORE_PUT_OUTCOME] = put_outcome,
+        [STORE_PUT_ATTEMPT] = put_attempt,   [STORE_PUT_LOG] = put_log,
+        [STORE_PUT_EVENTS] = put_events,     [STORE_PUT_STATUS] = put_status,
+        [STORE_PUT_FINISHED] = put_finished, [STORE_DELETE_JOB] = delete_job,
+        [STORE_PUT_DELIVERY] = put_delivery, [STORE_PUT_POOL] = put_pool,
+        [STORE_DELETE_POOL] = delete_pool,   [STORE_PURGE] = sqlite_writer_purge,
     };
     int rc;
 

@@ -574,6 +574,31 @@ static void a_full_disk_refuses_jobs_and_keeps_what_belongs_to_others(void **sta
     job_spec_unref(spec);
 }
 
+static void a_full_disk_keeps_a_job_that_its_client_knows_of(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_status queued = status_of(JOB_QUEUED),
+                      succeeded = status_of(JOB_SUCCEEDED);
+    struct job_spec *known = spec_of(fx), *late = spec_of(fx);
+    struct answer recorded = { 0 }, done = { 0 }, got;
+
+    known->idempotency_key = NULL;
+    atomic_store(&write_error, ENOSPC);
+    store_record_job(fx->store, known, &queued, note_done, &recorded);
+    assert_int_equal(put_job(fx, late, JOB_QUEUED), ST_STORAGE_FULL);
+    store_put_status(fx->store, known, &succeeded, NULL, note_done, &done);
+    assert_int_equal(recorded.called, 0);
+    atomic_store(&write_error, 0);
+    wait_for(fx, &done, 1); /* by itself, within a second */
+    assert_int_equal(recorded.st, ST_OK);
+    assert_int_equal(done.st, ST_OK);
+    assert_int_equal(get_job(fx, known->id, false, &got), ST_OK);
+    assert_int_equal(got.job.status.state, JOB_SUCCEEDED);
+    answer_clear(&got);
+    job_spec_unref(late);
+    job_spec_unref(known);
+}
+
 static void close_tries_once_more_what_a_full_disk_has_kept(void **state)
 {
     struct fixture *fx = *state;
@@ -796,6 +821,7 @@ int main(void)
         TEST(only_durable_jobs_wait_for_the_disk),
         TEST(the_wal_is_bounded),
         TEST(a_full_disk_refuses_jobs_and_keeps_what_belongs_to_others),
+        TEST(a_full_disk_keeps_a_job_that_its_client_knows_of),
         TEST(close_tries_once_more_what_a_full_disk_has_kept),
         TEST(close_gives_up_what_still_cannot_be_stored),
         TEST(a_failed_sync_is_unknown_and_fatal_once),
