@@ -4,7 +4,8 @@
  * waiting), dispatch_lane.c (chunks to workers and outcomes back), dispatch_stub.c and
  * dispatch_load.c (jobs that are only in the store), dispatch_aside.c (jobs that are kept
  * aside), dispatch_unique.c (one job at a time) and dispatch_pool.c (pools made, changed
- * and ended) share. Nobody else includes this.
+ * and ended) share. Nobody else includes this but the simulator (tests/sim), which looks on,
+ * and a test.
  */
 #ifndef SERVER_DISPATCH_PRIVATE_H
 #define SERVER_DISPATCH_PRIVATE_H
@@ -235,7 +236,9 @@ void unique_replace(struct unique *rival);
 /* The job has its unique_key from here on, unless another one but `rival` (NULL: none) has
  * it. ST_NO_MEMORY: it has not. */
 NODISCARD enum status unique_enter(struct live *live, const struct unique *rival);
-/* The same for a stub; both keys may be NULL. Without memory it has not. */
+/* The same for a stub of the store at the start; both keys may be NULL. An older job that has
+ * the key was replaced by this one, and the server has crashed before that was stored: it is
+ * doomed to be cancelled. Without memory it has not. */
 void unique_enter_stub(struct stub *stub, const char *unique_key,
                        const char *idempotency_key);
 void unique_leave(struct live *live);

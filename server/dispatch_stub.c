@@ -283,14 +283,15 @@ enum status stub_take_up(struct dispatch *dispatch, const struct stored_stub *st
         TAILQ_INSERT_TAIL(&lane->scheduled, &stub->place, link);
     else
         queue_push(&lane->queue, &stub->place);
-    unique_enter_stub(stub, stored->unique_key, stored->idempotency_key);
+    if (strcmp(lane->spec->name, stored->pool) == 0) /* else its pool is gone */
+        unique_enter_stub(stub, stored->unique_key, stored->idempotency_key);
     lane->jobs_total++;
     lane->jobs++;
     dispatch->jobs++;
     return ST_OK;
 }
 
-/* Only what has not begun waits as a stub. */
+/* Only what has not begun waits as a stub, and what was replaced does not wait any more. */
 void stubs_load_begun(struct dispatch *dispatch)
 {
     const struct lane *lane;
@@ -302,6 +303,7 @@ void stubs_load_begun(struct dispatch *dispatch)
             if (stub_of(place)->begun)
                 load_stub(stub_of(place));
     }
+    load_doomed(dispatch);
 }
 
 /* ---- the end ----------------------------------------------------------------------- */

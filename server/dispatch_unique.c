@@ -162,11 +162,15 @@ enum status unique_enter(struct live *live, const struct unique *rival)
 void unique_enter_stub(struct stub *stub, const char *unique_key,
                        const char *idempotency_key)
 {
+    const struct unique *before;
     struct place place;
 
     if (!unique_key)
         return;
     place = place_of(stub->owner, unique_key);
+    before = holder_of(stub->lane, &place);
+    if (before && before->stub)
+        stub_doom(before->stub, JOB_CANCELLED);
     if (take(stub->lane, &place, idempotency_key, NULL, &stub->unique) != ST_OK)
         log_warn("no memory to keep a unique_key", "");
     if (stub->unique)

@@ -205,6 +205,33 @@ static void unique_key_is_known_after_a_restart(void **state)
     assert_int_equal(dispatch_last_rival(rig->dispatch)->state, JOB_SCHEDULED);
 }
 
+static void note_put(void *data, enum status st, const struct store_existing *existing)
+{
+    (void)existing;
+    *(enum status *)data = st;
+}
+
+/* A stub has to be read for its end to be stored: the server may crash after the new job has
+ * been stored, and before that. */
+static void job_that_was_replaced_before_a_crash_is_cancelled_after_it(void **state)
+{
+    struct rig *rig = *state;
+    struct uuid first = scheduled_holder(rig)->id;
+    struct job_spec *second =
+        spec_of(unique_plan(rig, "square", CONFLICT_REPLACE), "[4]");
+    const struct job_status queued = { .state = JOB_QUEUED };
+    enum status st = ST_AGAIN;
+
+    store_put_job(rig->store, second, &queued, NULL, note_put, &st);
+    WAIT(rig, st == ST_OK);
+    close_all(rig);
+    open_all(rig);
+    WAIT(rig, dispatch_jobs(rig->dispatch) == 0);
+    assert_int_equal(in_store(rig, first).state, JOB_CANCELLED);
+    assert_int_equal(in_store(rig, second->id).state, JOB_SUCCEEDED);
+    job_spec_unref(second);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +247,7 @@ int main(int argc, char **argv)
         CASE(full_queue_refuses_before_it_replaces),
         CASE(same_idempotency_key_is_no_rival),
         CASE_SQLITE(unique_key_is_known_after_a_restart),
+        CASE_SQLITE(job_that_was_replaced_before_a_crash_is_cancelled_after_it),
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
