@@ -407,7 +407,8 @@ static void end_doomed(struct live *live, enum job_state end)
 enum status stub_made_whole(struct stub *stub, struct stored_job *stored)
 {
     struct lane *lane = stub->lane;
-    enum job_state end = stub->end;
+    /* It may have been read since before its pool ended. */
+    enum job_state end = stub->end != JOB_STATE_COUNT ? stub->end : lane->doom;
     uint64_t expires_ns = stub->expires_ns;
     struct live *live;
     enum status st;

@@ -2,6 +2,8 @@
 /* Jobs that wait and are only in the store, with a window of two. */
 #include "tests/unit/server/dispatch_rig.h"
 
+#include "server/dispatch_private.h" /* to be in the middle of a pause */
+
 #define WINDOW 2
 
 static int set_up_window(void **state)
@@ -332,6 +334,23 @@ static void stubs_end_with_their_pool(void **state)
     assert_int_equal(lane_of(rig)->queue.count, 0);
 }
 
+/* No stub is ended while the store cannot be read, but one may be on its way back. */
+static void stub_that_is_being_read_ends_with_its_pool(void **state)
+{
+    struct rig *rig = *state;
+    struct uuid ids[4];
+
+    fill(rig, ids, 4);
+    rig->holding = true;
+    dispatch_fetch(rig->dispatch, ids[3]);
+    (void)uv_timer_start(rig->dispatch->load_pause, load_on_pause_over, 50, 0);
+    assert_int_equal(dispatch_terminate_pool(lane_of(rig)), ST_OK);
+    release(rig);
+    WAIT(rig, !dispatch_jobs(rig->dispatch));
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(outcome_of(rig, ids[i]), JOB_CANCELLED);
+}
+
 /* ---- restarts and failures --------------------------------------------------------- */
 
 static void stubs_are_there_after_a_restart(void **state)
@@ -423,6 +442,7 @@ int main(int argc, char **argv)
         CASE(stub_that_somebody_wants_becomes_whole),
         CASE(stub_keeps_its_unique_key),
         CASE(stubs_end_with_their_pool),
+        CASE(stub_that_is_being_read_ends_with_its_pool),
         CASE(stubs_are_there_after_a_restart),
         CASE(what_an_owner_has_in_jobs_is_known),
         CASE(damaged_row_is_left_alone_and_stops_nobody),
