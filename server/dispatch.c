@@ -381,6 +381,15 @@ static void tell_end(const struct live *live)
         dispatch->events.on_ended(dispatch->data, live->job.spec, &live->job.status);
 }
 
+/* Only a restart can tell how the job ended: the disk has failed, or the store was closed while
+ * it could not be written. */
+static bool end_is_unsure(const struct live *live, enum status st)
+{
+    return live->ending &&
+           (st == ST_UNKNOWN || (st != ST_OK && st != ST_NOT_FOUND &&
+                                 live->job.spec->durability == DURABILITY_DURABLE));
+}
+
 static void on_end_stored(void *data, enum status st)
 {
     struct live *live = data;
@@ -394,8 +403,9 @@ static void on_end_stored(void *data, enum status st)
         load_doomed(live->dispatch);
     }
     live->ends--;
-    if (st == ST_UNKNOWN && live->ending) { /* only a restart can tell how it ended */
-        waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
+    if (end_is_unsure(live, st)) {
+        if (st == ST_UNKNOWN) /* else the shutdown tells */
+            waiter_wake_all(&live->waiters, WAKE_REFUSED, st);
     } else if (!live->ends) { /* else it was run again meanwhile, and has ended again */
         if (live->ending)
             show_end(live);
