@@ -76,6 +76,9 @@ no_zombies_below() {
     kill -KILL "$forkserver"
     eventually gone "$forkserver"
     eventually no_zombies_below "$PID1"
-    post /v1/apply '{"task":"square","args":[5]}' >/dev/null
+    # New workers, and they are at the job again.
+    eventually idle_workers_are 0
     wait_for_state "$job" running
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    wait_for_state "$job" cancelled
 }

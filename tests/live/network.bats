@@ -183,18 +183,21 @@ PY
     [ "$POOLD_STATUS" = 0 ]
 }
 
-@test "the second listener answers when the first one has no connection left" {
-    start_two --max-connections 2
-    exec 5<>"/dev/tcp/127.0.0.1/${URL##*:}" 6<>"/dev/tcp/127.0.0.1/${URL##*:}"
-    full() { admin GET /metrics && grep -q '^poold_connections{listener="main"} 2$' <<<"$BODY"; }
+@test "the second listener answers when all connections of the first one are at work" {
+    start_two --max-connections 2 --processes 1
+    local clients=() i
+    for i in 1 2; do
+        curl -s -o /dev/null --json '{"task":"sleep","args":[60]}' "$URL/v1/apply" 3>&- &
+        clients+=($!)
+        ALL_PIDS+=($!)
+    done
+    full() { admin GET /metrics && grep -q '^poold_waiters 2$' <<<"$BODY"; }
     eventually full
-    run curl -s --max-time 0.5 "$URL/healthz"
-    [ "$status" = 28 ]
+    http GET /v1/jobs
+    expect 503
     admin GET /readyz
     expect 200
-    exec 5>&- 6>&-
-    http GET /healthz
-    expect 200
+    kill "${clients[@]}"
 }
 
 @test "an address for administrators that others can reach is refused like the first one" {
