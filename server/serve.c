@@ -5,11 +5,9 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "server/api.h"
 #include "server/backup.h"
 #include "server/ca_file.h"
 #include "server/callback.h"
-#include "server/config.h"
 #include "server/confining.h"
 #include "server/descriptors.h"
 #include "server/disk.h"
@@ -22,162 +20,17 @@
 #include "server/notify.h"
 #include "server/retention.h"
 #include "server/secret_file.h"
+#include "server/serve_private.h"
 #include "server/store.h"
 #include "server/task_folders.h"
-#include "workers/forkserver.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <uv.h>
-
-struct server {
-    struct config config;
-    uv_loop_t loop;
-    struct notify *notify; /* NULL: not under systemd */
-    struct confining *confining;
-    struct task_folders *folders; /* NULL: there are none */
-    bool looked;                  /* at the folders, for the first time */
-    bool reload_due;              /* SIGHUP has come while the last one is under way */
-    struct forkserver forkserver;
-    bool forkserver_taken; /* the pool owns it */
-    struct store *store;
-    struct disk *disk;     /* NULL with the store in memory */
-    struct backup *backup; /* NULL without a folder for them, too */
-    struct retention *retention;
-    struct dispatch *dispatch;
-    struct callback *callback;
-    struct http *http, *admin;
-    unsigned listeners; /* that are open */
-    struct keys *keys;
-    struct api api;
-    uv_signal_t on_term, on_int, on_hup;
-    uv_timer_t drain_timer;
-    uv_timer_t tick;
-    uv_async_t store_wake;
-    bool handles_open;
-    bool stopping; /* SIGTERM has come, or the store has failed */
-    bool stopped;  /* the workers are being stopped for good */
-    int exit_code;
-};
 
 extern char **environ;
-
-/* ---- stopping ---------------------------------------------------------------------- */
-
-static void close_handles(struct server *server)
-{
-    uv_close((uv_handle_t *)&server->on_term, NULL);
-    uv_close((uv_handle_t *)&server->on_int, NULL);
-    uv_close((uv_handle_t *)&server->on_hup, NULL);
-    uv_close((uv_handle_t *)&server->drain_timer, NULL);
-    uv_close((uv_handle_t *)&server->tick, NULL);
-    uv_close((uv_handle_t *)&server->store_wake, NULL);
-    notify_free(server->notify);
-    server->notify = NULL;
-}
-
-static void drain_store(struct server *server)
-{
-    if (server->store)
-        store_drain(server->store);
-}
-
-static void on_http_closed(void *data)
-{
-    struct server *server = data;
-
-    if (server->listeners && --server->listeners)
-        return;
-    server->http = server->admin = NULL;
-    drain_store(server); /* of clients that have been cut off meanwhile */
-    keys_free(server->keys);
-    server->keys = NULL;
-    dispatch_free(server->dispatch);
-    server->dispatch = NULL;
-    callback_free(server->callback);
-    server->callback = NULL;
-    store_close(server->store);
-    server->store = NULL;
-    close_handles(server);
-}
-
-/* All workers have gone: nothing changes any more. */
-static void on_workers_stopped(void *data)
-{
-    struct server *server = data;
-
-    (void)uv_timer_stop(&server->drain_timer);
-    callback_stop(server->callback);
-    backup_free(server->backup);
-    server->backup = NULL;
-    server->api.backup = NULL;
-    store_stop(server->store);
-    retention_free(server->retention);
-    server->retention = NULL;
-    disk_close(server->disk);
-    server->disk = NULL;
-    if (server->dispatch)
-        dispatch_wake_all(server->dispatch);
-    drain_store(server); /* some of them have asked the store, in vain */
-    if (server->admin)
-        http_close(server->admin, on_http_closed, server);
-    if (server->http)
-        http_close(server->http, on_http_closed, server);
-    else
-        on_http_closed(server);
-}
-
-static void stop_workers(struct server *server, bool kill)
-{
-    server->stopped = true;
-    dispatch_stop(server->dispatch, kill, on_workers_stopped);
-}
-
-static void on_drained(void *data)
-{
-    struct server *server = data;
-
-    if (!server->stopped)
-        stop_workers(server, false);
-}
-
-static void on_drain_timeout(uv_timer_t *timer)
-{
-    log_warn(
-        "running items did not finish in time, their workers are killed and the items "
-        "run again after the next start",
-        "drain_timeout=%g",
-        (double)((struct server *)timer->data)->config.drain_timeout_ms / 1000);
-    stop_workers(timer->data, true);
-}
-
-static void on_signal(uv_signal_t *handle, int number)
-{
-    struct server *server = handle->data;
-
-    task_folders_stop(server->folders);
-    if (!server->dispatch) { /* the folders are being looked at for the first time */
-        server->stopping = true;
-        return;
-    }
-    if (server->stopping) {
-        log_warn("stopping at once", "signal=%d", number);
-        stop_workers(server, true);
-        return;
-    }
-    server->stopping = true;
-    notify_stopping(server->notify);
-    log_info("stopping: running items may finish, again to stop at once",
-             "signal=%d drain_timeout=%g", number,
-             (double)server->config.drain_timeout_ms / 1000);
-    (void)uv_timer_start(&server->drain_timer, on_drain_timeout,
-                         (uint64_t)server->config.drain_timeout_ms, 0);
-    dispatch_drain(server->dispatch);
-}
 
 /* ---- the store's calls ------------------------------------------------------------- */
 
@@ -190,97 +43,7 @@ static void on_store_wake(void *data)
 
 static void on_store_drain(uv_async_t *async)
 {
-    drain_store(async->data);
-}
-
-static void on_store_fatal(void *data, const struct error_text *why)
-{
-    struct server *server = data;
-
-    log_error("the store has failed, stopping; start again to recover", "error=\"%s\"",
-              why->text);
-    server->exit_code = EXIT_STORAGE;
-    server->stopping = true;
-    notify_stopping(server->notify);
-    task_folders_stop(server->folders);
-    if (!server->stopped)
-        stop_workers(server, true);
-}
-
-/* ---- tasks, again ------------------------------------------------------------------ */
-
-static void reload(struct server *server);
-
-static void on_looked_again(void *data, enum status st, const struct error_text *err)
-{
-    struct server *server = data;
-
-    if (st == ST_OK)
-        st = dispatch_reload(server->dispatch, task_folders_fd(server->folders));
-    else
-        log_error("the tasks stay as they are", "error=\"%s\"", err->text);
-    if (!server->stopping)
-        notify_ready(server->notify);
-    if (server->reload_due)
-        reload(server);
-}
-
-/* At most two versions of the tasks are at work: one more waits until the older one has no
- * jobs any more, and several that wait are one. */
-static void reload(struct server *server)
-{
-    struct error_text err = { "" };
-
-    server->reload_due =
-        task_folders_looking(server->folders) || dispatch_reloading(server->dispatch);
-    if (server->reload_due) {
-        log_info("the tasks are looked at when jobs with those of before are over", "");
-        return;
-    }
-    notify_reloading(server->notify);
-    if (task_folders_look(server->folders, on_looked_again, server, &err) == ST_OK)
-        return;
-    log_error("the tasks stay as they are", "error=\"%s\"", err.text);
-    notify_ready(server->notify);
-}
-
-static void on_reloaded(void *data)
-{
-    struct server *server = data;
-
-    if (server->reload_due)
-        reload(server);
-}
-
-static void reload_certificate(const struct config *config)
-{
-    struct error_text err = { "" };
-
-    if (!config->tls_cert)
-        return;
-    if (http_tls_load(config->tls_cert, config->tls_key, &err) == ST_OK)
-        log_info("new connections get the certificate that was read", "file=%s",
-                 config->tls_cert);
-    else
-        log_error("the certificate stays as it is", "error=\"%s\"", err.text);
-}
-
-static void on_hangup(uv_signal_t *handle, int number)
-{
-    struct server *server = handle->data;
-
-    (void)number;
-    if (server->stopping || !server->dispatch)
-        return;
-    if (server->keys)
-        keys_look(server->keys);
-    reload_certificate(&server->config);
-    if (!server->folders) {
-        log_info("there are no folders of tasks to look at", "signal=SIGHUP");
-        return;
-    }
-    log_info("looking at the tasks", "tasks=%s", server->config.tasks);
-    reload(server);
+    server_drain_store(async->data);
 }
 
 /* ---- each second ------------------------------------------------------------------- */
@@ -325,7 +88,7 @@ static int fail(int exit_code, const struct error_text *err)
 
 static enum status open_store_once(struct server *server, struct error_text *err)
 {
-    static const struct store_events events = { on_store_wake, on_store_fatal };
+    static const struct store_events events = { on_store_wake, server_on_store_fatal };
 
     return server->config.store == STORE_MEMORY
                ? store_open_memory(&events, server, &server->store, err)
@@ -432,7 +195,8 @@ static int open_scratch(struct server *server)
 
 static int open_dispatch(struct server *server)
 {
-    static const struct dispatch_events events = { on_drained, on_ended, on_reloaded };
+    static const struct dispatch_events events = { server_on_drained, on_ended,
+                                                   server_on_reloaded };
     const struct config *config = &server->config;
     struct dispatch_options options = {
         .queue_window = config->queue_window,
@@ -584,9 +348,9 @@ static void open_handles(struct server *server)
     (void)uv_timer_init(&server->loop, &server->tick);
     server->handles_open = true;
     (void)uv_timer_start(&server->tick, on_tick, TICK_MS, TICK_MS);
-    (void)uv_signal_start(&server->on_term, on_signal, SIGTERM);
-    (void)uv_signal_start(&server->on_int, on_signal, SIGINT);
-    (void)uv_signal_start(&server->on_hup, on_hangup, SIGHUP);
+    (void)uv_signal_start(&server->on_term, server_on_signal, SIGTERM);
+    (void)uv_signal_start(&server->on_int, server_on_signal, SIGINT);
+    (void)uv_signal_start(&server->on_hup, server_on_hangup, SIGHUP);
 }
 
 /* Opens what is to be opened, in order; 0 or the exit code. */
@@ -617,18 +381,6 @@ static int open_all(struct server *server)
     if (!exit_code)
         callback_start(server->callback);
     return exit_code;
-}
-
-/* A start that has failed half-way: the way of every stop, from where it had come to. */
-static void close_half_open(struct server *server)
-{
-    server->stopping = server->stopped = true;
-    if (server->forkserver_taken) {
-        dispatch_stop(server->dispatch, true, on_workers_stopped);
-        return;
-    }
-    forkserver_stop(&server->forkserver);
-    on_workers_stopped(server);
 }
 
 static void on_looked(void *data, enum status st, const struct error_text *err)
@@ -697,13 +449,13 @@ static int run(struct server *server)
 
     if (exit_code || server->stopping) {
         if (server->handles_open)
-            close_handles(server);
+            server_close_handles(server);
         close_loop(server);
         return exit_code;
     }
     server->exit_code = open_all(server);
     if (server->exit_code)
-        close_half_open(server);
+        server_close_half_open(server);
     else
         confining_log(server->confining);
     if (!server->exit_code && server->admin)
