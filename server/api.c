@@ -183,7 +183,7 @@ static void problem_reply(struct request *request, enum problem problem,
     buf_add_json_string(&reply.body, request_path(request));
     buf_add_text(&reply.body, members);
     buf_add_char(&reply.body, '}');
-    if (retry)
+    if (retry || problem == PROBLEM_NO_MEMORY)
         reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
     request_reply(request, &reply);
 }
@@ -209,7 +209,10 @@ void api_problem_errors(struct request *request, enum problem problem, const cha
         buf_add_text(&members, errors);
         buf_add_char(&members, ']');
     }
-    problem_reply(request, problem, detail, buf_text(&members), false);
+    if (members.failed)
+        api_problem_status(request, ST_NO_MEMORY);
+    else
+        problem_reply(request, problem, detail, buf_text(&members), false);
     buf_clear(&members);
 }
 
@@ -234,7 +237,7 @@ static const struct {
     bool retry;
     const char *detail;
 } status_problems[ST_COUNT] = {
-    [ST_NO_MEMORY] = { PROBLEM_INTERNAL_ERROR, true, "the server is out of memory" },
+    [ST_NO_MEMORY] = { PROBLEM_NO_MEMORY, true, "the server is out of memory" },
     [ST_NOT_FOUND] = { PROBLEM_NOT_FOUND, false, "there is no such job" },
     [ST_STATE] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },
     [ST_LIMIT] = { PROBLEM_QUEUE_FULL, true,
@@ -339,16 +342,19 @@ void api_preferences_applied(struct reply *reply, const struct preferences *appl
 struct query_read {
     struct query_param *params;
     size_t count;
+    bool no_memory;
     char error[160];
 };
 
-static bool read_param(struct query_param *param, const char *value)
+static bool read_param(struct query_read *read, struct query_param *param,
+                       const char *value)
 {
     char *end;
 
     if (param->ret_string) {
         *param->ret_string = mem_strdup(value);
-        return *param->ret_string && value[0];
+        read->no_memory |= !*param->ret_string;
+        return value[0];
     }
     if (param->ret_bool) {
         *param->ret_bool = strcmp(value, "true") == 0;
@@ -384,10 +390,10 @@ static bool each_param(void *data, const char *name, const char *value)
             return false;
         }
         param->seen = true;
-        if (!read_param(param, value))
+        if (!read_param(read, param, value))
             (void)snprintf(read->error, sizeof(read->error), "%s: \"%.64s\" is not %s",
                            name, value, param_wants(param));
-        return !read->error[0];
+        return !read->error[0] && !read->no_memory;
     }
     (void)snprintf(read->error, sizeof(read->error),
                    "%.64s is not a parameter that is known "
@@ -398,13 +404,14 @@ static bool each_param(void *data, const char *name, const char *value)
 
 bool api_query(struct request *request, struct query_param *params, size_t count)
 {
-    struct query_read read = { params, count, "" };
+    struct query_read read = { params, count, false, "" };
 
     request_query(request, each_param, &read);
-    if (!read.error[0])
-        return true;
-    api_problem(request, PROBLEM_INVALID_PARAMETER, "%s", read.error);
-    return false;
+    if (read.error[0])
+        api_problem(request, PROBLEM_INVALID_PARAMETER, "%s", read.error);
+    else if (read.no_memory)
+        api_problem_status(request, ST_NO_MEMORY);
+    return !read.error[0] && !read.no_memory;
 }
 
 /* ---- the body ---------------------------------------------------------------------- */

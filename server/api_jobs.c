@@ -107,19 +107,14 @@ static void cancelled(struct api *api, struct request *request,
 
 static void refuse_member(struct request *request, const char *name, const char *what)
 {
-    struct buf pointer = BUF_INIT, errors = BUF_INIT;
-    char detail[128];
+    struct refusal refusal;
 
-    (void)snprintf(detail, sizeof(detail), "%.64s %s", name, what);
-    buf_addf(&pointer, "#/%s", name);
-    buf_add_str(&errors, "{\"pointer\":");
-    buf_add_json_string(&errors, buf_text(&pointer));
-    buf_add_str(&errors, ",\"detail\":");
-    buf_add_json_string(&errors, (struct text){ what, strlen(what) });
-    buf_add_char(&errors, '}');
-    api_problem_errors(request, PROBLEM_VALIDATION_FAILED, detail, buf_text(&errors));
-    buf_clear(&pointer);
-    buf_clear(&errors);
+    refusal_init(&refusal);
+    refusal_add(&refusal, (struct text){ name, strlen(name) }, -1,
+                PROBLEM_VALIDATION_FAILED, what);
+    api_problem_errors(request, refusal.problem, refusal.detail,
+                       buf_text(&refusal.errors));
+    refusal_clear(&refusal);
 }
 
 /* The body: nothing, or {"terminate": bool}. Answers and returns false if it is anything

@@ -270,8 +270,8 @@ static void send_response(struct request *request, struct MHD_Response *response
 static struct MHD_Response *response_without_memory(void)
 {
     static char text[] =
-        "{\"type\":\"/problems/internal-error\",\"title\":\"The server could "
-        "not do it\",\"status\":500,\"detail\":\"out of memory\"}";
+        "{\"type\":\"/problems/no-memory\",\"title\":\"The server is short of "
+        "memory\",\"status\":503,\"detail\":\"no memory for the answer\"}";
 
     return MHD_create_response_from_buffer(sizeof(text) - 1, text,
                                            MHD_RESPMEM_PERSISTENT);
@@ -296,9 +296,10 @@ void request_reply(struct request *request, struct reply *reply)
         log_error("no memory for an answer", "status=%d request_id=%s", status,
                   request->id);
         response = response_without_memory();
-        status = 500;
+        status = problem_infos[PROBLEM_NO_MEMORY].status;
         content_type = "application/problem+json";
         head.header_count = 0;
+        reply_header(&head, "Retry-After", "%d", RETRY_AFTER_S);
     }
     if (response)
         add_headers(request, response, content_type, &head);

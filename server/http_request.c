@@ -413,7 +413,7 @@ static void begin_feed(struct request *request, const char *version)
     if (http->closing)
         http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
     else if (!request->body || !http_feed(request, version))
-        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the request");
+        http_refuse(request, PROBLEM_NO_MEMORY, "no memory for the request");
     else
         http->on_request(http->data, request);
 }
@@ -517,7 +517,7 @@ static bool refused(struct request *request)
         http_refuse(request, PROBLEM_BODY_TOO_LARGE,
                     "the body is over the limit (max_body_bytes)");
     else if (!request->body)
-        http_refuse(request, PROBLEM_INTERNAL_ERROR, "no memory for the body");
+        http_refuse(request, PROBLEM_NO_MEMORY, "no memory for the body");
     else if (request->http->closing)
         http_refuse(request, PROBLEM_SHUTTING_DOWN, "the server is shutting down");
     else
@@ -530,9 +530,11 @@ static void on_complete(struct request *request)
     request->phase = REQUEST_HANDLED;
     http_expect(request, EXPECT_NOTHING);
     release_body(request);
+    /* One without bytes may be one that there was no memory for. */
     if (!request->overrun)
-        request->body =
-            request->upload.len ? buf_take_blob(&request->upload) : blob_new("", 0);
+        request->body = request->upload.len || request->upload.failed
+                            ? buf_take_blob(&request->upload)
+                            : blob_new("", 0);
     if (refused(request))
         return;
     request->http->on_request(request->http->data, request);

@@ -156,9 +156,14 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
     [PROBLEM_NOT_READY] = { "not-ready", 503, "The server is not ready",
                             "The detail names what fails: the store, the workers, or a "
                             "shutdown in progress." },
+    [PROBLEM_NO_MEMORY] = { "no-memory", 503, "The server is short of memory",
+                            "Nothing is wrong with the request; whether it was carried "
+                            "out is not known. Try again after the seconds in "
+                            "Retry-After: with the same Idempotency-Key that makes "
+                            "exactly one job." },
     [PROBLEM_INTERNAL_ERROR] = { "internal-error", 500, "The server could not do it",
-                                 "The server ran out of memory or met a condition that "
-                                 "it cannot handle; its log says more." },
+                                 "The server met a condition that it cannot handle; its "
+                                 "log says more." },
     [PROBLEM_EXPECTATION_FAILED] = { "expectation-failed", 417,
                                      "The expectation is not supported",
                                      "The only expectation that works is Expect: "

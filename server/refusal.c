@@ -53,6 +53,15 @@ static void write_detail(struct refusal *refusal, struct text member, const char
                    member.at ? member.at : "", member.at ? " " : "", what);
 }
 
+/* What is wrong cannot be told: half of it would not be JSON. */
+static void forget(struct refusal *refusal)
+{
+    refusal->errors.len = 0;
+    refusal->no_memory = true;
+    refusal->problem = PROBLEM_NO_MEMORY;
+    (void)snprintf(refusal->detail, sizeof(refusal->detail), "out of memory");
+}
+
 void refusal_add(struct refusal *refusal, struct text member, int64_t index,
                  enum problem problem, const char *what)
 {
@@ -71,6 +80,8 @@ void refusal_add(struct refusal *refusal, struct text member, int64_t index,
     buf_add_str(errors, ",\"detail\":");
     buf_add_json_string(errors, (struct text){ what, strlen(what) });
     buf_add_char(errors, '}');
+    if (errors->failed)
+        forget(refusal);
 }
 
 static const enum problem problem_of_verdict[] = {
@@ -79,7 +90,7 @@ static const enum problem problem_of_verdict[] = {
     [SLICE_NOT_OBJECT] = PROBLEM_VALIDATION_FAILED,
     [SLICE_TOO_MANY] = PROBLEM_TOO_MANY_ITEMS,
     [SLICE_ITEM_TOO_LARGE] = PROBLEM_ITEM_TOO_LARGE,
-    [SLICE_NO_MEMORY] = PROBLEM_INTERNAL_ERROR,
+    [SLICE_NO_MEMORY] = PROBLEM_NO_MEMORY,
 };
 
 void refusal_of_text(struct refusal *refusal, enum slice_verdict verdict,

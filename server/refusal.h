@@ -32,7 +32,7 @@ void refusal_clear(struct refusal *refusal);
 /* A member is wrong, or element `index` of it (-1: all of it); `what` follows its name:
  * "is not a string". WHOLE is the document, or the element that is read. The
  * first one is also the problem's detail; several different ones are
- * `validation-failed`. */
+ * `validation-failed`. Without memory to say so it is PROBLEM_NO_MEMORY, without errors. */
 void refusal_add(struct refusal *refusal, struct text member, int64_t index,
                  enum problem problem, const char *what);
 /* The text as a whole was not accepted; limits are those of the scan, or NULL. */

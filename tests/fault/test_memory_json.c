@@ -182,7 +182,7 @@ static enum status read_once(const struct request *request, struct buf *out)
     struct refusal refusal = { 0 };
     enum status st = request->read(request, out, &refusal);
 
-    if (st == ST_INVALID && refusal.problem == PROBLEM_INTERNAL_ERROR)
+    if (st == ST_INVALID && refusal.problem == PROBLEM_NO_MEMORY)
         st = ST_NO_MEMORY;
     refusal_clear(&refusal);
     return st;

@@ -183,7 +183,7 @@ static void no_allocation_that_fails_leaves_anything(void **state)
         fail_at = 0;
         assert_int_equal(count, st == ST_OK ? 2 : 0);
         if (st != ST_OK)
-            assert_int_equal(refusal.problem, PROBLEM_INTERNAL_ERROR);
+            assert_int_equal(refusal.problem, PROBLEM_NO_MEMORY);
         drop();
     }
 }

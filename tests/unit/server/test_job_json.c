@@ -419,7 +419,7 @@ static void failed_allocation_never_makes_a_job_with_something_missing(void **st
         st = job_json_parse(body, &intake, &rules, &spec, &refusal);
         mem_fail_at(0, 0);
         if (st != ST_OK)
-            assert_int_equal(refusal.problem, PROBLEM_INTERNAL_ERROR);
+            assert_int_equal(refusal.problem, PROBLEM_NO_MEMORY);
         else
             assert_true(spec->tags && spec->metadata && spec->index);
         job_spec_unref(spec);

@@ -286,7 +286,7 @@ static void failed_allocation_makes_no_pool(void **state)
         mem_fail_at(0, 0);
         assert_int_equal(st == ST_OK, spec != NULL);
         if (st != ST_OK)
-            assert_int_equal(refusal.problem, PROBLEM_INTERNAL_ERROR);
+            assert_int_equal(refusal.problem, PROBLEM_NO_MEMORY);
         refusal_clear(&refusal);
         pool_spec_unref(spec);
     }

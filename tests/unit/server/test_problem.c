@@ -132,6 +132,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "backup-running", 409 },
         { "backup-failed", 500 },
         { "headers-too-large", 431 },
+        { "no-memory", 503 },
         { "internal-error", 500 },
         { "result-corrupt", 500 },
         { "not-implemented", 501 },
