@@ -34,7 +34,7 @@
 #include <string.h>
 #include <unistd.h>
 
-_Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line has to be written in one piece");
+_Static_assert(1 + LOG_LINE_MAX <= PIPE_BUF, "a line has to be written in one piece");
 
 #define PROCESS_MAX 32 /* bytes of the process name with the NUL */
 
@@ -59,6 +59,7 @@ static char process_name[PROCESS_MAX];
 static atomic_ullong dropped;
 static atomic_ullong lines[LOG_LEVEL_COUNT];
 static unsigned long long told; /* of these; under the lock */
+static bool torn;               /* stderr ends with a part of a line; under the lock */
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void log_init(enum log_level level, enum log_format format, const char *process)
@@ -244,11 +245,24 @@ static bool stderr_has_room(void)
     return poll(&pfd, 1, 0) == 1 && pfd.revents == POLLOUT;
 }
 
-/* Under the lock. */
+/* Under the lock. A file whose disk becomes full takes a part of a line: what is written
+ * next ends that. */
 static bool write_now(const struct line *line)
 {
-    return stderr_has_room() &&
-           write(STDERR_FILENO, line->bytes, line->len) == (ssize_t)line->len;
+    char bytes[1 + LOG_LINE_MAX];
+    size_t len = 0;
+    ssize_t n;
+
+    if (!stderr_has_room())
+        return false;
+    if (torn)
+        bytes[len++] = '\n';
+    memcpy(bytes + len, line->bytes, line->len);
+    len += line->len;
+    n = write(STDERR_FILENO, bytes, len);
+    if (n > 0)
+        torn = (size_t)n < len && bytes[n - 1] != '\n';
+    return n == (ssize_t)len;
 }
 
 /* Under the lock. Whether it has been said of all lines so far that they were dropped. */

@@ -16,7 +16,8 @@
  *
  * stderr may be a full pipe: a line that cannot be written at once is dropped and counted,
  * never waited for. How many were dropped is told by a line of its own as soon as there is
- * room for it.
+ * room for it. A disk that is full is the same, but that it may take the beginning of a
+ * line: that stays, as a line of its own.
  *
  * Thread-safe: a line is one write(2).
  */

@@ -3,6 +3,11 @@
 # shellcheck disable=SC2154 # bats sets $status and $output
 load helpers
 
+teardown() {
+    teardown_server
+    [ -z "${MOUNTED:-}" ] || umount -l "$MOUNTED"
+}
+
 # talk TEXT...: what is sent on one connection, and what comes back until the server closes, with an
 # upper bound. printf's escapes. Bytes of the answer go to standard output.
 talk() {
@@ -154,4 +159,66 @@ except BlockingIOError: pass'
     "${PYTHON3:-python3}" -c 'import os; os.set_blocking(7, True)'
     timeout "$PATIENCE" grep -m1 dropped <&7
     exec 7>&-
+}
+
+dropped() {
+    http GET /metrics
+    sed -n 's/^poold_log_lines_dropped_total //p' <<<"$BODY"
+}
+
+# goes_on N: so many requests, each of them a line of the log, are answered.
+goes_on() {
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        post /v1/apply "{\"task\":\"square\",\"args\":[$i]}" >/dev/null
+        expect 200
+        [ "$(jq .result <<<"$BODY")" = $((i * i)) ]
+    done
+}
+
+@test "F66: a log on a disk without any room holds up nothing, and what is dropped is counted" {
+    local port
+    port=$("${PYTHON3:-python3}" -c \
+        'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    "${poold[@]}" serve --listen "127.0.0.1:$port" --data "$POOLD_DATA_DIR" --processes 1 \
+        --access-log all </dev/null >/dev/null 2>/dev/full 3>&- &
+    POOLD_PID=$!
+    ALL_PIDS+=("$POOLD_PID")
+    URL=http://127.0.0.1:$port
+    is_up() { curl -sf "$URL/readyz" >/dev/null; }
+    eventually is_up
+    before=$(dropped)
+    [ "$before" -ge 1 ] # those of the start
+    goes_on 10
+    [ "$(dropped)" -ge $((before + 10)) ]
+    stop_poold TERM
+    [ "$POOLD_STATUS" = 0 ]
+}
+
+@test "F66: when there is room on the log's disk again, lines come again, and the loss is told" {
+    [ "$(id -u)" = 0 ] || skip "a small disk needs root"
+    MOUNTED=$BATS_TEST_TMPDIR/disk
+    mkdir "$MOUNTED"
+    mount -t tmpfs -o size=64k tmpfs "$MOUNTED" 2>/dev/null || {
+        MOUNTED=
+        skip "tmpfs cannot be mounted"
+    }
+    POOLD_STDERR=$MOUNTED/log
+    : >"$POOLD_STDERR"
+    start_poold --processes 1 --access-log all --log-format json
+    head -c 1m /dev/zero >"$MOUNTED/filler" 2>/dev/null || true # all that is left
+    # What is left is within the last page of the log, less than 30 lines.
+    goes_on 40
+    lost=$(dropped)
+    [ "$lost" -ge 10 ]
+    get /readyz
+    expect 200
+    rm "$MOUNTED/filler"
+    eventually log_has 'lines of the log were dropped'
+    stop_poold TERM
+    [ "$POOLD_STATUS" = 0 ]
+    [ "$(jq -R 'fromjson? | select(.msg | test("were dropped")).lines' "$POOLD_STDERR" | jq -s add)" -ge "$lost" ]
+    # One line was cut, and is nowhere but in a line of its own.
+    [ "$(jq -R '(fromjson? // "cut") | select(. == "cut")' "$POOLD_STDERR" | wc -l)" -le 1 ]
+    ! grep -a '.{"time"' "$POOLD_STDERR"
 }
