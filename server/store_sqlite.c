@@ -126,6 +126,7 @@ static void checkpoint(struct sqlite_store *store, int mode)
     rc = sqlite3_wal_checkpoint_v2(store->writer.db, NULL, mode, NULL, NULL);
     sqlite_fault_writes(false);
     sqlite3_busy_timeout(store->writer.db, SQLITE_BUSY_MS);
+    store->writer.unmarked = true;
     store->wal_pages_done = store->wal_pages;
     if (rc == SQLITE_OK && mode == SQLITE_CHECKPOINT_TRUNCATE)
         store->wal_pages = store->wal_pages_done = 0;

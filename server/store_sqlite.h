@@ -5,6 +5,7 @@
  *
  *     store_sqlite.c         the store: threads, batches, commits, checkpoints
  *     store_sqlite_file.c    the file: lock, checks before it is opened, creation
+ *     store_sqlite_identity.c  is the WAL that of this database?
  *     store_sqlite_schema.c  connections and migrations
  *     store_sqlite_write.c   commands -> rows
  *     store_sqlite_purge.c   rows that are no longer kept
@@ -48,6 +49,17 @@ void sqlite_file_clear(struct sqlite_file *file); /* and gives the lock back */
 NODISCARD enum status sqlite_file_look(const char *dir, bool may_be_used,
                                        struct sqlite_file *ret_file, sqlite3 **ret_db,
                                        struct error_text *err);
+/* Before anything is connected to the database, with the lock: ST_CORRUPT if its WAL is that
+ * of another database. No file is changed, nor the -shm file made. What cannot be read
+ * in the main file alone, of an older schema for example, is not compared. */
+NODISCARD enum status sqlite_check_wal(const struct sqlite_file *file,
+                                       struct error_text *err);
+/* Makes the WAL tell which database it is of. To be part of the first transaction after
+ * each checkpoint, as each may be the first in a new WAL. version: of the schema. */
+int sqlite_identity_mark(sqlite3 *db, int version);
+struct buf;
+/* The path as a file: URI with the parameter NAME=VALUE. */
+void sqlite_add_uri(struct buf *uri, const char *path, const char *parameter);
 /* ST_FOREIGN, ST_NEWER. */
 NODISCARD enum status sqlite_check_identity(sqlite3 *db, const char *path,
                                             struct error_text *err);
@@ -181,6 +193,7 @@ struct sqlite_writer {
     struct sqlite_event_run events;
     unsigned untrimmed_events;           /* written since the older ones were deleted */
     int64_t counted_jobs, counted_bytes; /* of this transaction, not in tally yet */
+    bool unmarked; /* the next commit may be the first in its WAL: the owner sets it */
 };
 NODISCARD enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
                                          struct error_text *err);

@@ -86,19 +86,6 @@ static enum status check_header(const char *path, struct error_text *err)
     return ST_OK;
 }
 
-/* The path as a file: URI with the parameter immutable=1. */
-static void add_immutable_uri(struct buf *uri, const char *path)
-{
-    buf_add_str(uri, "file:");
-    for (const char *c = path; *c; c++) {
-        if (strchr("%?#", *c))
-            buf_addf(uri, "%%%02X", (unsigned char)*c);
-        else
-            buf_add_char(uri, *c);
-    }
-    buf_add_str(uri, "?immutable=1");
-}
-
 /* quick_check gives one row that says "ok", or rows that say what is wrong. */
 static enum status quick_check(sqlite3 *db, const char *path, struct error_text *err)
 {
@@ -151,7 +138,7 @@ static enum status open_unchanged(const struct sqlite_file *file, bool unclean,
     if (unclean)
         buf_add_str(&uri, file->path);
     else
-        add_immutable_uri(&uri, file->path);
+        sqlite_add_uri(&uri, file->path, "immutable=1");
     if (uri.failed)
         st = error_set(err, ST_NO_MEMORY, "out of memory");
     else
@@ -221,6 +208,8 @@ static enum status check_file(const struct sqlite_file *file, bool *ret_exists,
     if (unclean && (st == ST_FOREIGN || st == ST_NEWER) && db.st_size >= FIRST_PAGE_LEN &&
         check_content(file, true, db.st_size, NULL) == ST_OK)
         return ST_OK;
+    if (st == ST_OK && unclean)
+        st = sqlite_check_wal(file, err);
     if (st == ST_OK)
         st = check_twice(file, unclean, db.st_size, err);
     return st;
@@ -411,6 +400,8 @@ enum status sqlite_file_look(const char *dir, bool may_be_used,
         st = check_header(file.path, err);
     else if (st == ST_BUSY && may_be_used)
         st = ST_OK; /* what has the lock has checked it */
+    if (st == ST_OK && file.lock >= 0 && is_unclean(&file))
+        st = sqlite_check_wal(&file, err);
     if (st == ST_OK)
         st = open_unchanged(&file, file.lock < 0 || is_unclean(&file), ret_db, err);
     if (st == ST_OK) {

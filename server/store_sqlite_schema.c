@@ -18,7 +18,8 @@
     X(0002)                                                                              \
     X(0003)                                                                              \
     X(0004)                                                                              \
-    X(0005) X(0006) X(0007) X(0008) X(0009) X(0010) X(0011) X(0012) X(0013) X(0014)
+    X(0005)                                                                              \
+    X(0006) X(0007) X(0008) X(0009) X(0010) X(0011) X(0012) X(0013) X(0014) X(0015)
 
 #define X(number) extern const unsigned char embed_schema_##number[];
 MIGRATIONS(X)
@@ -232,7 +233,6 @@ static enum status back_up(sqlite3 *db, const struct sqlite_file *file, int vers
 static int apply_all(sqlite3 *db, const unsigned char *const migrations[], int from,
                      int to)
 {
-    char version[64];
     int rc = sqlite_run(db, "BEGIN IMMEDIATE");
 
     for (int i = from; i < to && rc == SQLITE_OK; i++) {
@@ -240,9 +240,8 @@ static int apply_all(sqlite3 *db, const unsigned char *const migrations[], int f
         if (rc == SQLITE_OK && FAULT(mid_migration))
             rc = SQLITE_IOERR;
     }
-    snprintf(version, sizeof(version), "PRAGMA user_version = %d", to);
     if (rc == SQLITE_OK)
-        rc = sqlite_run(db, version);
+        rc = sqlite_identity_mark(db, to);
     if (rc == SQLITE_OK)
         rc = sqlite_run(db, "COMMIT");
     return rc;

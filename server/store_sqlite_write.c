@@ -629,7 +629,14 @@ int sqlite_writer_shrink(struct sqlite_writer *writer)
         rc = sqlite_number(writer->db, "PRAGMA freelist_count", &unused);
     if (rc != SQLITE_OK || unused < SHRINK_MIN_PAGES || unused < pages / 2)
         return rc;
-    return sqlite_run(writer->db, SHRINK_SQL);
+    rc = sqlite_writer_begin(writer);
+    if (rc == SQLITE_OK)
+        rc = sqlite_run(writer->db, SHRINK_SQL);
+    if (rc == SQLITE_OK)
+        rc = sqlite_writer_commit(writer);
+    if (rc != SQLITE_OK && !sqlite3_get_autocommit(writer->db))
+        (void)sqlite_writer_run(writer, SQLITE_WRITE_ROLLBACK);
+    return rc;
 }
 
 /* ---- life cycle ------------------------------------------------------------------- */
@@ -657,7 +664,13 @@ int sqlite_writer_commit(struct sqlite_writer *writer)
         bind_int(&b, writer->counted_bytes);
         rc = run(&b);
     }
-    return rc == SQLITE_OK ? sqlite_writer_run(writer, SQLITE_WRITE_COMMIT) : rc;
+    if (rc == SQLITE_OK && writer->unmarked)
+        rc = sqlite_identity_mark(writer->db, sqlite_migration_count);
+    if (rc == SQLITE_OK)
+        rc = sqlite_writer_run(writer, SQLITE_WRITE_COMMIT);
+    if (rc == SQLITE_OK)
+        writer->unmarked = false;
+    return rc;
 }
 
 void sqlite_writer_count(struct sqlite_writer *writer, int64_t jobs, int64_t bytes)
@@ -674,6 +687,7 @@ enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
 
     if (st != ST_OK)
         return st;
+    writer->unmarked = true;
     rc =
         sqlite_prepare_all(writer->db, write_sql, SQLITE_WRITE_COUNT, writer->statements);
     return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, writer->db, rc, err);

@@ -317,6 +317,43 @@ refused_untouched() {
     refused_untouched 'is missing, but .*-wal is there'
 }
 
+@test "F61: a -wal file of another database is refused and left alone, and the right one is taken" {
+    local name here=$POOLD_DATA_DIR
+    for name in one two; do
+        POOLD_DATA_DIR=$here.$name
+        start_poold --processes 1
+        job=$(submit apply_async "{\"task\":\"echo\",\"args\":[\"of database $name\"]}")
+        wait_for_state "$job" succeeded
+        stop_poold TERM # the rest of the rows are in the WAL alone
+        start_poold --processes 1
+        declare "$name=$(submit apply_async '{"task":"square","args":[3]}')"
+        wait_for_state "${!name}" succeeded
+        stop_poold KILL
+        [ -s "$POOLD_DATA_DIR/poold.db-wal" ]
+    done
+    mv "$here.one" "$here"
+    POOLD_DATA_DIR=$here
+    mv "$here/poold.db-wal" "$BATS_TEST_TMPDIR/wal"
+    cp "$here.two/poold.db-wal" "$here/"
+    refused_untouched 'poold.db-wal: is the write-ahead log of another database'
+    rm "$here/poold.db-shm"
+    refused_untouched 'poold.db-wal: is the write-ahead log of another database'
+    before=$(cd "$here" && sha256sum -- poold.db*)
+    run timeout "$PATIENCE" "${poold[@]}" check --data "$here"
+    [ "$status" = 65 ]
+    [[ $output == *"the write-ahead log of another database"* ]]
+    run timeout "$PATIENCE" "${poold[@]}" backup "$BATS_TEST_TMPDIR/copy.db" --data "$here"
+    [ "$status" = 65 ]
+    [ ! -e "$BATS_TEST_TMPDIR/copy.db" ]
+    [ "$(cd "$here" && sha256sum -- poold.db*)" = "$before" ]
+    mv "$BATS_TEST_TMPDIR/wal" "$here/poold.db-wal"
+    start_poold
+    [ "$(result "$one")" = 9 ]
+    [ "$(job_count)" = 2 ]
+    get "/v1/jobs/$two"
+    expect 404
+}
+
 @test "F63: one bit flipped in a stored result is told as result-corrupt, other jobs are fine" {
     make_database
     for place in $(grep -abo 'the first of the results' "$DB" | cut -d: -f1); do

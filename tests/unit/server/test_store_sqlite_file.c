@@ -175,6 +175,88 @@ static void a_wal_without_its_database_is_refused(void **state)
     assert_refused(fx, ST_CORRUPT, "is missing");
 }
 
+static void copy_file(const struct fixture *fx, const char *from, const char *to)
+{
+    FILE *in = fopen(path_of(fx, from), "rb"), *out = fopen(path_of(fx, to), "wb");
+    int c;
+
+    assert_non_null(in);
+    assert_non_null(out);
+    while ((c = getc(in)) != EOF)
+        putc(c, out);
+    fclose(in);
+    fclose(out);
+}
+
+/* Leaves the files that a killed server leaves, under other names. */
+static void copy_of_open(struct fixture *fx, const char *db, const char *wal)
+{
+    copy_file(fx, "poold.db", db);
+    copy_file(fx, "poold.db-wal", wal);
+}
+
+/* Two seconds without a command, and there is a checkpoint. */
+static void wait_for_an_empty_wal(const struct fixture *fx)
+{
+    struct stat wal = { .st_size = 1 };
+
+    for (int i = 0; i < 2000 && wal.st_size > 0; i++) {
+        assert_int_equal(stat(path_of(fx, "poold.db-wal"), &wal), 0);
+        usleep(10000);
+    }
+    assert_int_equal(wal.st_size, 0);
+}
+
+/* The second database is the first with an identity of its own: all else is where it is
+ * in the first, so nothing else tells them apart. */
+static void the_wal_of_another_database_is_refused(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx), *more = spec_of(fx);
+
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    copy_of_open(fx, "first.db", "first.wal");
+    close_store(fx);
+    change(fx, "UPDATE identity SET bytes = randomblob(16)");
+    fixture_open(fx);
+    assert_int_equal(put_job(fx, more, JOB_QUEUED), ST_OK);
+    wait_for_an_empty_wal(fx);
+    assert_int_equal(put_status(fx, more, JOB_RUNNING), ST_OK);
+    copy_of_open(fx, "second.db", "second.wal");
+    close_store(fx);
+
+    copy_file(fx, "first.wal", "poold.db-wal");
+    copy_file(fx, "second.db", "poold.db");
+    assert_refused(fx, ST_CORRUPT, "log of another database");
+    copy_file(fx, "second.wal", "poold.db-wal");
+    copy_file(fx, "first.db", "poold.db");
+    assert_refused(fx, ST_CORRUPT, "log of another database");
+    copy_file(fx, "second.db", "poold.db");
+    fixture_open(fx);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM job"), 2);
+    job_spec_unref(spec);
+    job_spec_unref(more);
+}
+
+/* What each new WAL changes is the mark beside it. */
+static void an_identity_never_changes(void **state)
+{
+    struct fixture *fx = *state;
+    struct job_spec *spec = spec_of(fx);
+
+    close_store(fx);
+    change(fx, "CREATE TABLE before AS SELECT bytes, mark FROM identity");
+    fixture_open(fx);
+    assert_int_equal(put_job(fx, spec, JOB_QUEUED), ST_OK);
+    reopen(fx);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM identity JOIN before USING (bytes)"),
+                     1);
+    assert_int_equal(ask(fx, "SELECT count(*) FROM identity JOIN before USING (mark)"),
+                     0);
+    assert_int_equal(ask(fx, "SELECT length(bytes) + length(mark) FROM identity"), 32);
+    job_spec_unref(spec);
+}
+
 static void a_second_server_is_refused_and_the_first_goes_on(void **state)
 {
     struct fixture *fx = *state;
@@ -331,7 +413,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "DROP TABLE delivery; ALTER TABLE job DROP COLUMN callback; "                        \
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
     "DROP TABLE event_run; DROP TABLE pool; DROP TABLE body_part; "                      \
-    "DROP TABLE outcome_text; "                                                          \
+    "DROP TABLE outcome_text; DROP TABLE identity; "                                     \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
     "ALTER TABLE job DROP COLUMN owner; ALTER TABLE job DROP COLUMN traceparent; "       \
     "CREATE UNIQUE INDEX job_idempotency_key ON job (idempotency_key) "                  \
@@ -476,6 +558,8 @@ int main(void)
         SQLITE(a_database_of_another_program_is_refused),
         SQLITE(a_newer_schema_is_refused),
         SQLITE(a_wal_without_its_database_is_refused),
+        SQLITE(the_wal_of_another_database_is_refused),
+        SQLITE(an_identity_never_changes),
         SQLITE(a_second_server_is_refused_and_the_first_goes_on),
         SQLITE(a_directory_that_may_not_be_written_is_denied),
         SQLITE(a_missing_directory_is_made_but_not_its_parents),
