@@ -158,10 +158,10 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
 # start_shimmed [FLAG...]: a server whose disk and memory fail when a test says so; see shim.c.
 start_shimmed() {
     [ -e "${SHIM:-}" ] || skip "without the library that makes it fail"
-    export SHIM_DIR=$BATS_TEST_TMPDIR/faults
+    SHIM_DIR=$BATS_TEST_TMPDIR/faults
     mkdir -p "$SHIM_DIR"
-    # A sanitizer wants to be the first library.
-    ASAN_OPTIONS=verify_asan_link_order=0:${ASAN_OPTIONS:-} LD_PRELOAD=$SHIM start_poold "$@"
+    preload "$SHIM" SHIM_DIR="$SHIM_DIR"
+    start_poold "$@"
 }
 
 @test "F18: a server short of memory goes on, and what it has acknowledged is done" {

@@ -148,14 +148,20 @@ try_poold() {
 
 log_has() { grep -qE -- "$1" "$POOLD_STDERR"; }
 
-# The wall clock of the servers that are started from now on is moved by `shift_clock`. Needs PLUGINS.
-own_clock() {
-    local sanitizer
-    CLOCK_SHIFT=$BATS_TEST_TMPDIR/shift
-    shift_clock 0
+# preload LIBRARY [NAME=VALUE]...: the servers that are started from now on have it, and these variables.
+preload() {
+    local library=$1 sanitizer
+    shift
     # A sanitizer wants to be the first library of all.
     sanitizer=$(ldd "$POOLD_BIN" | awk '/lib[at]san/ {print $3}' | tr '\n' ' ')
-    poold=(env -u POOLD_BIN CLOCK_SHIFT="$CLOCK_SHIFT" LD_PRELOAD="$sanitizer$PLUGINS/shim_clock.so" "$POOLD_BIN")
+    poold=(env -u POOLD_BIN "$@" LD_PRELOAD="$sanitizer$library" "$POOLD_BIN")
+}
+
+# The wall clock of the servers that are started from now on is moved by `shift_clock`. Needs PLUGINS.
+own_clock() {
+    CLOCK_SHIFT=$BATS_TEST_TMPDIR/shift
+    shift_clock 0
+    preload "$PLUGINS/shim_clock.so" CLOCK_SHIFT="$CLOCK_SHIFT"
 }
 
 # shift_clock SECONDS: from true time.
