@@ -235,7 +235,7 @@ MEMBERS
     expect 200
 }
 
-@test "more jobs than the limit are refused until one is over" {
+@test "row 94: more jobs than the limit are refused until one is over" {
     start_poold --processes 1 --max-queued-jobs 2
     blocker=$(submit apply_async '{"task":"sleep","args":[600]}')
     submit apply_async '{"task":"square","args":[1]}'

@@ -2,7 +2,7 @@
 # Ending jobs early: Future.cancel, and what Python cannot do: ending a running task.
 load helpers
 
-@test "a queued job is cancelled and never runs" {
+@test "row 90, 91: a queued job is cancelled and never runs" {
     start_poold --processes 1
     blocker=$(submit apply_async '{"task":"sleep","args":[20]}')
     wait_for_state "$blocker" running
@@ -14,6 +14,11 @@ load helpers
     body_is .started_at null
     get "/v1/jobs/$job/result"
     expect 409 job-cancelled
+    get "/v1/jobs/$job"
+    expect 200
+    post "/v1/jobs/$job/cancel" '{}' # again
+    expect 200
+    body_is .state '"cancelled"'
 }
 
 @test "a scheduled job is cancelled" {
@@ -85,7 +90,7 @@ load helpers
     [ "$(jq -c 'select(.done) | .state' <<<"$BODY")" = '"cancelled"' ]
 }
 
-@test "a finished job cannot be cancelled" {
+@test "row 91: a finished job cannot be cancelled" {
     start_poold
     job=$(submit apply_async '{"task":"square","args":[2]}')
     wait_for_state "$job" succeeded

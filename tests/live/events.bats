@@ -139,7 +139,7 @@ ids_rise() { sed -n 's/^id: //p' "$BATS_TEST_TMPDIR/${1:-events}" | sort -nuc; }
     eventually events_have '^:$'
 }
 
-@test "followers count as waiters, and too many are refused" {
+@test "row 95: followers count as waiters, and too many are refused" {
     start_poold --max-waiters 1
     listen /v1/events
     get /v1/events

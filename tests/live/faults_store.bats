@@ -38,7 +38,7 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
 
 # ---- F19: the disk is full -------------------------------------------------------------------
 
-@test "F19: below disk_high new jobs are refused, the old ones go on and can be read" {
+@test "row 97, F19: below disk_high new jobs are refused, the old ones go on and can be read" {
     start_poold
     post /v1/apply_async '{"task":"square","args":[9]}' -H 'Idempotency-Key: k-1'
     job=$(jq -r .id <<<"$BODY")
@@ -212,11 +212,11 @@ survives_fault() {
     [ "$(integrity)" = ok ]
 }
 
-@test "F20: an error of the disk at a write ends the server, and loses nothing" {
+@test "row 98, F20: an error of the disk at a write ends the server, and loses nothing" {
     survives_fault write
 }
 
-@test "F20: an error of the disk at a sync ends the server, and loses nothing" {
+@test "row 98, F20: an error of the disk at a sync ends the server, and loses nothing" {
     survives_fault sync
 }
 

@@ -117,7 +117,7 @@ unready() {
     [ "$STATUS" = 503 ]
 }
 
-@test "F15 while no process can be forked jobs wait and the server is not ready; then all goes on" {
+@test "row 99, F15 while no process can be forked jobs wait and the server is not ready; then all goes on" {
     head -c 24 /dev/zero >"$BATS_TEST_TMPDIR/fault"
     export POOLD_FAULT=forkserver_before_fork:3-8:EIO:$BATS_TEST_TMPDIR/fault
     start_poold --processes 2

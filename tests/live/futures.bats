@@ -111,7 +111,7 @@ futures() {
     body_is '[.errors[].pointer]' '["#/ids"]'
 }
 
-@test "one more request than max_waiters does not wait for many jobs" {
+@test "row 95: one more request than max_waiters does not wait for many jobs" {
     start_poold --max-waiters 1
     futures '{"task":"sleep","args":[30]}'
     curl -sSN "$URL/v1/jobs/${jobs[0]}/result?timeout=30" >/dev/null 2>&1 3>&- &

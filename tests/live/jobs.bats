@@ -150,12 +150,16 @@ QUERIES
     body_is '[.jobs | sort_by(.started_at)[].id]' "[\"$high\",\"$first\",\"$second\",\"$low\"]"
 }
 
-@test "a page holds at most a thousand jobs, however many are asked for" {
+@test "row 92: a page holds at most a thousand jobs, however many are asked for" {
     start_poold
     job=$(submit apply_async '{"task":"square","args":[1]}')
     for limit in 999 1000 1001 1000000; do
         get "/v1/jobs?limit=$limit"
         expect 200
         body_is '[.jobs[].id]' "[\"$job\"]"
+    done
+    for wrong in limit=0 limit=-1 limit=x cursor=x "cursor=$job$job"; do
+        get "/v1/jobs?$wrong"
+        expect 400 invalid-parameter
     done
 }

@@ -136,7 +136,7 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     [ "$(grep -o '"id":"[^"]*"' "$BATS_TEST_TMPDIR/events" | sort -u)" = "\"id\":\"$mine\"" ]
 }
 
-@test "keys are made, rotated and revoked while the server runs, and hold so within a second" {
+@test "row 50: keys are made, rotated and revoked while the server runs, and hold so within a second" {
     admin=$(new_key root admin)
     start_poold
     key=$(new_key late read)

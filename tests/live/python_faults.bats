@@ -17,7 +17,7 @@ still_serves() {
     body_is .result '"still here"'
 }
 
-@test "101, 109: one item that raises leaves the others their results" {
+@test "row 101, 109: one item that raises leaves the others their results" {
     start_faults
     post /v1/map '{"task":"faults:raise_if","items":[0,1,2,3,4],"kwargs":{"bad":2},"chunksize":5}' >/dev/null
     expect 422 task-error
@@ -27,7 +27,7 @@ still_serves() {
     [ "$(jq -sc 'map(select(has("result")) | .result)' <<<"$BODY")" = '[0,1,3,4]' ]
 }
 
-@test "102, F21: a crash of the interpreter is told with its signal" {
+@test "row 102, F21: a crash of the interpreter is told with its signal" {
     start_faults
     for crash in segfault=SIGSEGV abort=SIGABRT fpe=SIGFPE kill=SIGKILL; do
         call crash "[\"${crash%=*}\"]"
@@ -77,7 +77,7 @@ still_serves() {
     body_is .exit_code 7
 }
 
-@test "102, F22: os._exit is the loss of the worker, whatever the code" {
+@test "row 102, F22: os._exit is the loss of the worker, whatever the code" {
     start_faults
     for code in 0 3; do
         call leave "[$code]"
@@ -87,7 +87,7 @@ still_serves() {
     still_serves
 }
 
-@test "103, F30: an item over its time limit is killed, asleep, deaf or in C code" {
+@test "row 103, F30: an item over its time limit is killed, asleep, deaf or in C code" {
     start_faults
     call fine '[1]' # the runner is there
     for task in 'sleep [600]' 'sleep_blocked [600]' 'spin []'; do
@@ -125,7 +125,7 @@ still_serves() {
     still_serves
 }
 
-@test "104: memory beyond the pool's limit is the failure of the item" {
+@test "row 104: memory beyond the pool's limit is the failure of the item" {
     if grep -q __asan_init "$POOLD_BIN"; then
         skip 'AddressSanitizer needs terabytes of address space'
     fi
@@ -138,7 +138,7 @@ still_serves() {
     expect 200
 }
 
-@test "105, F29: a result above the limit is the failure of its item alone" {
+@test "row 105, F29: a result above the limit is the failure of its item alone" {
     start_faults --max-result-bytes 100000
     post /v1/apply '{"task":"good:big","args":[100000000]}' >/dev/null
     expect 422 result-too-large
@@ -149,7 +149,7 @@ still_serves() {
     [ "$(field "$job" '.progress | [.completed, .failed]')" = '[3,1]' ]
 }
 
-@test "107, F23: what a task prints is no message, and is told with a failed attempt" {
+@test "row 107, F23: what a task prints is no message, and is told with a failed attempt" {
     start_faults
     call pretend '[]'
     expect 200
@@ -232,7 +232,7 @@ still_serves() {
     still_serves
 }
 
-@test "103: a Python item over its processor time fails with time-limit" {
+@test "row 103: a Python item over its processor time fails with time-limit" {
     start_faults --cpu-limit 1
     call spin '[]'
     expect 422 time-limit
@@ -240,7 +240,7 @@ still_serves() {
     still_serves
 }
 
-@test "110: control bytes and markup of a task are kept as they are, and escaped in the log" {
+@test "row 110: control bytes and markup of a task are kept as they are, and escaped in the log" {
     start_faults
     text='"\u001b[31mred\r\n<script>alert(1)</script>"'
     call say_and_raise "[$text]"

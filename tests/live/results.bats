@@ -2,7 +2,7 @@
 # Fetching what a job gave: AsyncResult.get, wait, ready and successful.
 load helpers
 
-@test "a result that is not ready answers 202 and when to ask again, later 200" {
+@test "row 89: a result that is not ready answers 202 and when to ask again, later 200" {
     start_poold
     job=$(submit apply_async '{"task":"sleep","args":[1]}')
     get "/v1/jobs/$job/result?timeout=0"
@@ -10,6 +10,9 @@ load helpers
     body_is .id "\"$job\""
     body_is .ready false
     [ "$(header retry-after)" -ge 1 ]
+    get "/v1/jobs/$job/result?timeout=0.2"
+    expect 202
+    body_is '[.ready, (.state | IN("queued", "running"))]' '[false,true]'
     get "/v1/jobs/$job/result?timeout=20"
     expect 200
     body_is . "{\"id\":\"$job\",\"state\":\"succeeded\",\"result\":null}"
@@ -58,7 +61,7 @@ load helpers
     done
 }
 
-@test "a failed job's result is its error, each time" {
+@test "row 90: a failed job's result is its error, each time" {
     start_poold
     job=$(submit apply_async '{"task":"safe_square","args":[-1]}')
     for i in 1 2; do

@@ -23,7 +23,7 @@ finish() {
 
 old_jobs_gone() { log_has 'old jobs were let go'; }
 
-@test "after result_ttl the result is gone and the job is known, with its Idempotency-Key" {
+@test "row 88: after result_ttl the result is gone and the job is known, with its Idempotency-Key" {
     start_poold
     post /v1/apply_async '{"task":"square","args":[9],"result_ttl":0}' -H 'Idempotency-Key: k'
     expect 202
@@ -61,7 +61,7 @@ old_jobs_gone() { log_has 'old jobs were let go'; }
     [ "$(result "$job")" = 9 ]
 }
 
-@test "after job_ttl the job is not known any more" {
+@test "row 88: after job_ttl the job is not known any more" {
     start_poold --job-ttl 86400
     job=$(finish 1)
     stop_poold

@@ -95,12 +95,19 @@ descendants() {
     done
 }
 
-@test "a readiness check fails while the server drains" {
+@test "row 96: a server that drains takes no job, says so, and can be read" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[2]}')
     wait_for_state "$job" running
     kill -TERM "$POOLD_PID"
     eventually not_ready
+    http POST /v1/apply_async -H 'Content-Type: application/json' -d '{"task":"square","args":[1]}'
+    expect 503 shutting-down
+    [ "$(header retry-after)" -ge 1 ]
+    get "/v1/jobs/$job"
+    expect 200
+    get /healthz
+    expect 200
     wait_for_exit
     [ "$POOLD_STATUS" = 0 ]
 }

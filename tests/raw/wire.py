@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests with raw sockets share: a server, a wire, and what has to hold after each row."""
 
+import collections
 import os
 import pathlib
 import re
@@ -13,21 +14,26 @@ import tempfile
 import time
 
 PATIENCE = 30  # seconds: a wait that takes longer has failed
+OWN_ID = "is-it-well"  # of the requests that only look after the server
 STALL = 5  # seconds that health may take on a machine that is busy; what it took is printed
 
 
 class Server:
     """A real server on a free port, with its data in a folder of its own."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, prepare=None):
+        """prepare(folder): makes what has to be in the data folder before the start."""
         self.folder = tempfile.TemporaryDirectory(prefix="poold-raw-")
+        if prepare:
+            os.mkdir(self.data(), 0o700)
+            prepare(self.data())
         # Not in that folder itself: tasks cannot make files where it leads.
         self.log = open(pathlib.Path(self.folder.name) / "stderr", "w+b")
         binary = os.environ["POOLD_BIN"]
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith("POOLD_")}
         self.process = subprocess.Popen(
-            [binary, "serve", "--listen", "127.0.0.1:0", "--data", self.folder.name + "/data",
+            [binary, "serve", "--listen", "127.0.0.1:0", "--data", self.data(),
              "--processes", "1", *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log,
             env=environment)
@@ -36,8 +42,12 @@ class Server:
             assert self.process.poll() is None and time.monotonic() < deadline, self.said()
             time.sleep(0.02)
         self.address = ("127.0.0.1", int(found[1]))
+        self.read_to = 0  # bytes of the log
         self.health()
         self.descriptors = self.count_descriptors()
+
+    def data(self):
+        return self.folder.name + "/data"
 
     def said(self):
         return pathlib.Path(self.log.name).read_text(errors="replace")
@@ -68,7 +78,7 @@ class Server:
     def health(self):
         """Seconds that /healthz took; None when it is not well."""
         began = time.monotonic()
-        answer = exchange(self, get("/healthz", close=True))
+        answer = exchange(self, get("/healthz", f"X-Request-Id: {OWN_ID}", close=True))
         took = time.monotonic() - began
         return took if answer.status == 200 else None
 
@@ -86,6 +96,25 @@ class Server:
                         f"zombies: {self.has_zombies()}")
             time.sleep(0.02)
         return ""
+
+    def access_lines(self, count):
+        """Ids of the requests whose lines are new in the log, None where there was no answer.
+        Waits until there are so many."""
+        deadline, found = time.monotonic() + STALL, []
+        while True:
+            with open(self.log.name, "rb") as log:
+                log.seek(self.read_to)
+                text = log.read()
+            whole = text[:text.rfind(b"\n") + 1]
+            self.read_to += len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                if " request without an answer " in line:
+                    found.append(None)
+                elif (match := re.search(r" request request_id=(\S+) ", line)) and match[1] != OWN_ID:
+                    found.append(match[1])
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
 
     def stop(self):
         """What sanitizers have said; an empty text is best."""
@@ -114,6 +143,11 @@ class Answer:
     def slug(self):
         found = re.findall(rb'"type":"/problems/([a-z-]+)"', self.data)
         return found[-1].decode() if found else None
+
+    def request_ids(self):
+        """One of each answer that the server has made; those of the library have none."""
+        return [value.decode() for value in
+                re.findall(rb"(?mi)^X-Request-Id: *([^\r\n]+)", self.data)]
 
     def has_header(self, name):
         return re.search(rb"(?mi)^" + name.encode() + rb":", self.data) is not None
@@ -206,7 +240,8 @@ class Suite:
     """Counts, prints "ok N - ...", and looks after the server behind each row."""
 
     def __init__(self, server):
-        self.server, self.count, self.failed, self.slowest = server, 0, 0, 0.0
+        self.server, self.count, self.failed = server, 0, 0
+        self.by_library = set()  # rows in which the library has answered by itself
 
     def report(self, good, what, got=""):
         self.count += 1
@@ -223,6 +258,7 @@ class Suite:
             # One that may stay open is not waited for.
             enough = None if getattr(expected, "closes", False) else 1 + (way == "behind")
             answer = exchange(self.server, sent, way == "bytes", half_close, enough)
+            logged = self.lines_wrong(answer, getattr(expected, "unanswered", 0))
             if way == "behind" and answer.statuses[:1] == [200]:
                 answer.statuses = answer.statuses[1:]
                 answer.status = answer.statuses[-1] if answer.statuses else None
@@ -231,10 +267,22 @@ class Suite:
                 continue
             wrong = expected(answer)
             wrong = wrong if isinstance(wrong, str) else "" if wrong else "not so"
-            wrong = wrong or self.server.is_well()
+            wrong = wrong or self.server.is_well() or logged
+            self.by_library.update({number} if not answer.request_ids() else ())
             self.report(not wrong, f"row {number}: {what} ({way})", f"{wrong}: {answer!r}")
 
+    def lines_wrong(self, answer, unanswered):
+        """Each answer of the server has one line in the log, with its id, and nothing else has."""
+        wanted = answer.request_ids() + [None] * unanswered
+        found = self.server.access_lines(len(wanted))
+        if collections.Counter(found) == collections.Counter(wanted):
+            return ""
+        return f"lines of {found} in the log instead of {wanted}"
+
     def done(self):
+        if self.by_library:
+            print("# answered by the library, so without a line in the log:",
+                  *sorted(self.by_library))
         said = self.server.stop()
         self.report(not said, "the sanitizers are silent", said)
         print(f"1..{self.count}")
@@ -253,11 +301,13 @@ def refused(*statuses, slug=None):
     return expected
 
 
-def library(*statuses):
-    """The library refuses: one of these (it may say it twice), or nothing; and closes."""
+def library(*statuses, begun=True):
+    """The library refuses: one of these (it may say it twice), or nothing; and closes. When it
+    has `begun` to read a request, the log says that it got no answer from the server."""
     def expected(answer):
         return answer.closed and (not answer.statuses or set(answer.statuses) <= set(statuses))
     expected.closes = True
+    expected.unanswered = int(begun)
     return expected
 
 
@@ -266,6 +316,7 @@ def closed(answer):
 
 
 closed.closes = True
+closed.unanswered = 1  # requests that have begun and got no answer: each has its line, too
 
 
 def answered(*statuses, slug=None):
