@@ -121,6 +121,8 @@ static void trim_arrivals(struct live *live)
            (!(outcome = job_outcome(&live->job, live->arrivals[n])) ||
             is_done_with(live, outcome)))
         n++;
+    if (!n)
+        return;
     live->arrival_count -= n;
     live->arrivals_gone += n;
     memmove(live->arrivals, live->arrivals + n,
