@@ -154,18 +154,15 @@ struct poold_number {
 /* What an attempt at one item may use, where the task wants less than its pool or the server
  * allows; more it does not get. 0: no limit of its own. Those of memory, files and
  * descriptors are soft limits (setrlimit) of the worker while it runs the task; what the
- * task starts inherits them. */
+ * task starts inherits them. Beyond the first two the item fails with time-limit; beyond the
+ * others malloc returns NULL, or calls fail with EFBIG, EMFILE, EAGAIN. */
 struct poold_limits {
-    double
-        time_limit;   /* seconds, 0.001 to 2592000; for jobs that have none: time-limit */
-    double cpu_limit; /* seconds of processor time, the same range: time-limit */
-    uint64_t
-        memory_limit; /* bytes of address space, the worker's own (some MiB) included:
-                                * malloc returns NULL */
-    uint64_t file_size_limit; /* bytes: write fails with EFBIG */
-    uint64_t
-        open_files_limit; /* descriptors, the worker's own (some ten) included: EMFILE */
-    uint64_t process_limit; /* processes and threads of the user: EAGAIN; not for root */
+    double time_limit;         /* seconds, 0.001 to 2592000; for jobs that have none */
+    double cpu_limit;          /* seconds of processor time, the same range */
+    uint64_t memory_limit;     /* bytes of address space, the worker's own MiB included */
+    uint64_t file_size_limit;  /* bytes */
+    uint64_t open_files_limit; /* descriptors, the worker's own (some ten) included */
+    uint64_t process_limit;    /* processes and threads of the user; not for root */
 };
 
 struct poold_task {

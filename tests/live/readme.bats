@@ -39,6 +39,11 @@ try() {
     local command=${1//localhost:8080/${URL#http://}} out
     case $command in
     'kill -HUP %1') reload; return ;;
+    'kill %1')
+        stop_poold
+        log_has "${2#*info}"
+        return
+        ;;
     'poold serve --tasks tasks &') start_poold --tasks tasks; return ;;
     *'jq -c .progress') return ;; # of a job that the page does not submit
     esac
