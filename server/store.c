@@ -3,11 +3,9 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "server/json_load.h"
 #include "server/store_backend.h"
 
 #include <assert.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,68 +26,6 @@ void stored_job_clear(struct stored_job *stored)
     memset(stored, 0, sizeof(*stored));
 }
 
-void job_filter_clear(struct job_filter *filter)
-{
-    mem_free(filter->task);
-    mem_free(filter->pool);
-    mem_free(filter->tag);
-    memset(filter, 0, sizeof(*filter));
-}
-
-static enum status string_copy(const char *from, char **ret_copy)
-{
-    *ret_copy = from ? mem_strdup(from) : NULL;
-    return from && !*ret_copy ? ST_NO_MEMORY : ST_OK;
-}
-
-static enum status filter_copy(const struct job_filter *from,
-                               struct job_filter *ret_filter)
-{
-    *ret_filter = *from;
-    ret_filter->task = ret_filter->pool = ret_filter->tag = NULL;
-    if (string_copy(from->task, &ret_filter->task) != ST_OK ||
-        string_copy(from->pool, &ret_filter->pool) != ST_OK ||
-        string_copy(from->tag, &ret_filter->tag) != ST_OK) {
-        job_filter_clear(ret_filter);
-        return ST_NO_MEMORY;
-    }
-    return ST_OK;
-}
-
-/* The tags are kept as they were sent, so escapes may hide what they say. */
-static bool tags_contain(const char *tags, const char *tag)
-{
-    struct text text = { tags, tags ? strlen(tags) : 0 };
-    bool found = false, no_memory;
-    json_t *array = tags ? json_load(text, 0, &no_memory) : NULL;
-    json_t *element;
-    size_t i;
-
-    json_array_foreach(array, i, element)
-    {
-        if (json_is_string(element) && strcmp(json_string_value(element), tag) == 0)
-            found = true;
-    }
-    json_decref(array);
-    return found;
-}
-
-bool job_filter_matches(const struct job_filter *filter, const struct job_spec *spec,
-                        enum job_state state)
-{
-    if (filter->owner && filter->owner != spec->owner)
-        return false;
-    if (filter->state != JOB_STATE_COUNT && filter->state != state)
-        return false;
-    if (filter->task && strcmp(filter->task, spec->task) != 0)
-        return false;
-    if (filter->pool && strcmp(filter->pool, spec->pool) != 0)
-        return false;
-    if (filter->has_before && uuid_key(spec->id) >= uuid_key(filter->before))
-        return false;
-    return !filter->tag || tags_contain(spec->tags, filter->tag);
-}
-
 /* ---- commands --------------------------------------------------------------------- */
 
 static struct store_command *reserve_take(struct store *store)
@@ -104,9 +40,7 @@ static struct store_command *reserve_take(struct store *store)
     return command;
 }
 
-/* NULL ends the store: something that it was to keep is lost. */
-static struct store_command *command_new(struct store *store,
-                                         enum store_command_kind kind)
+struct store_command *store_command_new(struct store *store, enum store_command_kind kind)
 {
     struct store_command *command = mem_zalloc(sizeof(*command));
 
@@ -151,7 +85,7 @@ static void command_free(struct store *store, struct store_command *command)
     }
 }
 
-static void command_submit(struct store *store, struct store_command *command)
+void store_command_submit(struct store *store, struct store_command *command)
 {
     if (store_command_writes(command))
         atomic_fetch_add(&store->backlog, 1);
@@ -219,7 +153,7 @@ void store_put_job(struct store *store, struct job_spec *spec,
                    const struct job_status *status, const struct event *event,
                    store_put_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_JOB);
+    struct store_command *command = store_command_new(store, STORE_PUT_JOB);
 
     if (!command)
         return;
@@ -227,13 +161,13 @@ void store_put_job(struct store *store, struct job_spec *spec,
     command_add_events(command, event, 1);
     command->on.put = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_record_job(struct store *store, struct job_spec *spec,
                       const struct job_status *status, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_RECORD_JOB);
+    struct store_command *command = store_command_new(store, STORE_RECORD_JOB);
 
     assert(!spec->idempotency_key);
     if (!command)
@@ -241,7 +175,7 @@ void store_record_job(struct store *store, struct job_spec *spec,
     command_add_job(command, spec, status);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 static void command_add_jobs(struct store_command *command,
@@ -271,7 +205,7 @@ void store_put_jobs(struct store *store, struct job_spec *const specs[],
                     const struct job_status statuses[], const struct event events[],
                     size_t count, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_JOBS);
+    struct store_command *command = store_command_new(store, STORE_PUT_JOBS);
 
     assert(count >= 1);
     if (!command)
@@ -280,13 +214,13 @@ void store_put_jobs(struct store *store, struct job_spec *const specs[],
     command_add_events(command, events, count);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_outcome(struct store *store, struct job_spec *spec,
                        const struct outcome *outcome, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_OUTCOME);
+    struct store_command *command = store_command_new(store, STORE_PUT_OUTCOME);
 
     if (!command)
         return;
@@ -295,13 +229,13 @@ void store_put_outcome(struct store *store, struct job_spec *spec,
     command_add_outcomes(command, outcome, 1);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t number,
                        struct blob *attempt, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_ATTEMPT);
+    struct store_command *command = store_command_new(store, STORE_PUT_ATTEMPT);
 
     if (!command)
         return;
@@ -312,12 +246,12 @@ void store_put_attempt(struct store *store, struct job_spec *spec, uint64_t numb
     command->bytes = attempt->len;
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
 {
-    struct store_command *command = command_new(store, STORE_PUT_LOG);
+    struct store_command *command = store_command_new(store, STORE_PUT_LOG);
 
     if (!command)
         return;
@@ -325,14 +259,14 @@ void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
     command->id = spec->id;
     command->log = blob_ref(log);
     command->bytes = log->len;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, const struct event *event,
                       store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_STATUS);
+    struct store_command *command = store_command_new(store, STORE_PUT_STATUS);
 
     if (!command)
         return;
@@ -342,17 +276,17 @@ void store_put_status(struct store *store, struct job_spec *spec,
     command_add_events(command, event, 1);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_events(struct store *store, const struct event events[], size_t count)
 {
-    struct store_command *command = command_new(store, STORE_PUT_EVENTS);
+    struct store_command *command = store_command_new(store, STORE_PUT_EVENTS);
 
     if (!command)
         return;
     command_add_events(command, events, count);
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_finished(struct store *store, struct job_spec *spec,
@@ -360,7 +294,7 @@ void store_put_finished(struct store *store, struct job_spec *spec,
                         size_t count, const struct attempt_log *attempts,
                         struct blob *log, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_FINISHED);
+    struct store_command *command = store_command_new(store, STORE_PUT_FINISHED);
 
     assert(spec->durability != DURABILITY_MEMORY && job_state_final(status->state));
     if (!command)
@@ -378,13 +312,13 @@ void store_put_finished(struct store *store, struct job_spec *spec,
     }
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_delivery(struct store *store, const struct delivery *delivery,
                         store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_DELIVERY);
+    struct store_command *command = store_command_new(store, STORE_PUT_DELIVERY);
 
     if (!command)
         return;
@@ -392,25 +326,25 @@ void store_put_delivery(struct store *store, const struct delivery *delivery,
     command->st = delivery_copy(delivery, &command->delivery);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_delete_job(struct store *store, struct uuid id, store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_DELETE_JOB);
+    struct store_command *command = store_command_new(store, STORE_DELETE_JOB);
 
     if (!command)
         return;
     command->id = id;
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_put_pool(struct store *store, struct pool_spec *spec, enum pool_state state,
                     store_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PUT_POOL);
+    struct store_command *command = store_command_new(store, STORE_PUT_POOL);
 
     if (!command)
         return;
@@ -418,112 +352,33 @@ void store_put_pool(struct store *store, struct pool_spec *spec, enum pool_state
     command->pool_state = state;
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_delete_pool(struct store *store, struct pool_spec *spec, store_done *done,
                        void *data)
 {
-    struct store_command *command = command_new(store, STORE_DELETE_POOL);
+    struct store_command *command = store_command_new(store, STORE_DELETE_POOL);
 
     if (!command)
         return;
     command->pool = pool_spec_ref(spec);
     command->on.done = done;
     command->data = data;
-    command_submit(store, command);
+    store_command_submit(store, command);
 }
 
 void store_purge(struct store *store, const struct store_limits *limits,
                  store_purge_done *done, void *data)
 {
-    struct store_command *command = command_new(store, STORE_PURGE);
+    struct store_command *command = store_command_new(store, STORE_PURGE);
 
     if (!command)
         return;
     command->limits = *limits;
     command->on.purge = done;
     command->data = data;
-    command_submit(store, command);
-}
-
-void store_get_job(struct store *store, struct uuid id, unsigned with, store_got_job *got,
-                   void *data)
-{
-    struct store_command *command = command_new(store, STORE_GET_JOB);
-
-    if (!command)
-        return;
-    command->id = id;
-    command->with = with;
-    command->on.job = got;
-    command->data = data;
-    command_submit(store, command);
-}
-
-void store_find_key(struct store *store, uint64_t owner, const char *idempotency_key,
-                    store_put_done *found, void *data)
-{
-    struct store_command *command = command_new(store, STORE_FIND_KEY);
-
-    if (!command)
-        return;
-    command->owner = owner;
-    command->st = string_copy(idempotency_key, &command->key);
-    command->on.put = found;
-    command->data = data;
-    command_submit(store, command);
-}
-
-void store_list_jobs(struct store *store, const struct job_filter *filter,
-                     store_got_jobs *got, void *data)
-{
-    struct store_command *command = command_new(store, STORE_LIST_JOBS);
-
-    assert(filter->limit >= 1 && filter->limit <= STORE_LIST_MAX);
-    if (!command)
-        return;
-    command->st = filter_copy(filter, &command->filter);
-    command->on.jobs = got;
-    command->data = data;
-    command_submit(store, command);
-}
-
-void store_list_deliveries(struct store *store, const struct delivery_query *query,
-                           store_got_deliveries *got, void *data)
-{
-    struct store_command *command = command_new(store, STORE_LIST_DELIVERIES);
-
-    assert(query->limit >= 1 && query->limit <= STORE_DELIVERIES_MAX);
-    if (!command)
-        return;
-    command->deliveries_of = *query;
-    command->on.deliveries = got;
-    command->data = data;
-    command_submit(store, command);
-}
-
-enum status store_load_unfinished(
-    struct store *store,
-    enum status (*on_stub)(void *data, const struct stored_stub *stored), void *data,
-    struct uuid *ret_newest, struct error_text *err)
-{
-    return store->backend->load_unfinished(store, on_stub, data, ret_newest, err);
-}
-
-enum status store_load_events(struct store *store,
-                              void (*on_event)(void *data, const struct event *event),
-                              void *data, struct error_text *err)
-{
-    return store->backend->load_events(store, on_event, data, err);
-}
-
-enum status store_load_pools(struct store *store,
-                             enum status (*on_pool)(void *data, struct pool_spec *spec,
-                                                    enum pool_state state),
-                             void *data, struct error_text *err)
-{
-    return store->backend->load_pools(store, on_pool, data, err);
+    store_command_submit(store, command);
 }
 
 /* ---- answers ---------------------------------------------------------------------- */

@@ -2,10 +2,10 @@
 /*
  * store_backend - what store.c and the back ends share. Private to server/store*.c.
  *
- * Every call of store.h becomes a struct store_command. store.c makes it and gives it to
- * the back end; the back end carries it out, on a thread of its own or at once, fills in
- * the answer and returns it with store_answer; store_drain calls the callback and frees
- * it.
+ * Every call of store.h becomes a struct store_command. store.c, or store_query.c, makes it
+ * and gives it to the back end; the back end carries it out, on a thread of its own or at
+ * once, fills in the answer and returns it with store_answer; store_drain calls the callback
+ * and frees it.
  *
  *     loop's thread                     back end
  *     store_put_job --- submit ------>  carried out, st is set
@@ -143,6 +143,14 @@ struct store {
     atomic_uint_fast64_t commits, commands;
     struct histogram commit_ns, commit_commands;
 };
+
+/* For the calls of store.h: a command that is all zero but for its kind. NULL ends the store:
+ * something that it was to keep is lost. Loop's thread. */
+struct store_command *store_command_new(struct store *store,
+                                        enum store_command_kind kind);
+/* Gives it to the back end; answers it at once if its st is set already, or the store is
+ * closing. Loop's thread. */
+void store_command_submit(struct store *store, struct store_command *command);
 
 /* Storage that is all zero before. On failure store_base_clear still has to follow. */
 NODISCARD enum status store_base_init(struct store *store,
