@@ -9,34 +9,12 @@
  * Keys that make a request idempotent are in a search tree beside it, and jobs that are
  * over in a list, in the order in which they ended.
  */
-#include "server/store.h"
+#include "server/store_memory.h"
 
 #include "common/mem.h"
-#include "server/store_backend.h"
 
 #include <search.h>
 #include <string.h>
-
-struct kept {
-    struct stored_job job;
-    TAILQ_ENTRY(kept) link; /* in `finished`, if it is over */
-};
-
-struct slot {
-    uint64_t key;
-    struct kept *kept; /* owned; NULL: a hole */
-};
-
-struct memory_store {
-    struct store base;
-    struct slot *slots; /* sorted by key */
-    size_t count, cap;
-    size_t holes;
-    void *by_idempotency_key; /* tsearch(3) of struct kept */
-    TAILQ_HEAD(, kept) finished;
-    uint64_t finished_jobs, finished_bytes;
-    struct outbox outbox;
-};
 
 static struct memory_store *memory_of(struct store *store)
 {
@@ -70,7 +48,7 @@ static size_t lower_bound(const struct memory_store *memory, uint64_t key)
     return low;
 }
 
-static struct slot *find(const struct memory_store *memory, struct uuid id)
+struct slot *memory_find(const struct memory_store *memory, struct uuid id)
 {
     size_t at = lower_bound(memory, uuid_key(id));
     struct slot *slot;
@@ -175,8 +153,7 @@ static void kept_free(struct kept *kept)
     mem_free(kept);
 }
 
-/* Not ST_OK: nothing has changed. */
-static void remove_job(struct memory_store *memory, struct slot *slot)
+void memory_remove_job(struct memory_store *memory, struct slot *slot)
 {
     struct kept *kept = slot->kept;
 
@@ -200,6 +177,7 @@ static enum status add_delivery(struct memory_store *memory, const struct job_sp
     return st == ST_NOT_FOUND ? ST_OK : st;
 }
 
+/* Not ST_OK: nothing has changed. */
 static enum status add_job(struct memory_store *memory, struct job_spec *spec,
                            const struct job_status *status,
                            struct store_existing *ret_existing)
@@ -227,7 +205,7 @@ static enum status add_job(struct memory_store *memory, struct job_spec *spec,
     }
     if (add_delivery(memory, spec, status) != ST_OK) {
         finished_add(memory, kept);
-        remove_job(memory, find(memory, spec->id));
+        memory_remove_job(memory, memory_find(memory, spec->id));
         return ST_NO_MEMORY;
     }
     finished_add(memory, kept);
@@ -262,14 +240,14 @@ static enum status add_outcome(struct stored_job *job, const struct outcome *out
 
 static enum status put_outcome(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
 
     return slot ? add_outcome(&slot->kept->job, &command->outcomes[0]) : ST_NOT_FOUND;
 }
 
 static enum status put_attempt(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
 
     if (!slot)
         return ST_NOT_FOUND;
@@ -288,7 +266,7 @@ static void keep_log(struct stored_job *job, struct blob *log)
 
 static enum status put_log(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
 
     if (!slot || slot->kept->job.gone)
         return ST_NOT_FOUND;
@@ -325,7 +303,7 @@ static enum status put_delivery(struct memory_store *memory,
 
 static enum status put_status(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
     enum status st;
 
     if (!slot || slot->kept->job.gone)
@@ -344,11 +322,11 @@ static enum status put_status(struct memory_store *memory, struct store_command 
 
 static enum status delete_job(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
 
     if (!slot)
         return ST_NOT_FOUND;
-    remove_job(memory, slot);
+    memory_remove_job(memory, slot);
     return ST_OK;
 }
 
@@ -363,7 +341,7 @@ static enum status put_jobs(struct memory_store *memory, struct store_command *c
     if (st == ST_OK)
         return ST_OK;
     for (n--; n-- > 0;) /* the last one has not been added */
-        remove_job(memory, find(memory, command->jobs[n].spec->id));
+        memory_remove_job(memory, memory_find(memory, command->jobs[n].spec->id));
     return st;
 }
 
@@ -371,7 +349,7 @@ static enum status put_finished(struct memory_store *memory,
                                 struct store_command *command)
 {
     enum status st = put_job(memory, command);
-    struct slot *slot = st == ST_OK ? find(memory, command->id) : NULL;
+    struct slot *slot = st == ST_OK ? memory_find(memory, command->id) : NULL;
 
     for (size_t i = 0; i < command->outcome_count && st == ST_OK; i++)
         st = add_outcome(&slot->kept->job, &command->outcomes[i]);
@@ -386,7 +364,7 @@ static enum status put_finished(struct memory_store *memory,
 
 static enum status get_job(struct memory_store *memory, struct store_command *command)
 {
-    struct slot *slot = find(memory, command->id);
+    struct slot *slot = memory_find(memory, command->id);
 
     if (!slot)
         return ST_NOT_FOUND;
@@ -439,74 +417,13 @@ static enum status find_key(struct memory_store *memory, struct store_command *c
 
 /* ---- retention -------------------------------------------------------------------- */
 
-static void strip(struct memory_store *memory, struct kept *kept)
-{
-    struct stored_job *job = &kept->job;
-    struct job_spec *bare = job_spec_strip(job->spec);
-
-    if (!bare)
-        return; /* without memory: the next time */
-    memory->finished_bytes -= job->status.bytes;
-    job->status.bytes = 0;
-    job->gone = true;
-    for (size_t i = 0; i < job->outcome_count; i++)
-        blob_unref(job->outcomes[i].text);
-    mem_free(job->outcomes);
-    job->outcomes = NULL;
-    job->outcome_count = 0;
-    attempt_log_clear(&job->attempts);
-    keep_log(job, NULL);
-    job_spec_unref(job->spec);
-    job->spec = bare;
-}
-
-static void purge_by_age(struct memory_store *memory, const struct store_limits *limits,
-                         struct store_purged *purged)
-{
-    struct kept *kept, *next;
-
-    for (kept = TAILQ_FIRST(&memory->finished); kept && purged->by_age < STORE_PURGE_JOBS;
-         kept = next) {
-        const struct job_status *status = &kept->job.status;
-        int64_t age_ms = limits->now_ms - status->finished_at_ms;
-
-        next = TAILQ_NEXT(kept, link);
-        if (kept->job.gone && age_ms >= limits->job_ttl_ms)
-            remove_job(memory, find(memory, kept->job.spec->id));
-        else if (!kept->job.gone && age_ms >= kept->job.spec->result_ttl_ms)
-            strip(memory, kept);
-        else
-            continue;
-        purged->by_age++;
-    }
-}
-
-static void purge_by_size(struct memory_store *memory, const struct store_limits *limits,
-                          struct store_purged *purged)
-{
-    struct kept *kept = TAILQ_FIRST(&memory->finished);
-
-    for (; kept && limits->max_bytes && memory->finished_bytes > limits->max_bytes;
-         kept = TAILQ_NEXT(kept, link)) {
-        if (kept->job.gone)
-            continue;
-        strip(memory, kept);
-        purged->by_size++;
-    }
-    while (memory->finished_jobs > limits->max_jobs) {
-        kept = TAILQ_FIRST(&memory->finished);
-        remove_job(memory, find(memory, kept->job.spec->id));
-        purged->by_size++;
-    }
-}
-
 /* Nothing here waits for a disk, so what is too much goes at once. */
 static enum status purge(struct memory_store *memory, struct store_command *command)
 {
     if (command->limits.now_ms)
-        purge_by_age(memory, &command->limits, &command->purged);
+        memory_purge_by_age(memory, &command->limits, &command->purged);
     command->purged.more = command->purged.by_age == STORE_PURGE_JOBS;
-    purge_by_size(memory, &command->limits, &command->purged);
+    memory_purge_by_size(memory, &command->limits, &command->purged);
     return ST_OK;
 }
 
