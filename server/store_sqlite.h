@@ -3,17 +3,21 @@
  * store_sqlite - what the files of the SQLite back end share. Private to
  * server/store_sqlite*.c, the only files that include sqlite3.h.
  *
- *     store_sqlite.c         the store: threads, batches, commits, checkpoints
- *     store_sqlite_file.c    the file: lock, checks before it is opened, creation
- *     store_sqlite_identity.c  is the WAL that of this database?
- *     store_sqlite_schema.c  connections and migrations
- *     store_sqlite_write.c   commands -> rows
- *     store_sqlite_purge.c   rows that are no longer kept
- *     store_sqlite_read.c    rows -> jobs
- *     store_sqlite_load.c    what is read at the start
- *     store_sqlite_row.c     columns and checksums
- *     store_sqlite_copy.c    copies, of a database in use as well
- *     store_sqlite_check.c   is everything in it as it has to be?
+ *     store_sqlite.c            the store: threads, batches, commits, checkpoints
+ *     store_sqlite_file.c       the file: lock, checks before it is opened, creation
+ *     store_sqlite_identity.c   is the WAL that of this database?
+ *     store_sqlite_schema.c     connections and migrations
+ *     store_sqlite_write.c      commands -> rows
+ *     store_sqlite_statement.c  the texts of what it runs
+ *     store_sqlite_bind.c       parameters
+ *     store_sqlite_event.c      events -> rows
+ *     store_sqlite_purge.c      rows that are no longer kept
+ *     store_sqlite_read.c       rows -> jobs
+ *     store_sqlite_load.c       what is read at the start
+ *     store_sqlite_row.c        columns and checksums
+ *     store_sqlite_fault.c      the fault point inside of a checkpoint
+ *     store_sqlite_copy.c       copies, of a database in use as well
+ *     store_sqlite_check.c      is everything in it as it has to be?
  *
  * Functions that return int return an SQLite result code.
  */
@@ -179,6 +183,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_DELETE_POOL,
     SQLITE_WRITE_COUNT
 };
+extern const char *const sqlite_write_sql[SQLITE_WRITE_COUNT];
 
 /* Of this transaction, not written yet. */
 struct sqlite_event_run {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/store_sqlite.h"
+#include "server/store_sqlite_bind.h"
 
 #include "common/buf.h"
 
@@ -21,157 +21,6 @@
 /* Less is left alone: new jobs will use it. At once so much that commands do not wait. */
 #define SHRINK_MIN_PAGES 1024
 #define SHRINK_SQL       "PRAGMA incremental_vacuum(2048)"
-
-/* Finding the oldest event to keep walks over all that are kept: not for each one. */
-
-/* The order in which what is over goes, and the index that has it. */
-#define JOB_OVER_ORDER                                                                   \
-    "CASE gone WHEN 0 THEN finished_at_ms + result_ttl_ms ELSE finished_at_ms END"
-#define JOB_OVER "job INDEXED BY job_over WHERE finished_at_ms > 0"
-
-static const char *const write_sql[SQLITE_WRITE_COUNT] = {
-    [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
-    [SQLITE_WRITE_COMMIT] = "COMMIT",
-    [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
-    [SQLITE_WRITE_JOB] = "INSERT INTO job (" SQLITE_JOB_COLUMNS
-                         ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-                         "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
-                         "NOT NULL DO NOTHING",
-    [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
-    [SQLITE_WRITE_PART] = "INSERT INTO body_part (job, part, bytes) VALUES (?, ?, ?)",
-    [SQLITE_WRITE_EXISTING] =
-        "SELECT id, request_hash FROM job WHERE owner = ? AND idempotency_key = ?",
-    [SQLITE_WRITE_OUTCOME] =
-        "INSERT INTO outcome (job, first, count, is_error, checksum, body) "
-        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (job, first) DO NOTHING",
-    [SQLITE_WRITE_TEXT] = "INSERT INTO outcome_text (job, first, bytes) VALUES (?, ?, ?)",
-    [SQLITE_WRITE_ATTEMPT] =
-        "INSERT INTO attempt (job, seq, body) SELECT ?1, "
-        "max(?2, coalesce((SELECT max(seq) FROM attempt WHERE job = ?1), 0) + 1), ?3",
-    [SQLITE_WRITE_TRIM_ATTEMPTS] =
-        "DELETE FROM attempt WHERE job = ?1 AND "
-        "seq <= (SELECT max(seq) FROM attempt WHERE job = ?1) - ?2",
-    [SQLITE_WRITE_LOG] = "INSERT INTO job_log (job, body) VALUES (?, ?) "
-                         "ON CONFLICT (job) DO UPDATE SET body = excluded.body",
-    [SQLITE_WRITE_EVENTS] =
-        "INSERT INTO event_run (last_id, count, body) VALUES (?, ?, ?)",
-    /* Runs with nothing in them that is among the newest ?1 events. */
-    [SQLITE_WRITE_TRIM_EVENTS] =
-        "DELETE FROM event_run WHERE last_id <= (SELECT last_id FROM (SELECT last_id, "
-        "sum(count) OVER (ORDER BY last_id DESC) - count AS newer FROM event_run) "
-        "WHERE newer >= ?1 ORDER BY last_id DESC LIMIT 1)",
-    [SQLITE_WRITE_STATUS] =
-        "UPDATE job SET item_count = ?, state = ?, completed = ?, failed = ?, attempt = "
-        "?, "
-        "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
-        "AND gone = 0 AND (? OR finished_at_ms = 0)",
-    [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
-    [SQLITE_WRITE_ADD_DELIVERY] =
-        "INSERT INTO delivery (job, number, state, tries, created_at_ms, due_at_ms, url, "
-        "body, attempts) SELECT ?1, coalesce(max(number), 0) + 1, ?, ?, ?, ?, ?, ?, ? "
-        "FROM delivery WHERE job = ?1",
-    [SQLITE_WRITE_DELIVERY] = "UPDATE delivery SET state = ?, tries = ?, due_at_ms = ?, "
-                              "attempts = ? WHERE job = ? AND number = ?",
-    [SQLITE_WRITE_DELETE] = "DELETE FROM job WHERE key = ?",
-    [SQLITE_WRITE_STRIP] =
-        "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
-    [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
-    [SQLITE_WRITE_DROP_PARTS] = "DELETE FROM body_part WHERE job = ?",
-    [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",
-    [SQLITE_WRITE_DROP_TEXTS] = "DELETE FROM outcome_text WHERE job = ?",
-    [SQLITE_WRITE_DROP_ATTEMPTS] = "DELETE FROM attempt WHERE job = ?",
-    [SQLITE_WRITE_DROP_LOG] = "DELETE FROM job_log WHERE job = ?",
-    [SQLITE_WRITE_TALLY] = "SELECT finished_jobs, finished_bytes FROM tally",
-    [SQLITE_WRITE_ADD_TALLY] = "UPDATE tally SET finished_jobs = finished_jobs + ?, "
-                               "finished_bytes = finished_bytes + ?",
-    [SQLITE_WRITE_COUNTED] =
-        "SELECT finished_at_ms > 0, kept_bytes FROM job WHERE key = ?",
-    [SQLITE_WRITE_FIND_STRIPPED] =
-        "SELECT key, kept_bytes FROM " JOB_OVER " AND gone = 1 AND " JOB_OVER_ORDER
-        " <= ?1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
-    [SQLITE_WRITE_FIND_DUE] =
-        "SELECT key, kept_bytes FROM " JOB_OVER " AND gone = 0 AND " JOB_OVER_ORDER
-        " <= ?1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
-    [SQLITE_WRITE_FIND_HEAVY] = "SELECT key, kept_bytes FROM " JOB_OVER
-                                " AND gone = 0 ORDER BY " JOB_OVER_ORDER " LIMIT ?2",
-    /* The index orders each of the two parts; their fronts are merged here. */
-    [SQLITE_WRITE_FIND_OLDEST] =
-        "SELECT key, kept_bytes FROM ("
-        "SELECT * FROM (SELECT key, kept_bytes, " JOB_OVER_ORDER
-        " AS place FROM " JOB_OVER " AND gone = 0 ORDER BY " JOB_OVER_ORDER
-        " LIMIT ?2) UNION ALL "
-        "SELECT * FROM (SELECT key, kept_bytes, " JOB_OVER_ORDER
-        " AS place FROM " JOB_OVER " AND gone = 1 ORDER BY " JOB_OVER_ORDER " LIMIT ?2)) "
-        "ORDER BY place LIMIT ?2",
-    /* Only what can change of a pool is written anew. */
-    [SQLITE_WRITE_POOL] =
-        "INSERT INTO pool (" SQLITE_POOL_COLUMNS ") VALUES "
-        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-        "ON CONFLICT (name) DO UPDATE SET processes = excluded.processes, "
-        "maxtasksperchild = excluded.maxtasksperchild, "
-        "time_limit_ms = excluded.time_limit_ms, memory_limit = excluded.memory_limit, "
-        "state = excluded.state, cpu_limit_ms = excluded.cpu_limit_ms, "
-        "file_size_limit = excluded.file_size_limit, "
-        "open_files_limit = excluded.open_files_limit, "
-        "process_limit = excluded.process_limit",
-    [SQLITE_WRITE_DELETE_POOL] = "DELETE FROM pool WHERE name = ?",
-};
-
-/* ---- parameters ------------------------------------------------------------------- */
-
-/* Binds one parameter after the other; the first failure stays in rc. */
-struct binder {
-    sqlite3_stmt *statement;
-    int at;
-    int rc;
-};
-
-static void bind_int(struct binder *binder, int64_t number)
-{
-    int rc = sqlite3_bind_int64(binder->statement, ++binder->at, number);
-
-    if (binder->rc == SQLITE_OK)
-        binder->rc = rc;
-}
-
-static void bind_real(struct binder *binder, double number)
-{
-    int rc = sqlite3_bind_double(binder->statement, ++binder->at, number);
-
-    if (binder->rc == SQLITE_OK)
-        binder->rc = rc;
-}
-
-/* NULL becomes SQL's NULL. The text has to stay until the statement has run. */
-static void bind_string(struct binder *binder, const char *string)
-{
-    int rc =
-        sqlite3_bind_text(binder->statement, ++binder->at, string, -1, SQLITE_STATIC);
-
-    if (binder->rc == SQLITE_OK)
-        binder->rc = rc;
-}
-
-static void bind_blob(struct binder *binder, struct text bytes)
-{
-    /* A NULL pointer would become SQL's NULL. */
-    int rc = sqlite3_bind_blob64(binder->statement, ++binder->at,
-                                 bytes.len ? bytes.at : "", bytes.len, SQLITE_STATIC);
-
-    if (binder->rc == SQLITE_OK)
-        binder->rc = rc;
-}
-
-static int run(struct binder *binder)
-{
-    int rc = binder->rc;
-
-    if (rc != SQLITE_OK)
-        return rc;
-    sqlite3_step(binder->statement);
-    return sqlite3_reset(binder->statement);
-}
 
 static int64_t key_of(struct uuid id)
 {
@@ -286,13 +135,13 @@ static int put_body(struct sqlite_writer *writer, struct uuid id, struct text bo
 
     bind_int(&b, key_of(id));
     bind_blob(&b, next_part(&body));
-    rc = run(&b);
+    rc = bind_run(&b);
     for (int64_t number = 1; body.len && rc == SQLITE_OK; number++) {
         b = (struct binder){ writer->statements[SQLITE_WRITE_PART], 0, SQLITE_OK };
         bind_int(&b, key_of(id));
         bind_int(&b, number);
         bind_blob(&b, next_part(&body));
-        rc = run(&b);
+        rc = bind_run(&b);
     }
     return rc;
 }
@@ -315,7 +164,7 @@ static int add_delivery(struct sqlite_writer *writer, const struct job_spec *spe
     bind_string(&b, delivery.url);
     bind_string(&b, delivery.body);
     bind_string(&b, delivery.attempts);
-    b.rc = run(&b);
+    b.rc = bind_run(&b);
     delivery_clear(&delivery);
     return b.rc;
 }
@@ -332,7 +181,7 @@ static int put_delivery(struct sqlite_writer *writer, struct store_command *comm
     bind_string(&b, delivery->attempts);
     bind_int(&b, key_of(delivery->job));
     bind_int(&b, delivery->number);
-    rc = run(&b);
+    rc = bind_run(&b);
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
         command->st = ST_NOT_FOUND;
     return rc;
@@ -370,7 +219,7 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
         bind_blob(&b, body);
     else
         bind_string(&b, NULL);
-    b.rc = run(&b);
+    b.rc = bind_run(&b);
     *ret_added = b.rc == SQLITE_OK && sqlite3_changes(writer->db) > 0;
     if (*ret_added && status->finished_at_ms > 0)
         sqlite_writer_count(writer, 1, (int64_t)status->bytes);
@@ -416,7 +265,7 @@ static int add_outcome(struct sqlite_writer *writer, struct store_command *comma
     bind_int(&b, outcome->is_error);
     bind_int(&b, (int64_t)sum);
     bind_blob(&b, apart ? (struct text){ NULL, 0 } : text);
-    rc = run(&b);
+    rc = bind_run(&b);
     if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
         command->st = ST_NOT_FOUND;
         return SQLITE_OK;
@@ -427,7 +276,7 @@ static int add_outcome(struct sqlite_writer *writer, struct store_command *comma
     bind_int(&b, key_of(command->id));
     bind_int(&b, (int64_t)outcome->first);
     bind_blob(&b, text);
-    return run(&b);
+    return bind_run(&b);
 }
 
 static int put_outcome(struct sqlite_writer *writer, struct store_command *command)
@@ -445,7 +294,7 @@ static int add_attempt(struct sqlite_writer *writer, struct store_command *comma
     bind_int(&b, key_of(command->id));
     bind_int(&b, (int64_t)number);
     bind_string(&b, attempt->data);
-    rc = run(&b);
+    rc = bind_run(&b);
     if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
         command->st = ST_NOT_FOUND;
         return SQLITE_OK;
@@ -454,7 +303,7 @@ static int add_attempt(struct sqlite_writer *writer, struct store_command *comma
         return rc;
     bind_int(&trim, key_of(command->id));
     bind_int(&trim, ATTEMPTS_MAX);
-    return run(&trim);
+    return bind_run(&trim);
 }
 
 static int put_attempt(struct sqlite_writer *writer, struct store_command *command)
@@ -469,7 +318,7 @@ static int put_log(struct sqlite_writer *writer, struct store_command *command)
 
     bind_int(&b, key_of(command->id));
     bind_string(&b, command->log->data);
-    rc = run(&b);
+    rc = bind_run(&b);
     if (rc != SQLITE_CONSTRAINT_FOREIGNKEY)
         return rc;
     command->st = ST_NOT_FOUND;
@@ -507,7 +356,7 @@ static int update_status(struct sqlite_writer *writer,
     bind_status(&b, &command->status);
     bind_int(&b, key_of(command->id));
     bind_int(&b, counted);
-    return run(&b);
+    return bind_run(&b);
 }
 
 /* Mostly the job was not over before, and then there is nothing to take out of the count. */
@@ -538,7 +387,7 @@ static int put_status(struct sqlite_writer *writer, struct store_command *comman
     if (rc != SQLITE_OK || command->status.state != JOB_QUEUED)
         return rc;
     bind_int(&forget, key_of(command->id));
-    return run(&forget);
+    return bind_run(&forget);
 }
 
 static int delete_job(struct sqlite_writer *writer, struct store_command *command)
@@ -548,7 +397,7 @@ static int delete_job(struct sqlite_writer *writer, struct store_command *comman
 
     bind_int(&b, key_of(command->id));
     if (rc == SQLITE_OK)
-        rc = run(&b);
+        rc = bind_run(&b);
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
         command->st = ST_NOT_FOUND;
     return rc;
@@ -582,7 +431,7 @@ static int put_pool(struct sqlite_writer *writer, struct store_command *command)
     bind_int(&b, (int64_t)spec->limits.at[LIMIT_FILE_SIZE]);
     bind_int(&b, (int64_t)spec->limits.at[LIMIT_OPEN_FILES]);
     bind_int(&b, (int64_t)spec->limits.at[LIMIT_PROCESSES]);
-    return run(&b);
+    return bind_run(&b);
 }
 
 static int delete_pool(struct sqlite_writer *writer, struct store_command *command)
@@ -591,7 +440,7 @@ static int delete_pool(struct sqlite_writer *writer, struct store_command *comma
     int rc;
 
     bind_string(&b, command->pool->name);
-    rc = run(&b);
+    rc = bind_run(&b);
     if (rc == SQLITE_OK && sqlite3_changes(writer->db) == 0)
         command->st = ST_NOT_FOUND;
     return rc;
@@ -662,7 +511,7 @@ int sqlite_writer_commit(struct sqlite_writer *writer)
     if (rc == SQLITE_OK && (writer->counted_jobs != 0 || writer->counted_bytes != 0)) {
         bind_int(&b, writer->counted_jobs);
         bind_int(&b, writer->counted_bytes);
-        rc = run(&b);
+        rc = bind_run(&b);
     }
     if (rc == SQLITE_OK && writer->unmarked)
         rc = sqlite_identity_mark(writer->db, sqlite_migration_count);
@@ -688,8 +537,8 @@ enum status sqlite_writer_open(struct sqlite_writer *writer, const char *path,
     if (st != ST_OK)
         return st;
     writer->unmarked = true;
-    rc =
-        sqlite_prepare_all(writer->db, write_sql, SQLITE_WRITE_COUNT, writer->statements);
+    rc = sqlite_prepare_all(writer->db, sqlite_write_sql, SQLITE_WRITE_COUNT,
+                            writer->statements);
     return rc == SQLITE_OK ? ST_OK : sqlite_failure(path, writer->db, rc, err);
 }
 
