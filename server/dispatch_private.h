@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What dispatch.c (jobs from submission to end), dispatch_find.c (jobs by their ids, and
- * waiting), dispatch_lane.c (chunks to workers and outcomes back), dispatch_stub.c and
- * dispatch_load.c (jobs that are only in the store), dispatch_aside.c (jobs that are kept
- * aside), dispatch_unique.c (one job at a time) and dispatch_pool.c (pools made, changed
- * and ended) share. Nobody else includes this but the simulator (tests/sim), which looks on,
- * and a test.
+ * What dispatch.c and its parts, dispatch_*.c, share, in sections named by the part that has
+ * the functions. What each part does is in server/README.md. Nobody else includes this but
+ * the simulator (tests/sim), which looks on, and a test.
  */
 #ifndef SERVER_DISPATCH_PRIVATE_H
 #define SERVER_DISPATCH_PRIVATE_H
@@ -124,14 +121,7 @@ bool live_all_arrived(struct live *live);
 void live_settle(struct live *live);
 /* The outcome that starts with `first` is shown from now on; false without memory. */
 bool live_arrived(struct live *live, uint64_t first);
-/* Has live_due called at this time; a time of 0 is never. */
-void live_arm(struct live *live, uint64_t at_ns);
-/* The same for when something happens to a job that has not started. */
-void live_arm_due(struct live *live);
-/* A wall time on the monotonic clock, so that later jumps of the wall clock do not
- * matter. */
-uint64_t mono_of(int64_t wall_ms);
-/* The same for one that is over. */
+/* A wall time that is over, on the monotonic clock. */
 uint64_t mono_since(int64_t wall_ms);
 /* Since when it could have had a worker. */
 uint64_t live_waits_since_ns(const struct live *live);
@@ -144,8 +134,17 @@ void live_fail(struct live *live, struct blob *problem);
 /* The other end of live_pin for a job that is to stay whole. */
 void live_unpin_whole(struct live *live);
 double dispatch_random(struct dispatch *dispatch); /* 0..1 */
+
+/* dispatch_timer.c */
 uv_timer_t *dispatch_timer_new(struct dispatch *dispatch);
 void dispatch_timer_free(uv_timer_t *timer); /* NULL is fine */
+/* Has the job looked at, at this time; a time of 0 is never. */
+void live_arm(struct live *live, uint64_t at_ns);
+/* The same for when something happens to a job that has not started. */
+void live_arm_due(struct live *live);
+/* A wall time on the monotonic clock, so that later jumps of the wall clock do not
+ * matter. */
+uint64_t mono_of(int64_t wall_ms);
 
 /* dispatch_pool.c */
 /* The pools of the store, and after their jobs the workers. */
