@@ -32,13 +32,14 @@ static uint64_t count_open(void)
     return count;
 }
 
-unsigned descriptors_for_connections(uint64_t processes, uint64_t wanted)
+unsigned descriptors_for_connections(uint64_t processes, uint64_t besides,
+                                     uint64_t wanted)
 {
     struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
     unsigned share;
 
     (void)getrlimit(RLIMIT_NOFILE, &limit);
-    share = descriptors_share(limit.rlim_cur, count_open(), processes, wanted);
+    share = descriptors_share(limit.rlim_cur, count_open() + besides, processes, wanted);
     if (share < wanted)
         log_info("descriptors allow fewer connections than max_connections",
                  "connections=%u max_connections=%llu open_files=%llu", share,

@@ -20,7 +20,9 @@
 unsigned descriptors_share(uint64_t limit, uint64_t used, uint64_t processes,
                            uint64_t wanted);
 
-/* The same for this process now. Says so in the log if it is less than wanted. */
-unsigned descriptors_for_connections(uint64_t processes, uint64_t wanted);
+/* The same for this process now, in which `besides` connections more may come. Says so in the
+ * log if it is less than wanted. */
+unsigned descriptors_for_connections(uint64_t processes, uint64_t besides,
+                                     uint64_t wanted);
 
 #endif

@@ -257,13 +257,15 @@ static int open_keys(struct server *server)
 static int open_http(struct server *server)
 {
     const struct config *config = &server->config;
+    unsigned besides =
+        HTTP_RESERVED + (config->admin_host ? ADMIN_CONNECTIONS + HTTP_RESERVED : 0);
     struct http_options options = {
         .host = config->listen_host,
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
         .max_bodies_bytes = config->max_bodies_bytes,
-        .max_connections =
-            descriptors_for_connections(config->processes, config->max_connections),
+        .max_connections = descriptors_for_connections(config->processes, besides,
+                                                       config->max_connections),
         .header_timeout_ms = (uint64_t)config->header_timeout_ms,
         .body_timeout_ms = (uint64_t)config->body_timeout_ms,
         .is_fed = api_is_fed,

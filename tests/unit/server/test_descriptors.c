@@ -34,7 +34,7 @@ static void there_is_always_one_connection(void **state)
 static void this_process_has_some(void **state)
 {
     (void)state;
-    assert_int_equal(descriptors_for_connections(1, 1), 1);
+    assert_int_equal(descriptors_for_connections(1, 0, 1), 1);
 }
 
 int main(void)
