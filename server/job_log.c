@@ -131,11 +131,13 @@ enum status job_log_restore(struct job_log *log, struct text json)
     bool no_memory;
     json_auto_t *loaded = json_load(json, JSON_REJECT_DUPLICATES, &no_memory);
     const json_t *pieces = json_object_get(loaded, "log"), *piece;
+    const json_t *dropped = json_object_get(loaded, "dropped");
     size_t i;
 
     if (no_memory)
         return ST_NO_MEMORY;
-    if (!json_is_array(pieces))
+    if (!json_is_array(pieces) || !json_is_integer(dropped) ||
+        json_integer_value(dropped) < 0)
         return ST_CORRUPT;
     json_array_foreach(pieces, i, piece)
     {
@@ -148,6 +150,6 @@ enum status job_log_restore(struct job_log *log, struct text json)
             return ST_NO_MEMORY;
         }
     }
-    log->dropped = (uint64_t)json_integer_value(json_object_get(loaded, "dropped"));
+    log->dropped = (uint64_t)json_integer_value(dropped);
     return ST_OK;
 }

@@ -156,7 +156,16 @@ static void a_log_comes_back_from_the_store(void **state)
 
 static void a_damaged_log_is_not_restored(void **state)
 {
-    static const char *const texts[] = { "", "{", "{}", "[]", "{\"log\":3}" };
+    static const char *const texts[] = {
+        "",
+        "{",
+        "{}",
+        "[]",
+        "{\"log\":3,\"dropped\":0}",
+        "{\"log\":[]}",
+        "{\"log\":[],\"dropped\":\"1\"}",
+        "{\"log\":[],\"dropped\":-1}",
+    };
     struct job_log log = { 0 };
 
     (void)state;
