@@ -47,6 +47,11 @@ import traceback
 import types
 import warnings
 
+try:
+    import ctypes
+except ImportError:  # an interpreter that was built without it
+    ctypes = None
+
 CHANNEL_FD = 3
 PAGE_FD = 4
 SCRIPT_FD = 5
@@ -77,6 +82,8 @@ TRACEBACK_MAX = 64 * 1024  # characters; the middle goes
 PROGRESS_NS = 1_000_000  # between two reports; the worker tells the server even fewer
 PROGRESS_MESSAGE_MAX = 256  # bytes
 SHOWN_MAX = 200  # characters of a signature or a value
+SWEEPS_MAX = 100  # for processes that items have left behind: one that is killed may have children
+PR_SET_CHILD_SUBREAPER = 36
 
 LIMITS = "poold_limits"  # the attribute of a function that has limits of its own
 LIMIT_KINDS = {
@@ -230,6 +237,33 @@ def run_coroutine(function):
 # ---- what a task leaves behind -------------------------------------------------------------
 
 
+def adopt_orphans():
+    """Descendants that lose their parent become children of this process. Without ctypes they become the
+    forkserver's, and end with the worker."""
+    if ctypes is not None:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children():
+    """Of all threads; a thread that has ended leaves its own to another one."""
+    found = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open(f"/proc/self/task/{thread}/children") as file:
+                found.update(map(int, file.read().split()))
+        except OSError:
+            pass
+    return found
+
+
+def has_children():
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 class Surroundings:
     """What the process was like before the first task, and brings it back after each chunk."""
 
@@ -251,9 +285,12 @@ class Surroundings:
         self.handlers = [_signal.getsignal(number) for number in self.signals]
         self.kinds = range(resource.RLIM_NLIMITS) if hasattr(resource, "RLIM_NLIMITS") else range(16)
         self.limits = [resource.getrlimit(kind) for kind in self.kinds]
+        self.children = children()
 
     def restore(self):
         """Raises when something cannot be brought back: a hard limit that was lowered."""
+        if has_children():
+            self.end_children()
         try:
             moved = os.getcwd() != self.cwd_name
         except OSError:  # it was removed
@@ -280,6 +317,19 @@ class Surroundings:
         for kind, limits in zip(self.kinds, self.limits):
             if resource.getrlimit(kind) != limits:
                 resource.setrlimit(kind, limits)
+
+    def end_children(self):
+        """Those that items have started; a module's or an initializer's stay."""
+        for _ in range(SWEEPS_MAX):
+            left = children() - self.children
+            if not left:
+                return
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                except (ProcessLookupError, ChildProcessError):  # a thread of the task has waited for it
+                    pass
 
     def restore_signals(self):
         signal.alarm(0)
@@ -696,6 +746,7 @@ def serve(sock, page_fd, result_max, tasks):
     """Never returns."""
     code = 0
     try:
+        adopt_orphans()
         runner = Runner(Channel(sock), map_page(page_fd), result_max, tasks)
         sys.modules["poold"].runner = runner
         runner.serve()

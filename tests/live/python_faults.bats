@@ -188,11 +188,26 @@ still_serves() {
     still_serves
 }
 
-@test "F25: children that are left behind delay no result, and end with the worker" {
+@test "F25: children and daemons that are left behind delay no result, and end behind their item" {
     start_faults
+    call pid '[]'
+    before=$(result_text <<<"$BODY")
     call leave_children "[\"$BATS_TEST_TMPDIR/children\"]"
     expect 200
-    kill -KILL "$(worker_pid 0)"
+    call leave_orphan "[\"$BATS_TEST_TMPDIR/children\"]"
+    expect 200
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/children")" = 3 ]
+    for pid in $(cat "$BATS_TEST_TMPDIR/children"); do
+        eventually gone "$pid"
+    done
+    call pid '[]'
+    [ "$(result_text <<<"$BODY")" = "$before" ]
+}
+
+@test "F25: a child of an item that is killed ends with it" {
+    start_faults
+    post /v1/apply "{\"task\":\"faults:leave_and_stay\",\"args\":[\"$BATS_TEST_TMPDIR/children\"],\"time_limit\":1}"
+    expect 422 time-limit
     for pid in $(cat "$BATS_TEST_TMPDIR/children"); do
         eventually gone "$pid"
     done

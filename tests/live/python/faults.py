@@ -128,6 +128,24 @@ def leave_children(path):
     return "done"
 
 
+def leave_and_stay(path):
+    leave_children(path)
+    leave_orphan(path)
+    time.sleep(600)
+
+
+def leave_orphan(path):
+    """A daemon: of a session of its own, and without a parent."""
+    if os.fork() == 0:
+        os.setsid()
+        child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+        with open(path, "a") as file:
+            file.write(f"{child.pid}\n")
+        os._exit(0)
+    os.wait()
+    return "done"
+
+
 def spoil_surroundings():
     os.chdir("/")
     os.umask(0)
