@@ -166,8 +166,12 @@ static bool is_forked(struct runner *runner)
     int32_t pid = 0;
 
     for (int waited = 0; waited < START_MS; waited += RUNNER_HURRY_MS) {
-        if (readable_within(runner->status, RUNNER_HURRY_MS))
-            return recv(runner->status, &pid, sizeof(pid), 0) == sizeof(pid) && pid > 0;
+        if (readable_within(runner->status, RUNNER_HURRY_MS)) {
+            if (recv(runner->status, &pid, sizeof(pid), 0) != sizeof(pid) || pid <= 0)
+                return false;
+            tidy_keep_other(pid);
+            return true;
+        }
         start_anew(runner);
     }
     return false;

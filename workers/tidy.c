@@ -33,6 +33,7 @@ static struct {
     int folder; /* the working directory */
     bool scratch;
     uint64_t rss_max;
+    pid_t other;      /* that is kept, but no child; 0: none */
     uint64_t deep_ns; /* when it was looked at all of it last */
     sigset_t mask;
     struct sigaction actions[NSIG];
@@ -102,6 +103,11 @@ bool tidy_keep_child(pid_t pid)
         return false;
     tidy.kept[tidy.kept_count++] = pid;
     return true;
+}
+
+void tidy_keep_other(pid_t pid)
+{
+    tidy.other = pid;
 }
 
 void tidy_forget_child(pid_t pid)
@@ -220,17 +226,31 @@ static void end_children(void)
 
 /* ---- is it still fit? -------------------------------------------------------------- */
 
-static uint64_t rss_bytes(void)
+static uint64_t rss_bytes(pid_t pid)
 {
-    FILE *file = fopen("/proc/self/statm", "re");
+    char path[32];
+    FILE *file;
     unsigned long long size, resident = 0;
 
+    (void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+    file = fopen(path, "re");
     if (file) {
         if (fscanf(file, "%llu %llu", &size, &resident) != 2)
             resident = 0;
         fclose(file);
     }
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t rss_of_all(void)
+{
+    uint64_t bytes = rss_bytes(getpid());
+
+    if (tidy.other > 0)
+        bytes += rss_bytes(tidy.other);
+    for (size_t i = 0; i < tidy.kept_count; i++)
+        bytes += rss_bytes(tidy.kept[i]);
+    return bytes;
 }
 
 /* Half of what it may have is taken: files that a task has not closed. */
@@ -247,7 +267,7 @@ static bool files_run_out(void)
 static bool is_fit(void)
 {
     return getpriority(PRIO_PROCESS, 0) == tidy.priority && !files_run_out() &&
-           (tidy.rss_max == 0 || rss_bytes() <= tidy.rss_max);
+           (tidy.rss_max == 0 || rss_of_all() <= tidy.rss_max);
 }
 
 /* ---- when -------------------------------------------------------------------------- */

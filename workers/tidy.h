@@ -25,8 +25,10 @@
 #define DEEP_NS (20 * 1000000ull)
 
 struct tidy_options {
-    bool scratch;     /* the working directory is its scratch folder */
-    uint64_t rss_max; /* bytes of memory in use from which on it is replaced; 0: any */
+    bool scratch; /* the working directory is its scratch folder */
+    /* Bytes of memory in use, by the worker and those that it keeps, from which on it is
+     * replaced; 0: any. */
+    uint64_t rss_max;
 };
 
 /* Notes how things are, and how they are to be behind each chunk: when the worker is ready
@@ -42,5 +44,7 @@ bool tidy_chunk(uint64_t now_ns, bool *ret_limits);
 #define TIDY_KEPT_MAX 256
 bool tidy_keep_child(pid_t pid);
 void tidy_forget_child(pid_t pid);
+/* Nor is this process, which is somebody else's child. */
+void tidy_keep_other(pid_t pid);
 
 #endif

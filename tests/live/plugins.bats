@@ -252,6 +252,29 @@ is_gone_or_silent() { [ ! -s "$1" ] || gone "$(head -1 "$1")"; }
     done
 }
 
+# leaks TASK ARG TIMES: by one item each; prints how many workers it took.
+leaks() {
+    for _ in $(seq "$3"); do
+        apply "$1" "$2" '"crash_retries":0'
+        expect 200 >&2
+        result_text <<<"$BODY"
+        echo
+    done | sort -u | wc -l
+}
+
+@test "F28: a task that leaks memory or descriptors costs workers now and then, and no item" {
+    ! grep -q __asan_init "$POOLD_BIN" || skip 'a sanitizer has memory in use of its own'
+    offer misbehave
+    start_poold --processes 1 --tasks "$TASKS" --max-worker-rss 100000000 --open-files-limit 64
+    workers=$(leaks bad.leak 30000000 24)
+    [ "$workers" -ge 4 ] && [ "$workers" -le 24 ]
+    workers=$(leaks bad.leak_file 1 120)
+    [ "$workers" -ge 2 ] && [ "$workers" -le 40 ]
+    log_has 'worker lost' && return 1
+    get /v1/pools/default
+    body_is .totals.workers_lost 0
+}
+
 @test "F30: a task that calculates for ever ends by its time limit" {
     offer misbehave
     start_poold --processes 1 --tasks "$TASKS"

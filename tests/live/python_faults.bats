@@ -239,6 +239,21 @@ still_serves() {
     [ "$(result_text <<<"$BODY")" != "$spoiled" ]
 }
 
+@test "F28: memory that a function leaks is its worker's, which is replaced" {
+    ! grep -q __asan_init "$POOLD_BIN" || skip 'a sanitizer has memory in use of its own'
+    start_faults --max-worker-rss 120000000
+    for _ in {1..16}; do
+        call leak '[30000000]'
+        expect 200 >&2
+        result_text <<<"$BODY"
+        echo
+    done | sort -u >"$BATS_TEST_TMPDIR/runners"
+    workers=$(wc -l <"$BATS_TEST_TMPDIR/runners")
+    [ "$workers" -ge 3 ] && [ "$workers" -le 16 ]
+    log_has 'worker lost' && return 1
+    still_serves
+}
+
 @test "F31: a task that kills its parent process costs its own attempt" {
     start_faults
     call kill_parent '[]'

@@ -377,10 +377,34 @@ static void ignores(struct poold_call *call)
 }
 TASK(ignores);
 
+/* ---- what is not given back (F28) ---- */
+
+static void leak(struct poold_call *call)
+{
+    int64_t size;
+    void *block;
+
+    if (!poold_arg_int64(call, 0, &size))
+        return;
+    block = malloc((size_t)size);
+    if (block)
+        memset(block, 1, (size_t)size);
+    poold_return_int64(call, getpid());
+}
+TASK(leak);
+
+static void leak_file(struct poold_call *call)
+{
+    (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
+    poold_return_int64(call, getpid());
+}
+TASK(leak_file);
+
 POOLD_PLUGIN(&segv_task, &fpe_task, &aborts_task, &overflow_task, &exit0_task,
              &_exit0_task, &thread_exit_task, &long_jump_task, &close_all_task,
              &replace_all_task, &forks_task, &daemonizes_task, &nan_result_task,
              &text_result_task, &string_result_task, &broken_string_task, &large_task,
              &nothing_task, &twice_task, &value_circle_task, &value_echo_task,
              &value_bound_task, &raw_echo_task, &wrong_param_task, &half_task, &logs_task,
-             &scratch_task, &spin_task, &listens_task, &ignores_task);
+             &scratch_task, &spin_task, &listens_task, &ignores_task, &leak_task,
+             &leak_file_task);

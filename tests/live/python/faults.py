@@ -128,6 +128,14 @@ def leave_children(path):
     return "done"
 
 
+LEAKED = []
+
+
+def leak(size):
+    LEAKED.append(bytearray(b"x") * size)
+    return os.getpid()
+
+
 def leave_and_stay(path):
     leave_children(path)
     leave_orphan(path)
