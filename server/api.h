@@ -147,8 +147,6 @@ bool api_idempotency_key(struct request *request, const char **ret_key);
 
 /* The pool of a path. Answers 404 and returns NULL if there is none. */
 struct lane *api_pool(struct api *api, struct request *request, struct text name);
-/* Writes the members of limits, with a comma before each; null is none. */
-void api_write_limits(struct buf *out, const struct limits *limits);
 void api_write_pool(struct buf *out, const struct api *api, const struct lane *lane);
 /* Answers why a pool that is not running takes nothing. */
 void api_pool_not_running(struct request *request, const struct lane *lane);

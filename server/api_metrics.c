@@ -28,27 +28,14 @@ static void add_value(struct metrics_text *text, enum metric family, double valu
 
 /* ---- settings ---------------------------------------------------------------------- */
 
-/* The numbers and times of the group "Limits". */
 static void add_limits(struct metrics_text *text, const struct config *config)
 {
-    bool inside = false;
+    double value;
 
     metrics_family(text, METRIC_LIMIT);
-    for (size_t i = 0; i < SETTING_COUNT; i++) {
-        const struct setting *setting = &settings[i];
-        const char *at = (const char *)config + setting->offset;
-
-        if (setting->group)
-            inside = strcmp(setting->group, "Limits") == 0;
-        if (!inside)
-            continue;
-        if (setting->type == SETTING_NUMBER)
-            metrics_add(text, (double)*(const uint64_t *)(const void *)at, "setting",
-                        setting->name, NULL);
-        else if (setting->type == SETTING_SECONDS)
-            metrics_add(text, (double)*(const int64_t *)(const void *)at / MS_PER_S,
-                        "setting", setting->name, NULL);
-    }
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        if (setting_limit(&settings[i], config, &value))
+            metrics_add(text, value, "setting", settings[i].name, NULL);
 }
 
 /* ---- jobs -------------------------------------------------------------------------- */

@@ -207,6 +207,28 @@ static void write_string(struct buf *out, const char *string)
     buf_add_json_bytes(out, (struct text){ string, strlen(string) });
 }
 
+static void add_seconds_or_null(struct buf *out, int64_t ms)
+{
+    if (ms)
+        buf_addf(out, "%g", (double)ms / 1000);
+    else
+        buf_add_str(out, "null");
+}
+
+/* With a comma before each; null is none. */
+static void write_limits(struct buf *out, const struct limits *limits)
+{
+    buf_add_str(out, ",\"" CPU_LIMIT_NAME "\":");
+    add_seconds_or_null(out, limits->cpu_ms);
+    for (unsigned i = 0; i < LIMIT_COUNT; i++) {
+        if (limits->at[i])
+            buf_addf(out, ",\"%s\":%llu", limit_kinds[i].name,
+                     (unsigned long long)limits->at[i]);
+        else
+            buf_addf(out, ",\"%s\":null", limit_kinds[i].name);
+    }
+}
+
 static void write_task(struct buf *out, const struct api *api, const struct task *task)
 {
     int64_t time_limit_ms =
@@ -223,13 +245,10 @@ static void write_task(struct buf *out, const struct api *api, const struct task
     else
         buf_add_str(out, "null");
     buf_add_str(out, ",\"limits\":{\"time_limit\":");
-    if (time_limit_ms)
-        buf_addf(out, "%g", (double)time_limit_ms / 1000);
-    else
-        buf_add_str(out, "null");
+    add_seconds_or_null(out, time_limit_ms);
     buf_addf(out, ",\"max_result_bytes\":%llu",
              (unsigned long long)api->config->max_result_bytes);
-    api_write_limits(out, &limits);
+    write_limits(out, &limits);
     buf_add_str(out, "}}");
 }
 

@@ -2,6 +2,7 @@
 #include "server/api.h"
 
 #include "common/clock.h"
+#include "server/setting.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -9,27 +10,6 @@
 /* Made at build time; see scripts/embed.cmake. */
 extern const unsigned char embed_openapi_yaml[], embed_openapi_json[], embed_docs_html[];
 extern const size_t embed_openapi_yaml_len, embed_openapi_json_len, embed_docs_html_len;
-
-static void add_seconds_or_null(struct buf *out, int64_t ms)
-{
-    if (ms)
-        buf_addf(out, "%g", (double)ms / 1000);
-    else
-        buf_add_str(out, "null");
-}
-
-void api_write_limits(struct buf *out, const struct limits *limits)
-{
-    buf_add_str(out, ",\"" CPU_LIMIT_NAME "\":");
-    add_seconds_or_null(out, limits->cpu_ms);
-    for (unsigned i = 0; i < LIMIT_COUNT; i++) {
-        if (limits->at[i])
-            buf_addf(out, ",\"%s\":%llu", limit_kinds[i].name,
-                     (unsigned long long)limits->at[i]);
-        else
-            buf_addf(out, ",\"%s\":null", limit_kinds[i].name);
-    }
-}
 
 /* What tasks are held by here and now. */
 static void write_confinement(struct buf *out, const struct confinement *plan)
@@ -106,6 +86,25 @@ static void write_own_key(struct buf *out, const struct api *api, struct request
              (unsigned long long)usage.bytes);
 }
 
+/* Zero is no limit where that is the default, and else what it says. */
+static void write_limits(struct buf *out, const struct config *config)
+{
+    const char *before = ",\"limits\":{";
+    double value;
+
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (!setting_limit(&settings[i], config, &value))
+            continue;
+        buf_addf(out, "%s\"%s\":", before, settings[i].name);
+        if (value == 0 && strcmp(settings[i].initial, "0") == 0)
+            buf_add_str(out, "null");
+        else
+            buf_addf(out, "%.17g", value);
+        before = ",";
+    }
+    buf_add_char(out, '}');
+}
+
 void api_info(struct api *api, struct request *request, struct text param)
 {
     const struct config *config = api->config;
@@ -126,34 +125,7 @@ void api_info(struct api *api, struct request *request, struct text param)
         "\"%s\",\"async\":\"%s\"}",
         started, store.kind, store.schema_version, durability_names[DURABILITY_RELAXED],
         durability_names[DURABILITY_DURABLE]);
-    buf_addf(
-        &reply.body,
-        ",\"limits\":{\"max_body_bytes\":%llu,\"max_items\":%llu,\"max_item_bytes\":%llu,"
-        "\"max_result_bytes\":%llu,\"max_queued_jobs\":%llu,\"max_bodies_bytes\":%llu,"
-        "\"max_connections\":%llu,"
-        "\"max_waiters\":%llu,\"max_processes\":%llu,\"max_finished_jobs\":%llu,"
-        "\"max_finished_bytes\":%llu,"
-        "\"max_log_bytes\":%llu,\"max_wait\":%g,\"result_ttl\":%g,\"job_ttl\":%g,\"time_"
-        "limit\":",
-        (unsigned long long)config->max_body_bytes, (unsigned long long)config->max_items,
-        (unsigned long long)config->max_item_bytes,
-        (unsigned long long)config->max_result_bytes,
-        (unsigned long long)config->max_queued_jobs,
-        (unsigned long long)config->max_bodies_bytes,
-        (unsigned long long)config->max_connections,
-        (unsigned long long)config->max_waiters,
-        (unsigned long long)config->max_processes,
-        (unsigned long long)config->max_finished_jobs,
-        (unsigned long long)config->max_finished_bytes,
-        (unsigned long long)config->max_log_bytes, (double)config->max_wait_ms / 1000,
-        (double)config->result_ttl_ms / 1000, (double)config->job_ttl_ms / 1000);
-    add_seconds_or_null(&reply.body, config->time_limit_ms);
-    buf_addf(
-        &reply.body, ",\"idle_timeout\":%g,\"header_timeout\":%g,\"body_timeout\":%g",
-        (double)config->idle_timeout_ms / 1000, (double)config->header_timeout_ms / 1000,
-        (double)config->body_timeout_ms / 1000);
-    api_write_limits(&reply.body, &config->limits);
-    buf_add_char(&reply.body, '}');
+    write_limits(&reply.body, config);
     buf_add_str(&reply.body, ",\"key\":");
     write_own_key(&reply.body, api, request);
     write_confinement(&reply.body, api->confinement);

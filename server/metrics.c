@@ -22,7 +22,7 @@ const struct metric_family metric_families[METRIC_COUNT] = {
     [METRIC_READY] = { "poold_ready", METRIC_GAUGE, "",
         "1 if /readyz says that the service can commit and dispatch" },
     [METRIC_LIMIT] = { "poold_limit", METRIC_GAUGE, "setting",
-        "The value of a setting that limits something, in bytes, seconds or pieces" },
+        "The value of each setting that is a number or a time, in bytes, seconds or pieces" },
     [METRIC_JOBS_SUBMITTED] = { "poold_jobs_submitted_total", METRIC_COUNTER, "task method",
         "Jobs that were accepted" },
     [METRIC_JOBS_FINISHED] = { "poold_jobs_finished_total", METRIC_COUNTER, "state",

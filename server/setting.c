@@ -312,6 +312,24 @@ const struct setting settings[] = {
 static_assert(sizeof(settings) / sizeof(settings[0]) == SETTING_COUNT,
               "SETTING_COUNT is the number of rows");
 
+/* ---- values ----------------------------------------------------------------------- */
+
+bool setting_limit(const struct setting *setting, const struct config *config,
+                   double *ret_value)
+{
+    const char *at = (const char *)config + setting->offset;
+
+    if (!setting->initial)
+        return false;
+    if (setting->type == SETTING_NUMBER)
+        *ret_value = (double)*(const uint64_t *)(const void *)at;
+    else if (setting->type == SETTING_SECONDS)
+        *ret_value = (double)*(const int64_t *)(const void *)at / MS_PER_S;
+    else
+        return false;
+    return true;
+}
+
 /* ---- names ---- */
 
 void setting_spell(size_t i, enum spelling spelling, char ret_text[SETTING_TEXT_MAX])

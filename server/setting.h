@@ -50,6 +50,13 @@ extern const struct setting settings[];
 #define SETTING_LISTEN       1 /* index of the setting `listen` */
 #define SETTING_ADMIN_LISTEN 2
 
+struct config;
+
+/* The value of a setting that is a number, or a time (then in seconds), and has a default: what
+ * is shown as the limits of the server. false: it is none of these. */
+bool setting_limit(const struct setting *setting, const struct config *config,
+                   double *ret_value);
+
 enum spelling { SPELLING_NAME, SPELLING_ENVIRONMENT, SPELLING_FLAG };
 
 /* Setting i in one of the three spellings: max_items, POOLD_MAX_ITEMS, --max-items. */

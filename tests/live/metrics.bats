@@ -152,6 +152,23 @@ metric_becomes() { scrape && metric_is "$@" >/dev/null; }
     [ "$(metric poold_worker_exits_total '.cause == "signal"')" != 0.0 ]
 }
 
+@test "every setting with a number is told by /v1/info and by poold_limit" {
+    start_poold --max-waiters 7 --drain-timeout 2.5 --max-finished-bytes 0
+    get /v1/info
+    body_is '.limits | [.max_waiters, .drain_timeout, .max_finished_bytes, .max_items]' '[7,2.5,null,10000000]'
+    told=$(jq -c '.limits | with_entries(.value //= 0)' <<<"$BODY")
+    scrape
+    while read -r name value; do
+        metric_is poold_limit "$value" ".setting == \"$name\""
+    done < <(jq -r 'to_entries[] | "\(.key) \(.value)"' <<<"$told")
+    # The help has a number and a range for each of them, and for no other.
+    in_help=$("${poold[@]}" serve --help | awk '
+        /^  --/ { name = substr($1, 3); gsub("-", "_", name) }
+        /Default: [0-9.]+ \([0-9.]+ to/ { print name }' | sort)
+    [ "$(wc -l <<<"$in_help")" -ge 30 ]
+    [ "$(jq -r 'keys[]' <<<"$told" | sort)" = "$in_help" ]
+}
+
 @test "commits and files of the store are told" {
     start_poold
     submit apply_async '{"task":"square","args":[1]}' >/dev/null
