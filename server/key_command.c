@@ -266,7 +266,8 @@ static int list(struct arguments *arguments)
         key_write(&out, &keys.keys[i]);
         buf_add_char(&out, '\n');
     }
-    (void)fwrite(out.data, 1, out.len, stdout);
+    if (out.len > 0)
+        (void)fwrite(out.data, 1, out.len, stdout);
     buf_clear(&out);
     key_list_clear(&keys);
     return fflush(stdout) == 0 ? 0 : EXIT_FAILED;
