@@ -199,10 +199,10 @@ void api_problem(struct request *request, enum problem problem, const char *deta
     problem_reply(request, problem, text, (struct text){ NULL, 0 }, false);
 }
 
-void api_problem_errors(struct request *request, enum problem problem, const char *detail,
-                        struct text errors)
+void api_refuse(struct request *request, const struct refusal *refusal)
 {
     struct buf members = BUF_INIT;
+    struct text errors = buf_text(&refusal->errors);
 
     if (errors.len) {
         buf_add_str(&members, ",\"errors\":[");
@@ -212,7 +212,8 @@ void api_problem_errors(struct request *request, enum problem problem, const cha
     if (members.failed)
         api_problem_status(request, ST_NO_MEMORY);
     else
-        problem_reply(request, problem, detail, buf_text(&members), false);
+        problem_reply(request, refusal->problem, refusal->detail, buf_text(&members),
+                      false);
     buf_clear(&members);
 }
 

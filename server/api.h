@@ -35,6 +35,7 @@
 #include "server/job_json.h"
 #include "server/key.h"
 #include "server/problem.h"
+#include "server/refusal.h"
 #include "server/route.h"
 #include "server/traffic.h"
 
@@ -94,10 +95,8 @@ void api_quota_problem(const struct api *api, struct request *request);
 /* Answers with a problem; the detail is a printf format. */
 void api_problem(struct request *request, enum problem problem, const char *detail, ...)
     PRINTF(3, 4);
-/* The same with the `errors` of the problem: elements separated by commas, may be empty.
- */
-void api_problem_errors(struct request *request, enum problem problem, const char *detail,
-                        struct text errors);
+/* Answers with what a parser has refused the request for, its `errors` included. */
+void api_refuse(struct request *request, const struct refusal *refusal);
 /* The problem for a status, where the status says it all; see the table in api.c. */
 void api_problem_status(struct request *request, enum status st);
 /* The same with the member `job`. */

@@ -128,8 +128,7 @@ void api_admin_backup(struct api *api, struct request *request, struct text para
     if (refusal.no_memory)
         api_problem_status(request, ST_NO_MEMORY);
     else if (!file)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     else if (!api->backup)
         api_problem(request, PROBLEM_NO_BACKUPS, "%s",
                     api->config->store == STORE_MEMORY

@@ -92,8 +92,7 @@ static bool read_specs(struct api *api, struct request *request, bool lenient,
     st = job_batch_parse(request_body(request), &intake, &rules, ret_specs, ret_count,
                          &refusal);
     if (st != ST_OK)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     return st == ST_OK;
 }

@@ -118,8 +118,7 @@ static void begin(struct feeding *feeding, struct text line)
     if (job_json_parse(body, &intake, &rules, &spec, &refusal) == ST_OK)
         submit(feeding, spec, preferences.lenient);
     else
-        api_problem_errors(feeding->request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(feeding->request, &refusal);
     refusal_clear(&refusal);
     blob_unref(body);
     feeding->over = !feeding->live;

@@ -34,12 +34,6 @@ static void waiting_free(void *data)
 
 /* ---- refusing ---------------------------------------------------------------------- */
 
-static void reply_refusal(struct request *request, const struct refusal *refusal)
-{
-    api_problem_errors(request, refusal->problem, refusal->detail,
-                       buf_text(&refusal->errors));
-}
-
 static void refuse_unknown(struct waiting *waiting)
 {
     struct refusal refusal;
@@ -49,7 +43,7 @@ static void refuse_unknown(struct waiting *waiting)
         if (waiting->watch->jobs[i].unknown)
             refusal_add(&refusal, TEXT("ids"), waiting->wanted.places[i],
                         PROBLEM_VALIDATION_FAILED, "has an id that no job has");
-    reply_refusal(waiting->request, &refusal);
+    api_refuse(waiting->request, &refusal);
     refusal_clear(&refusal);
 }
 
@@ -218,7 +212,7 @@ static bool read_wanted(struct request *request, bool has_return_when,
     st = wait_json_parse(blob_text(request_body(request)), has_return_when,
                          preferences.lenient, ret_wanted, &refusal);
     if (st != ST_OK)
-        reply_refusal(request, &refusal);
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     return st == ST_OK;
 }

@@ -112,8 +112,7 @@ static void refuse_member(struct request *request, const char *name, const char 
     refusal_init(&refusal);
     refusal_add(&refusal, (struct text){ name, strlen(name) }, -1,
                 PROBLEM_VALIDATION_FAILED, what);
-    api_problem_errors(request, refusal.problem, refusal.detail,
-                       buf_text(&refusal.errors));
+    api_refuse(request, &refusal);
     refusal_clear(&refusal);
 }
 

@@ -106,8 +106,7 @@ void api_key_post(struct api *api, struct request *request, struct text param)
     st = key_json_parse(blob_text(request_body(request)), preferences.lenient,
                         clock_wall_ms(), &key, &refusal);
     if (st != ST_OK)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     if (st != ST_OK)
         return;
@@ -150,8 +149,7 @@ void api_key_rotate(struct api *api, struct request *request, struct text param)
     st = key_json_parse_rotation(blob_text(request_body(request)), preferences.lenient,
                                  &keep_old_ms, &refusal);
     if (st != ST_OK)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     if (st != ST_OK)
         return;

@@ -140,8 +140,7 @@ static struct pool_spec *read_spec(struct request *request, struct pool_intake *
     *ret_applied = (struct preferences){ .lenient = preferences.lenient };
     intake->lenient = preferences.lenient;
     if (pool_json_parse(request_body(request), intake, &spec, &refusal) != ST_OK)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     return spec;
 }

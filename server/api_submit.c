@@ -300,8 +300,7 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
         return NULL;
     intake.id = dispatch_new_id(api->dispatch, intake.now_ms);
     if (job_json_parse(request_body(request), &intake, &rules, &spec, &refusal) != ST_OK)
-        api_problem_errors(request, refusal.problem, refusal.detail,
-                           buf_text(&refusal.errors));
+        api_refuse(request, &refusal);
     refusal_clear(&refusal);
     return spec;
 }

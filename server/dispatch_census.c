@@ -34,6 +34,7 @@ static void see(struct lane *lane, uint64_t since_ns)
         lane->census.oldest_ns = since_ns;
 }
 
+/* Those in the queue. */
 static void see_stubs(struct lane *lane)
 {
     struct queue_place *place;

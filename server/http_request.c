@@ -28,11 +28,6 @@
 /* Of a request that is not for a body, a GET or DELETE. */
 #define BODY_UNUSED_MAX (64u << 10)
 
-const char *const http_method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
-    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
-};
-
 /* ---- the request ------------------------------------------------------------------- */
 
 enum http_method request_method(const struct request *request)

@@ -18,12 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* route.c needs only the names; http_request.c would bring the library with it. */
-const char *const http_method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
-    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
-};
-
 /* Every kind of pattern that the server has. */
 static const struct route routes[] = {
     { HTTP_GET, "/", NULL, 0 },

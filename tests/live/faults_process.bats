@@ -12,14 +12,6 @@ arm() {
 
 acted() { [ "$(od -An -t u8 -j 8 -N 8 "$FAULT_FILE" | tr -d ' ')" = "$1" ]; }
 
-descendants() {
-    local child
-    for child in $(pgrep -P "$1"); do
-        echo "$child"
-        descendants "$child"
-    done
-}
-
 forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
 
 # The server has ended by this signal.

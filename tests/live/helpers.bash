@@ -146,6 +146,15 @@ try_poold() {
     printf '%s\n' "$output" >>"$POOLD_STDERR"
 }
 
+# descendants PID: of this process, each on a line.
+descendants() {
+    local child
+    for child in $(pgrep -P "$1"); do
+        echo "$child"
+        descendants "$child"
+    done
+}
+
 log_has() { grep -qE -- "$1" "$POOLD_STDERR"; }
 
 # preload LIBRARY [NAME=VALUE]...: the servers that are started from now on have it, and these variables.

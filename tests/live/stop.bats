@@ -87,14 +87,6 @@ PYTHON
     done
 }
 
-descendants() {
-    local child
-    for child in $(pgrep -P "$1"); do
-        echo "$child"
-        descendants "$child"
-    done
-}
-
 @test "row 96: a server that drains takes no job, says so, and can be read" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[2]}')

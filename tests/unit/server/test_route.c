@@ -8,12 +8,6 @@
 
 #include <cmocka.h>
 
-/* route.c needs only the names; http.c would bring the library with it. */
-const char *const http_method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET",       [HTTP_POST] = "POST",       [HTTP_PATCH] = "PATCH",
-    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS",
-};
-
 static const struct route routes[] = {
     { HTTP_GET, "/", NULL, 0 },
     { HTTP_POST, "/v1/map", NULL, 0 },
