@@ -97,7 +97,7 @@ def new_key(folder):
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith("POOLD_")}
     made = subprocess.run([os.environ["POOLD_BIN"], "key", "new", "--data", folder, "--name", "one",
-                           "--scopes", "read"], env=environment, check=True, timeout=wire.PATIENCE,
+                           "--scopes", "read,admin"], env=environment, check=True, timeout=wire.PATIENCE,
                           capture_output=True, text=True)
     return made.stdout.strip()
 
@@ -122,7 +122,12 @@ def read_times(server, keys):
 
 def wrong_keys(suite):
     made = []
-    server = wire.Server(prepare=lambda folder: made.append(new_key(folder)))
+
+    def make_key(folder):
+        made.append(new_key(folder))
+        return made[0]
+
+    server = wire.Server(prepare=make_key)
     key = made[0]
     right = exchange(server, get("/v1/jobs", f"Authorization: Bearer {key}"), enough=1)
     suite.report(right.status == 200, "the key is good", right)

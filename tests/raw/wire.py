@@ -22,11 +22,13 @@ class Server:
     """A real server on a free port, with its data in a folder of its own."""
 
     def __init__(self, *flags, prepare=None):
-        """prepare(folder): makes what has to be in the data folder before the start."""
+        """prepare(folder): makes what has to be in the data folder before the start, and returns
+        a key with the scope admin, if it made keys."""
         self.folder = tempfile.TemporaryDirectory(prefix="poold-raw-")
+        key = None
         if prepare:
             os.mkdir(self.data(), 0o700)
-            prepare(self.data())
+            key = prepare(self.data())
         # Not in that folder itself: tasks cannot make files where it leads.
         self.log = open(pathlib.Path(self.folder.name) / "stderr", "w+b")
         binary = os.environ["POOLD_BIN"]
@@ -43,8 +45,16 @@ class Server:
             time.sleep(0.02)
         self.address = ("127.0.0.1", int(found[1]))
         self.read_to = 0  # bytes of the log
+        self.wait_for_worker(deadline, [f"Authorization: Bearer {key}"] if key else [])
         self.health()
         self.descriptors = self.count_descriptors()
+
+    def wait_for_worker(self, deadline, headers):
+        """The server is ready before its workers are; each that comes brings descriptors."""
+        request = get("/v1/workers", f"X-Request-Id: {OWN_ID}", *headers, close=True)
+        while '"state":"idle"' not in (text := exchange(self, request).data.decode()):
+            assert self.process.poll() is None and time.monotonic() < deadline, text
+            time.sleep(0.02)
 
     def data(self):
         return self.folder.name + "/data"
