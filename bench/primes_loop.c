@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * primes_loop - the task primes_in_range, called in a loop by one process: what N workers
- * are compared with.
+ * primes_loop - what N workers are compared with: one process that calls the function of
+ * their task in a loop.
  *
- *     primes_loop END RANGES
+ *     primes_loop divide|sieve END RANGES
  *
  * Calls it for RANGES ranges of equal size up to END, as poold would, and prints the
- * seconds that it took.
+ * seconds that it took. "divide" is find_primes.h, "sieve" the built-in primes_in_range.
  */
+#include "bench/find_primes.h"
 #include "workers/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static double now(void)
@@ -22,32 +24,50 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Primes from `start` to before `end`; 0 when there is no memory. */
+static size_t divide(long start, long end)
+{
+    uint32_t *primes = malloc(((size_t)(end - start) / 2 + 2) * sizeof(*primes));
+    size_t count = 0;
+
+    if (primes)
+        count = find_primes((uint32_t)start, (uint32_t)end - 1, primes);
+    free(primes);
+    return count;
+}
+
+/* As divide(), by the task; how many bytes its result has. */
+static size_t sieve(long start, long end)
+{
+    static struct buf out = BUF_INIT;
+    char args[64];
+    int len = snprintf(args, sizeof(args), "%ld,%ld", start, end);
+    struct task_call call;
+    enum call_end ended;
+
+    buf_reset(&out);
+    task_run(&call, registry_find(TEXT("primes_in_range")),
+             (struct text){ args, (size_t)len }, false, (struct text){ 0 }, &out, NULL);
+    ended = call.end;
+    task_call_clear(&call);
+    return ended == CALL_RETURNED ? out.len : 0;
+}
+
 int main(int argc, char **argv)
 {
-    const struct task *task = registry_find(TEXT("primes_in_range"));
-    struct buf out = BUF_INIT;
+    size_t (*run)(long start, long end);
     long end, ranges;
     double start;
 
-    if (argc != 3 || !task)
+    if (argc != 4)
         return EXIT_FAILURE;
-    end = strtol(argv[1], NULL, 10);
-    ranges = strtol(argv[2], NULL, 10);
+    run = strcmp(argv[1], "divide") == 0 ? divide : sieve;
+    end = strtol(argv[2], NULL, 10);
+    ranges = strtol(argv[3], NULL, 10);
     start = now();
     for (long i = 0; i < ranges; i++) {
-        char args[64];
-        int len = snprintf(args, sizeof(args), "%ld,%ld", end * i / ranges,
-                           end * (i + 1) / ranges);
-        struct task_call call;
-
-        buf_reset(&out);
-        task_run(&call, task, (struct text){ args, (size_t)len }, false,
-                 (struct text){ 0 }, &out, NULL);
-        if (call.end != CALL_RETURNED)
+        if (run(end * i / ranges, end * (i + 1) / ranges) == 0)
             return EXIT_FAILURE;
-        task_call_clear(&call);
     }
-    start = now() - start;
-    buf_clear(&out);
-    return printf("%.6f\n", start) < 0;
+    return printf("%.6f\n", now() - start) < 0;
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * find_primes - primes by division: work that is all calculation.
+ *
+ * Called by the task of find_primes.c and by primes_loop.c, so that both run the same
+ * machine code. examples/python/primes.py has the same function in Python.
+ */
+#ifndef POOLD_BENCH_FIND_PRIMES_H
+#define POOLD_BENCH_FIND_PRIMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* By odd divisors up to the square root. */
+static inline bool is_prime(uint32_t n)
+{
+    if (n < 2 || n % 2 == 0)
+        return n == 2;
+    for (uint32_t divisor = 3; divisor <= n / divisor; divisor += 2) {
+        if (n % divisor == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Puts the primes from `start` to `end`, both included, into `primes`, which has room for
+ * (end - start) / 2 + 2. Returns how many they are. `end` is below UINT32_MAX. */
+static inline size_t find_primes(uint32_t start, uint32_t end, uint32_t *primes)
+{
+    size_t count = 0;
+
+    for (uint32_t n = start; n <= end; n++) {
+        if (is_prime(n))
+            primes[count++] = n;
+    }
+    return count;
+}
+
+#endif
