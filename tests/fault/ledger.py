@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Clients that write down what they were told, and a check of that against what is there.
 
-Each client submits jobs of the task `record` (tests/plugins/record.c), one after the other, with
-an Idempotency-Key, and asks again with the same key until it has an answer. Batches have no key:
-each try has a tag of its own, and is there as a whole or not at all unless it was answered.
+Each client submits jobs of the task `record` (tests/plugins/record.c, or one of tasks/), one after
+the other, with an Idempotency-Key, and asks again with the same key until it has an answer. Batches
+have no key: each try has a tag of its own, and is there as a whole or not at all unless it was
+answered. What an item has to result in is its client's tag for the job, its index and a text of any
+length, so that no result can pass for that of another item.
 
 What is checked (Ledger.check), each as a number that has to be 0:
 
     lost        acknowledged jobs that are not there, or that do not end
     unexpected  jobs that nobody has submitted, a second one with the same key, parts of a batch
     doubled     items with more than one outcome, in an answer or in the database
-    wrong       results that are not what the task returns, or an end that cannot be
+    wrong       results that are not what the task returns for this very item, in the answer to the
+                submission or read later; or an end that cannot be
     rerun       items of durable jobs that ran again after somebody was shown that they are done
     changed     results that were read twice, and were not the same bytes (of durable jobs: with
                 the same ETag, which is that of their end)
@@ -28,6 +31,8 @@ from service import PATIENCE
 
 TRY_SECONDS = 20  # of one request
 MANY_CRASHES = 100  # crash_retries of jobs that have to succeed whatever is killed
+LONG_TEXT = 20000  # characters, of one item in a hundred
+CHARACTERS = 'abcdefghij 0123456789 "\\/\t\u00e9\u2028\U0001f600'  # with those that JSON treats apart
 KINDS = ["apply", "apply_async", "map", "map_async", "imap", "imap_unordered", "batch"]
 
 
@@ -38,13 +43,32 @@ class Refused(Exception):
 class Job:
     """One submission, as its client sees it."""
 
-    def __init__(self, tag, kind, items, durable, sturdy):
-        self.tag, self.kind, self.items = tag, kind, items
+    def __init__(self, tag, kind, task, texts, durable, sturdy):
+        self.tag, self.kind, self.task, self.items = tag, kind, task, len(texts)
+        self.texts = texts  # one of each item
         self.durable = durable  # what is shown as done is on the disk
         self.sturdy = sturdy  # no number of crashes makes it fail
         self.id = None  # once it is acknowledged
         self.done_ns = {}  # item: when it was first known to be done
         self.result = None  # (bytes, ETag), once read
+
+    def value(self, index):
+        return f"{self.tag} {index} {self.texts[index]}"
+
+    def may_be(self, outcome):
+        """Whether a line of results can be true."""
+        error = outcome.get("error")
+        if error:
+            return not self.sturdy and error["type"] == "/problems/worker-lost"
+        return 0 <= outcome["index"] < self.items and outcome.get("result") == self.value(outcome["index"])
+
+    def answers(self, body):
+        """The outcomes in a 200 to its submission, as lines of results."""
+        if self.kind.startswith("imap"):
+            return [line for line in map(json.loads, body.splitlines()) if "index" in line]
+        if self.kind == "apply":
+            return [{"index": 0, "result": json.loads(body)["result"]}]
+        return [{"index": index, "result": value} for index, value in enumerate(json.loads(body)["result"])]
 
 
 class Ledger:
@@ -58,6 +82,7 @@ class Ledger:
         self.jobs = {}  # tag: Job, one for each job that a client wants
         self.tries = collections.defaultdict(int)  # tag of a batch's try: jobs in it
         self.faults = []  # what clients could not explain
+        self.wrong = 0  # answers to submissions
         self.asked = self.again = 0
 
     def note(self, who, what, **fields):
@@ -80,7 +105,7 @@ class Ledger:
 
     def check(self, client):
         """`client` is connected to a server that has come to rest. Returns the numbers."""
-        found = collections.Counter(lost=0, unexpected=0, doubled=0, wrong=0, rerun=0, changed=0)
+        found = collections.Counter(lost=0, unexpected=0, doubled=0, wrong=self.wrong, rerun=0, changed=0)
         there = self.list_jobs(client)
         for tag, ids in there.items():
             job, want = self.jobs.get(tag), self.tries.get(tag)
@@ -132,11 +157,7 @@ class Ledger:
         indices = collections.Counter(line["index"] for line in lines if "index" in line)
         found["doubled"] += sum(count - 1 for count in indices.values())
         good = sorted(indices) == list(range(job.items)) and (state == "succeeded" or not job.sturdy)
-        for line in lines[:-1]:
-            error = line.get("error")
-            good &= line["index"] ** 2 == line.get("result") if not error else (
-                not job.sturdy and error["type"] == "/problems/worker-lost")
-        if not good:
+        if not good or not all(job.may_be(line) for line in lines if "index" in line):
             found["wrong"] += 1
             self.note("check", "wrong", tag=job.tag, id=job.id, state=state, lines=lines)
         # A relaxed job may have to run again although its result was read: it ends at another time.
@@ -162,10 +183,10 @@ class Ledger:
 class Client(threading.Thread):
     """Submits jobs until told to stop, and brings the last one to its end."""
 
-    def __init__(self, ledger, service, name, stop, jobs=None, kinds=KINDS, pause=0.0):
+    def __init__(self, ledger, service, name, stop, jobs=None, kinds=KINDS, tasks=("record",)):
         super().__init__(name=name, daemon=True)
         self.ledger, self.service = ledger, service
-        self.stop, self.limit, self.kinds, self.pause = stop, jobs, kinds, pause
+        self.stop, self.limit, self.kinds, self.tasks = stop, jobs, kinds, tasks
         self.random = random.Random(f"{ledger.seed} {name}")
         self.connection = None
         self.count = 0
@@ -214,13 +235,17 @@ class Client(threading.Thread):
             while not self.stop.is_set() and (self.limit is None or self.count < self.limit):
                 self.count += 1
                 self.submit()
-                time.sleep(self.random.uniform(0, self.pause))
         except Exception as error:  # pylint: disable=broad-except
             self.ledger.fault(self.name, f"{type(error).__name__}: {error}")
 
+    def texts(self, count):
+        return ["".join(self.random.choices(CHARACTERS, k=self.random.randrange(
+            LONG_TEXT if self.random.random() < 0.01 else 40))) for _ in range(count)]
+
     def spec(self, job, ms):
-        rows = [f"{self.ledger.records} {job.tag} {index} {self.random.randrange(ms)}" for index in range(job.items)]
-        spec = {"task": "record", "tags": [job.tag]}
+        rows = [f"{self.ledger.records} {job.tag} {index} {self.random.randrange(ms)} {text}"
+                for index, text in enumerate(job.texts)]
+        spec = {"task": job.task, "tags": [job.tag]}
         if job.kind.startswith("apply"):
             spec["args"] = rows
         else:
@@ -240,7 +265,7 @@ class Client(threading.Thread):
             return
         durable = kind.endswith("_async") or self.random.random() < 0.5
         items = 1 if kind.startswith("apply") else self.random.randint(1, 12)
-        job = Job(tag, kind, items, durable, sturdy)
+        job = Job(tag, kind, self.random.choice(self.tasks), self.texts(items), durable, sturdy)
         self.ledger.jobs[tag] = job
         status, headers, body = self.ask(
             "POST", "/v1/" + kind, json.dumps(self.spec(job, 30)), {"Idempotency-Key": tag})
@@ -259,13 +284,17 @@ class Client(threading.Thread):
             raise Refused(f"{job.tag}: 422 {body[:300]}")
         job.id = id
         self.ledger.note(self.name, "acknowledged", tag=job.tag, id=id, status=status)
+        if status == 200 and not all(map(job.may_be, job.answers(body))):
+            self.ledger.wrong += 1
+            self.ledger.note(self.name, "wrong", tag=job.tag, id=id, answer=body.decode(errors="replace"))
 
     def submit_batch(self, tag, sturdy):
         count, tries = self.random.randint(2, 5), 0
         while True:
             tries += 1
             name = f"{tag}.{tries}"
-            jobs = [Job(f"{name}.{i}", "batch", 1, True, sturdy) for i in range(count)]
+            jobs = [Job(f"{name}.{i}", "batch", self.random.choice(self.tasks), self.texts(1), True, sturdy)
+                    for i in range(count)]
             self.ledger.tries[name] = count
             body = []
             for job in jobs:

@@ -91,6 +91,19 @@ class Service:
         return [pid for fork in self.forkservers() for pid in children_of(fork)
                 if (stat_of(pid) or "?")[0] == "poold-worker"]
 
+    def templates(self):
+        """The interpreters from which runners are forked."""
+        return [pid for fork in self.forkservers() for pid in children_of(fork)
+                if (stat_of(pid) or "?")[0] not in ("?", "poold-worker", "poold-fork")]
+
+    def runners(self):
+        """The interpreters beside workers."""
+        return [pid for template in self.templates() for pid in children_of(template)]
+
+    def programs(self):
+        """What workers have started: programs, and interpreters if there is no template."""
+        return [pid for worker in self.workers() for pid in children_of(worker)]
+
     def processes(self):
         return [self.pid()] + descendants_of(self.pid()) if self.pid() else []
 

@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define KEY_MAX 128
 
 /* One line in one write behind all others: whole, whoever writes beside it. */
 static bool note(const char *path, const char *key, long long index)
@@ -26,17 +29,37 @@ static bool note(const char *path, const char *key, long long index)
     return ok;
 }
 
+/* "KEY INDEX TEXT": what of the argument says which item it was. */
+static void give_back(struct poold_call *call, const char *key, long long index,
+                      const char *text, size_t text_len)
+{
+    char head[KEY_MAX + 32];
+    int head_len = snprintf(head, sizeof(head), "%s %lld ", key, index);
+    char *all = malloc((size_t)head_len + text_len + 1);
+
+    if (!all) {
+        poold_raise(call, "MemoryError", "no memory for the result");
+        return;
+    }
+    memcpy(all, head, (size_t)head_len);
+    memcpy(all + head_len, text, text_len + 1);
+    poold_return_string(call, all, (size_t)head_len + text_len);
+    free(all);
+}
+
 static void run_record(struct poold_call *call)
 {
-    const char *what = poold_arg_string(call, 0, NULL);
-    char path[3072], key[128];
+    size_t len;
+    const char *what = poold_arg_string(call, 0, &len);
+    char path[3072], key[KEY_MAX];
     long long index, ms;
     struct timespec left;
+    int text = 0;
 
     if (!what)
         return;
-    if (sscanf(what, "%3071s %127s %lld %lld", path, key, &index, &ms) != 4) {
-        poold_raise(call, "ValueError", "not: PATH KEY INDEX MS");
+    if (sscanf(what, "%3071s %127s %lld %lld%n", path, key, &index, &ms, &text) != 4) {
+        poold_raise(call, "ValueError", "not: PATH KEY INDEX MS [TEXT]");
         return;
     }
     if (!note(path, key, index)) {
@@ -46,13 +69,14 @@ static void run_record(struct poold_call *call)
     left = (struct timespec){ ms / 1000, ms % 1000 * 1000000 };
     while (nanosleep(&left, &left) == -1)
         ;
-    poold_return_int64(call, index * index);
+    text += what[text] == ' ';
+    give_back(call, key, index, what + text, len - (size_t)text);
 }
 
 static const struct poold_task record = {
     .name = "record",
-    .summary =
-        "PATH KEY INDEX MS: notes its run in the file, sleeps, returns INDEX squared.",
+    .summary = "PATH KEY INDEX MS TEXT: notes its run in the file, sleeps, returns KEY "
+               "INDEX TEXT.",
     .signature = "record(what)",
     .params = { "what" },
     .run = run_record,
