@@ -10,6 +10,7 @@
  */
 #include "common/buf.h"
 
+#include "common/hex.h"
 #include "common/mem.h"
 #include "common/utf8.h"
 
@@ -148,10 +149,8 @@ static const char json_escapes[256] = {
 
 static void add_json_escape(struct buf *buf, unsigned char byte)
 {
-    static const char hex[] = "0123456789abcdef";
-    char escape[6] = {
-        '\\', json_escapes[byte], '0', '0', hex[byte >> 4], hex[byte & 15]
-    };
+    char escape[6] = { '\\', json_escapes[byte],   '0',
+                       '0',  hex_digit(byte >> 4), hex_digit(byte) };
 
     buf_add(buf, escape, json_escapes[byte] == 'u' ? 6 : 2);
 }

@@ -16,6 +16,7 @@
 #include "common/json_scan.h"
 
 #include "common/digits.h"
+#include "common/hex.h"
 
 #include <string.h>
 #ifdef __SSE2__
@@ -90,14 +91,6 @@ static inline const uint8_t *plain_end(const uint8_t *p, const uint8_t *end)
 
 /* --- strings --- */
 
-static int hex_value(uint8_t c)
-{
-    if (is_digit(c))
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The four digits of \uXXXX. */
 static const uint8_t *hex4_end(struct scan *s, const uint8_t *p, unsigned *ret_unit)
 {
@@ -108,7 +101,7 @@ static const uint8_t *hex4_end(struct scan *s, const uint8_t *p, unsigned *ret_u
 
         if (p == s->end)
             return scan_fail(s, p, SLICE_MALFORMED, string_not_closed);
-        value = hex_value(*p);
+        value = hex_value((char)*p);
         if (value < 0)
             return scan_refuse(s, p, "expected a hexadecimal digit");
         unit = unit << 4 | (unsigned)value;

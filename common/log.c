@@ -20,6 +20,7 @@
 #include "common/log.h"
 
 #include "common/clock.h"
+#include "common/hex.h"
 #include "common/utf8.h"
 
 #include <assert.h>
@@ -117,7 +118,6 @@ static bool is_control(const unsigned char *s, size_t len)
 /* quoted: between quotes, or in JSON. */
 static void put_escaped(struct line *line, const char *bytes, size_t len, bool quoted)
 {
-    static const char hex[] = "0123456789abcdef";
     const char *backslash = line_format == LOG_JSON ? "\\\\" : "\\";
     const unsigned char *s = (const unsigned char *)bytes, *end = s + len;
 
@@ -126,8 +126,8 @@ static void put_escaped(struct line *line, const char *bytes, size_t len, bool q
         char escape[8];
 
         if (n == 0 || is_control(s, n)) {
-            snprintf(escape, sizeof(escape), "%sx%c%c", backslash, hex[*s >> 4],
-                     hex[*s & 15]);
+            snprintf(escape, sizeof(escape), "%sx%c%c", backslash, hex_digit(*s >> 4),
+                     hex_digit(*s));
             put_str(line, escape);
             s++;
             continue;

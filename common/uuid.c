@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/uuid.h"
 
+#include "common/hex.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -87,27 +89,15 @@ static bool dash_before(int byte)
 
 void uuid_format(struct uuid id, char ret_text[UUID_TEXT_LEN + 1])
 {
-    static const char hex[] = "0123456789abcdef";
     char *at = ret_text;
 
     for (int i = 0; i < 16; i++) {
         if (dash_before(i))
             *at++ = '-';
-        *at++ = hex[id.bytes[i] >> 4];
-        *at++ = hex[id.bytes[i] & 15];
+        *at++ = hex_digit(id.bytes[i] >> 4);
+        *at++ = hex_digit(id.bytes[i]);
     }
     *at = '\0';
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 bool uuid_parse(const char *text, size_t len, struct uuid *ret_id)
@@ -121,8 +111,8 @@ bool uuid_parse(const char *text, size_t len, struct uuid *ret_id)
 
         if (dash_before(i) && *text++ != '-')
             return false;
-        high = hex_digit(*text++);
-        low = hex_digit(*text++);
+        high = hex_value(*text++);
+        low = hex_value(*text++);
         if (high < 0 || low < 0)
             return false;
         id.bytes[i] = (uint8_t)(high << 4 | low);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/http_gate.h"
 
+#include "common/hex.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +12,6 @@ static enum problem refuse(struct error_text *err, enum problem problem, const c
 {
     (void)error_set(err, ST_INVALID, "%s", text);
     return problem;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 /* Decodes %XX in the path. Only visible ASCII that does not change the path's structure
@@ -33,8 +24,8 @@ static bool decode_path(const char *path, size_t len, char *ret_path, size_t *re
         char c = path[i];
 
         if (c == '%') {
-            int high = i + 2 < len ? hex_digit(path[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(path[i + 2]) : -1;
+            int high = i + 2 < len ? hex_value(path[i + 1]) : -1;
+            int low = high >= 0 ? hex_value(path[i + 2]) : -1;
 
             if (low < 0)
                 return false;

@@ -2,6 +2,7 @@
 #include "server/key.h"
 
 #include "common/clock.h"
+#include "common/hex.h"
 
 #include <fnmatch.h>
 #include <gnutls/crypto.h>
@@ -21,30 +22,22 @@ const char *const scope_names[SCOPE_COUNT] = { "submit", "read", "cancel", "admi
 
 static void hex_write(const unsigned char *bytes, size_t count, char *ret_text)
 {
-    static const char digits[] = "0123456789abcdef";
-
     for (size_t i = 0; i < count; i++) {
-        ret_text[2 * i] = digits[bytes[i] >> 4];
-        ret_text[2 * i + 1] = digits[bytes[i] & 15];
+        ret_text[2 * i] = hex_digit(bytes[i] >> 4);
+        ret_text[2 * i + 1] = hex_digit(bytes[i]);
     }
     ret_text[2 * count] = '\0';
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Lower-case digits only: a key has one way to be written. */
 static bool hex_read(const char *text, size_t count, unsigned char *ret_bytes)
 {
-    for (size_t i = 0; i < count; i++) {
-        int high = hex_digit(text[2 * i]);
-        int low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
+    for (size_t i = 0; i < 2 * count; i++) {
+        int value = hex_value(text[i]);
 
-        if (low < 0)
+        if (value < 0 || hex_digit((unsigned)value) != text[i])
             return false;
-        ret_bytes[i] = (unsigned char)(high * 16 + low);
+        ret_bytes[i / 2] = (unsigned char)(i % 2 ? ret_bytes[i / 2] << 4 | value : value);
     }
     return true;
 }
