@@ -329,6 +329,7 @@ static enum status call_task(struct run *run, struct text positional)
     start = results->len;
     call.result_max = run->child->result_max;
     call.cpu_ms = run->cpu_ms;
+    call.trace = run->chunk.trace;
     call.page = run->child->page;
     task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
              run->chunk.kwargs, results, &run->child->progress);
@@ -521,6 +522,7 @@ static enum status initialize(struct child *child)
     }
     call.result_max = child->result_max;
     call.cpu_ms = 0;
+    call.trace = (struct text){ 0 };
     call.page = NULL;
     task_run(&call, run.task, items_inside(run.chunk.items), false, run.chunk.kwargs,
              &child->results, NULL);

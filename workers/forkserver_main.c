@@ -481,6 +481,9 @@ static bool prepare(struct forkserver_process *fs)
         fcntl(fs->sock, F_SETFD, FD_CLOEXEC) == -1)
         return false;
     prctl(PR_SET_NAME, "poold-fork");
+    /* What the server itself was started in is no trace of its jobs. */
+    (void)unsetenv("TRACEPARENT");
+    (void)unsetenv("TRACESTATE");
     if (confine_filter(&fs->confinement, &err) != ST_OK) {
         log_error("tasks cannot be confined", "error=\"%s\"", err.text);
         return false;

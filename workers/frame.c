@@ -104,12 +104,14 @@ void frame_chunk_head(const struct frame_chunk *chunk,
 {
     assert(run_fits(chunk->first, chunk->count) && chunk->style < CALL_STYLE_COUNT);
     assert(chunk->task.len > 0 && chunk->task.len <= TASK_LEN_MAX);
+    assert(chunk->trace.len == 0 || chunk->trace.len == FRAME_TRACE_LEN);
     assert(chunk->kwargs.len <= FRAME_PAYLOAD_MAX);
     memset(ret_head, 0, FRAME_CHUNK_HEAD_LEN);
     put_u64(ret_head, chunk->first);
     put_u32(ret_head + 8, chunk->count);
     ret_head[12] = (uint8_t)chunk->style;
     ret_head[13] = (uint8_t)chunk->task.len;
+    ret_head[14] = (uint8_t)chunk->trace.len;
     put_u32(ret_head + 16, (uint32_t)chunk->kwargs.len);
 }
 
@@ -117,26 +119,29 @@ enum frame_verdict frame_chunk_parse(struct text payload, struct frame_chunk *re
 {
     const uint8_t *at = (const uint8_t *)payload.at;
     struct text rest;
-    size_t task_len, kwargs_len;
+    size_t task_len, trace_len, kwargs_len;
 
     if (payload.len < FRAME_CHUNK_HEAD_LEN)
         return FRAME_BROKEN;
     task_len = at[13];
+    trace_len = at[14];
     kwargs_len = get_u32(at + 16);
     if (!run_fits(get_u64(at), get_u32(at + 8)) || at[12] >= CALL_STYLE_COUNT ||
-        task_len == 0 || task_len > TASK_LEN_MAX || get_u16(at + 14) != 0 ||
+        task_len == 0 || task_len > TASK_LEN_MAX ||
+        (trace_len != 0 && trace_len != FRAME_TRACE_LEN) || at[15] != 0 ||
         get_u32(at + 20) != 0 || get_u64(at + 24) != 0)
         return FRAME_BROKEN;
     rest = behind(payload, FRAME_CHUNK_HEAD_LEN);
-    if (task_len > rest.len || kwargs_len > rest.len - task_len)
+    if (task_len + trace_len > rest.len || kwargs_len > rest.len - task_len - trace_len)
         return FRAME_BROKEN;
     *ret_chunk = (struct frame_chunk){
         .first = get_u64(at),
         .count = get_u32(at + 8),
         .style = at[12],
         .task = { rest.at, task_len },
-        .kwargs = { rest.at + task_len, kwargs_len },
-        .items = behind(rest, task_len + kwargs_len),
+        .trace = { rest.at + task_len, trace_len },
+        .kwargs = { rest.at + task_len + trace_len, kwargs_len },
+        .items = behind(rest, task_len + trace_len + kwargs_len),
     };
     return FRAME_OK;
 }

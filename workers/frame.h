@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_VERSION    4
+#define FRAME_VERSION    5
 #define FRAME_HEADER_LEN 16
 #define FRAME_PAYLOAD_MAX                                                                \
     (1u << 30) /* bytes; the real limits are the server's settings */
@@ -77,14 +77,16 @@ enum call_style {
 };
 
 /* CHUNK and INIT: head 32 bytes: first u64, count u32, style u8, task name length u8,
- * reserved u16, kwargs length u32, reserved u32, reserved u64; then task name, kwargs,
- * items. */
+ * trace length u8, reserved u8, kwargs length u32, reserved u32, reserved u64; then task
+ * name, trace, kwargs, items. */
 #define FRAME_CHUNK_HEAD_LEN 32
+#define FRAME_TRACE_LEN      55 /* bytes of a traceparent (W3C Trace Context) */
 struct frame_chunk {
     uint64_t first; /* index in the job of the first item */
     uint32_t count; /* items, at least 1 */
     enum call_style style;
-    struct text task;   /* name, 1..64 bytes */
+    struct text task;   /* name, 1..128 bytes */
+    struct text trace;  /* valid traceparent of the job, or empty if it has none */
     struct text kwargs; /* JSON object text, or empty for none */
     struct text items;  /* valid JSON text as call_style says */
 };

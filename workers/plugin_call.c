@@ -302,6 +302,11 @@ static void *op_alloc(struct poold_call *call, size_t size)
     return scratch(call_of(call), size);
 }
 
+static struct poold_text op_traceparent(const struct poold_call *call)
+{
+    return given(call_of(call)->trace);
+}
+
 static const struct poold_call_ops ops = {
     .arg = op_arg,
     .args = op_args,
@@ -318,6 +323,7 @@ static const struct poold_call_ops ops = {
     .cancelled = op_cancelled,
     .log = op_log,
     .alloc = op_alloc,
+    .traceparent = op_traceparent,
 };
 
 /* ---- tasks on text ----------------------------------------------------------------- */

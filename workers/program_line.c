@@ -18,7 +18,7 @@ static void one_line(char *at, const char *end)
 }
 
 void program_line_request(struct buf *out, uint64_t id, struct text positional,
-                          struct text kwargs)
+                          struct text kwargs, struct text trace)
 {
     size_t start = out->len;
 
@@ -32,6 +32,10 @@ void program_line_request(struct buf *out, uint64_t id, struct text positional,
     buf_add_text(out, positional);
     buf_add_str(out, "],\"kwargs\":");
     buf_add_text(out, kwargs.len > 0 ? kwargs : TEXT("{}"));
+    if (trace.len > 0) {
+        buf_add_str(out, ",\"traceparent\":");
+        buf_add_json_string(out, trace);
+    }
     buf_add_char(out, '}');
     if (id > 0 && !out->failed)
         one_line(out->data + start, out->data + out->len);

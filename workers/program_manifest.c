@@ -350,7 +350,7 @@ static bool sets(const json_t *env, const char *variable, size_t len)
 static bool read_env(const json_t *env, char **inherited,
                      struct program_manifest *manifest)
 {
-    size_t room = json_object_size(env) + 1, count = 0;
+    size_t room = json_object_size(env) + 2, count = 0; /* PATH, PROGRAM_TRACE */
     bool has_path = json_object_get(env, "PATH") != NULL, ok = true;
     const json_t *value;
     const char *name;
@@ -374,6 +374,8 @@ static bool read_env(const json_t *env, char **inherited,
     }
     if (ok && !has_path)
         ok = add_variable(manifest, &count, "PATH", 4, PATH_DEFAULT);
+    if (!json_object_get(env, PROGRAM_TRACE))
+        manifest->env_trace = &manifest->env[count];
     return ok;
 }
 
@@ -415,8 +417,18 @@ enum status program_manifest_read(const json_t *definition, char **inherited,
     return ST_OK;
 }
 
+void program_manifest_trace(struct program_manifest *manifest, struct text trace)
+{
+    if (!manifest->env_trace)
+        return;
+    (void)snprintf(manifest->trace, sizeof(manifest->trace), PROGRAM_TRACE "=%.*s",
+                   (int)trace.len, trace.at ? trace.at : "");
+    *manifest->env_trace = trace.len > 0 ? manifest->trace : NULL;
+}
+
 void program_manifest_clear(struct program_manifest *manifest)
 {
+    program_manifest_trace(manifest, (struct text){ 0 }); /* the others are the heap's */
     for (char **variable = manifest->env; variable && *variable; variable++)
         mem_free(*variable);
     mem_free(manifest->env);

@@ -16,6 +16,7 @@
 
 #include "common/blob.h"
 #include "common/status.h"
+#include "workers/frame.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -27,6 +28,7 @@
 #define PROGRAM_ENV_MAX      256         /* variables in env */
 #define PROGRAM_LINE_DEFAULT (16u << 20) /* bytes of an answer of a persistent program */
 #define PROGRAM_LINE_MAX     (512u << 20)
+#define PROGRAM_TRACE        "TRACEPARENT" /* the variable */
 
 enum program_mode {
     PROGRAM_PERSISTENT, /* one process for many items: lines of JSON */
@@ -51,6 +53,8 @@ struct program_manifest {
     const char *folder; /* where it is started */
     char **argv;        /* with a NULL at its end; owned, the strings are the json's */
     char **env;         /* "NAME=value", with a NULL at its end; owned with its strings */
+    char **env_trace;   /* its end, with room for one more; NULL: the manifest sets it */
+    char trace[sizeof(PROGRAM_TRACE "=") + FRAME_TRACE_LEN];
     enum program_mode mode;
     uint64_t limits[PROGRAM_LIMIT_COUNT];
 };
@@ -67,6 +71,10 @@ NODISCARD enum status program_manifest_read(const json_t *definition, char **inh
                                             struct program_manifest *ret_manifest,
                                             struct error_text *err);
 void program_manifest_clear(struct program_manifest *manifest);
+
+/* Sets PROGRAM_TRACE in env for the next process, or takes it out if the traceparent is empty.
+ * Where the manifest sets the variable, that stays. */
+void program_manifest_trace(struct program_manifest *manifest, struct text trace);
 
 /* The variables that a program has from the server's environment: PATH, HOME, LANG, TZ,
  * TMPDIR. */

@@ -43,7 +43,8 @@ static void write_input(struct shot *shot)
     if (one && items_inside(call->kwargs).len == 0)
         buf_add_text(&shot->in, first);
     else
-        program_line_request(&shot->in, 0, call->positional, call->kwargs);
+        program_line_request(&shot->in, 0, call->positional, call->kwargs,
+                             (struct text){ 0 }); /* it is in the environment */
     buf_add_char(&shot->in, '\n');
 }
 
@@ -240,7 +241,8 @@ static void run_started(struct shot *shot)
 
 void program_run_oneshot(struct task_call *call)
 {
-    struct shot shot = { .call = call, .program = call->task->data };
+    struct program *program = call->task->data;
+    struct shot shot = { .call = call, .program = program };
     void (*before_signal)(int) = signal(SIGPIPE, SIG_IGN);
     const struct process_options options = { .own_err = true, .cpu_ms = call->cpu_ms };
     struct process_children before;
@@ -249,10 +251,10 @@ void program_run_oneshot(struct task_call *call)
     process_adopt_orphans();
     process_list_children(&before);
     write_input(&shot);
+    program_manifest_trace(&program->manifest, call->trace);
     if (shot.in.failed)
         call_raise(call, "MemoryError", "out of memory for the program's input");
-    else if (process_start(&shot.program->manifest, &options, &shot.process, &err) !=
-             ST_OK)
+    else if (process_start(&program->manifest, &options, &shot.process, &err) != ST_OK)
         program_fail_start(call, errno, &err);
     else
         run_started(&shot);

@@ -373,8 +373,8 @@ static void run(struct exchange *exchange)
     if (!make_ready(exchange))
         return;
     buf_reset(&program->request);
-    program_line_request(&program->request, ++program->id, call->positional,
-                         call->kwargs);
+    program_line_request(&program->request, ++program->id, call->positional, call->kwargs,
+                         call->trace);
     buf_add_char(&program->request, '\n');
     if (program->request.failed) {
         call_raise(call, "MemoryError", "out of memory for the request");

@@ -66,7 +66,7 @@ APPLY, MAP, STARMAP = 0, 1, 2
 TASK_RAISED, RESULT_TOO_LARGE, INVALID_RESULT, OUT_OF_MEMORY = 0, 1, 2, 3
 
 HEADER = struct.Struct("<BBHIQ")
-CHUNK_HEAD = struct.Struct("<QIBBHIIQ")
+CHUNK_HEAD = struct.Struct("<QIBBBBIIQ")
 RESULT_HEAD = struct.Struct("<QIIQ")
 FAILURE_HEAD = struct.Struct("<QIIQ")
 PROGRESS_HEAD = struct.Struct("<QQQ")
@@ -85,6 +85,7 @@ SHOWN_MAX = 200  # characters of a signature or a value
 SWEEPS_MAX = 100  # for processes that items have left behind: one that is killed may have children
 PR_SET_CHILD_SUBREAPER = 36
 
+TRACE = "TRACEPARENT"  # the variable, while an item of a job with a trace is run
 LIMITS = "poold_limits"  # the attribute of a function that has limits of its own
 LIMIT_KINDS = {
     "memory_limit": resource.RLIMIT_AS,
@@ -515,6 +516,7 @@ class Runner:
         self.next = 0  # the first item that nothing has been told of
         self.end = 0
         self.task = ""  # of the last chunk
+        self.traced = False  # its job has a trace
         self.limit = 1  # how many items of it are good for a batch
         self.pid = os.getpid()
         self.telling = threading.Lock()  # of `next` and the channel; other threads tell progress
@@ -667,13 +669,17 @@ class Runner:
             )
 
     def run_chunk(self, flags, payload):
-        self.next, count, style, name_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
+        self.next, count, style, name_size, trace_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
         self.end = self.next + count
         at = CHUNK_HEAD.size
         name = str(payload[at : at + name_size], "ascii")
         if name != self.task:
             self.task, self.limit = name, 1
         at += name_size
+        self.traced = trace_size > 0
+        if self.traced:
+            os.environ[TRACE] = str(payload[at : at + trace_size], "ascii")
+        at += trace_size
         kwargs = str(payload[at : at + kwargs_size], "utf-8")
         at += kwargs_size
         try:
@@ -692,7 +698,7 @@ class Runner:
         self.run_items(call, items, self.gather_timed if flags & TIMED else self.gather)
 
     def run_initializer(self, payload):
-        _, _, _, name_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
+        _, _, _, name_size, _, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
         self.chunk_id, self.next, self.end = 0, 0, 1
         at = CHUNK_HEAD.size
         name = str(payload[at : at + name_size], "ascii")
@@ -717,6 +723,8 @@ class Runner:
         while True:
             self.run_chunk(flags, payload)
             payload = None
+            if self.traced:
+                os.environ.pop(TRACE, None)  # restore() would set back all of them
             surroundings.restore()
             _, flags, self.chunk_id, payload = self.channel.next_frame()
 

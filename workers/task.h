@@ -140,6 +140,7 @@ struct task_call {
     uint64_t result_max; /* bytes; set by the caller. More is refused: stop early */
     int64_t cpu_ms;      /* set by the caller: processor time that other processes may
                                 * use for it, which its runtime sees to; 0: any */
+    struct text trace;   /* set by the caller: as in struct frame_chunk */
     struct buf *out;     /* where results are gathered */
     size_t out_start;    /* this call's result starts here */
     struct progress *progress; /* or NULL: nobody wants to know */
@@ -155,8 +156,8 @@ struct task_call {
  * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
  * unless it came as one. A task that returns without a result has returned null.
  *
- * The call needs no initialisation but result_max, cpu_ms and page, and a task_call_clear after
- * it, which costs nothing after a result. */
+ * The call needs no initialisation but result_max, cpu_ms, trace and page, and a
+ * task_call_clear after it, which costs nothing after a result. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
               bool single, struct text kwargs, struct buf *out,
               struct progress *progress);

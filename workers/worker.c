@@ -156,6 +156,7 @@ void worker_send(struct worker *worker, struct chunk *chunk,
     uint8_t head[FRAME_CHUNK_HEAD_LEN];
     struct text parts[] = { { (const char *)head, sizeof(head) },
                             content->task,
+                            content->trace,
                             content->kwargs,
                             content->items };
     uint8_t flags;
@@ -178,9 +179,9 @@ void worker_send(struct worker *worker, struct chunk *chunk,
      * end of file is on its way and all the rest follows from that. */
     flags = chunk->time_limit_ms > 0 ? FRAME_TIMED : 0;
     if (content->items.len + content->kwargs.len <= QUEUE_MAX)
-        st = channel_queue(&worker->channel, FRAME_CHUNK, flags, chunk->id, parts, 4);
+        st = channel_queue(&worker->channel, FRAME_CHUNK, flags, chunk->id, parts, 5);
     else
-        st = channel_send(&worker->channel, FRAME_CHUNK, flags, chunk->id, parts, 4);
+        st = channel_send(&worker->channel, FRAME_CHUNK, flags, chunk->id, parts, 5);
     if (st == ST_NO_MEMORY)
         worker_kill(worker, EXIT_TERMINATED, NULL, now);
 }

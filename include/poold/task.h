@@ -128,7 +128,7 @@
 extern "C" {
 #endif
 
-#define POOLD_ABI        2
+#define POOLD_ABI        3
 #define POOLD_PARAMS_MAX 8
 
 #define POOLD_PRINTF(format_at, args_at)                                                 \
@@ -215,6 +215,7 @@ struct poold_call_ops {
     bool (*cancelled)(const struct poold_call *call);
     void (*log)(struct poold_call *call, const char *line);
     void *(*alloc)(struct poold_call *call, size_t size);
+    struct poold_text (*traceparent)(const struct poold_call *call); /* since 3 */
 };
 
 struct poold_call {
@@ -348,6 +349,15 @@ static inline void poold_progress(struct poold_call *call, uint64_t current,
 static inline bool poold_cancelled(const struct poold_call *call)
 {
     return call->ops->cancelled(call);
+}
+
+/* The trace that the job is part of, for the header `traceparent` of requests that the task
+ * makes: as it came with the job (W3C Trace Context), so that the parent of what the task
+ * records is the caller's span; poold adds none of its own. Empty (len 0): the job has none.
+ * Since POOLD_ABI 3. */
+static inline struct poold_text poold_traceparent(const struct poold_call *call)
+{
+    return call->ops->traceparent(call);
 }
 
 /* Writes a line, by printf, to the log of the item: its standard error. */

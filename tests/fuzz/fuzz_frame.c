@@ -83,6 +83,8 @@ static void check_chunk(struct text payload)
     frame_chunk_head(&chunk, head);
     assert(memcmp(head, payload.at, sizeof(head)) == 0);
     check_inside(chunk.task, payload);
+    check_inside(chunk.trace, payload);
+    assert(chunk.trace.len == 0 || chunk.trace.len == FRAME_TRACE_LEN);
     check_inside(chunk.kwargs, payload);
     check_inside(chunk.items, payload);
     check_list(chunk.items, chunk.count);

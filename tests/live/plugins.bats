@@ -407,6 +407,13 @@ leaks() {
     body_is .result '[-1,200]'
 }
 
+@test "a plugin of the interface before this one is read as it was" {
+    offer limited_2
+    start_poold --processes 1 --tasks "$TASKS" --open-files-limit 200
+    post /v1/map '{"task":"limited.soft","items":[1,7]}'
+    body_is .result '[4096,48]'
+}
+
 # ---- files that are refused ----------------------------------------------------------------
 
 @test "F32: each bad plugin is refused with its reason, and the others are served" {
@@ -436,7 +443,7 @@ leaks() {
     says 'there is no task in it'
     says 'the task fine is in it twice'
     says 'it does not export poold_plugin'
-    says 'it is made for interface 3 of poold, this one has 2'
+    says 'it is made for interface 4 of poold, this one has 3'
     says 'a limit is out of its range'
     says 'a limit is no number'
     says "the task version is in $TASKS/version1.so already"
@@ -451,7 +458,7 @@ leaks() {
     body_is .result 6
     get /v1/tasks
     body_is '[.tasks[].name | select(. == "gcd" or . == "fine" or . == "version")]' '["fine","gcd","version"]'
-    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 3")]' '[true]'
+    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 4")]' '[true]'
     body_is '.refused | length' 21
     log_has 'a file of tasks is refused.*crash.so'
 }

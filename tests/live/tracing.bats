@@ -18,6 +18,67 @@ TRACE=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     body_is '.jobs[0].traceparent' "\"$TRACE\""
 }
 
+# One task of each kind that tells its trace.
+offer_traced() {
+    TASKS=$BATS_TEST_TMPDIR/tasks
+    mkdir "$TASKS"
+    cp "$PLUGINS/traced.so" "$TASKS/"
+    cat >"$TASKS/python.py" <<'PY'
+import os
+def traced(x): return os.environ.get("TRACEPARENT")
+PY
+    cat >"$TASKS/once.json" <<'JSON'
+{"name": "once", "mode": "oneshot",
+ "command": ["sh", "-c", "if [ \"$TRACEPARENT\" ]; then echo \"$TRACEPARENT\"; else echo null; fi"]}
+JSON
+    cat >"$TASKS/lasting.json" <<'JSON'
+{"name": "lasting", "mode": "persistent",
+ "command": ["jq", "--unbuffered", "-c", "{id, result: .traceparent}"]}
+JSON
+}
+
+@test "a task of each kind is told the trace of its job, if it has one" {
+    offer_traced
+    # That which the server was started in is none of its jobs.
+    export TRACEPARENT=00-11111111111111111111111111111111-2222222222222222-01
+    start_poold --processes 1 --tasks "$TASKS" --python "${PYTHON3:-/usr/bin/python3}"
+    post /v1/pools '{"name":"fresh","processes":1,"start_method":"spawn"}' >/dev/null
+    expect 201
+    for pool in default fresh; do
+        for task in traced python:traced once lasting; do
+            post /v1/map "{\"task\":\"$task\",\"items\":[1,2,3],\"chunksize\":2,\"pool\":\"$pool\"}" \
+                -H "traceparent: $TRACE"
+            body_is .result "[\"$TRACE\",\"$TRACE\",\"$TRACE\"]"
+            post /v1/apply "{\"task\":\"$task\",\"args\":[1],\"pool\":\"$pool\"}"
+            body_is '[.state, .result]' '["succeeded",null]'
+        done
+    done
+}
+
+@test "a task is told the trace of its job after a kill, and when it is tried again" {
+    offer_traced
+    cat >"$TASKS/failing.json" <<'JSON'
+{"name": "failing", "mode": "oneshot",
+ "command": ["sh", "-c", "echo \"$TRACEPARENT\" >>told; [ \"$(wc -l <told)\" = 2 ]"]}
+JSON
+    start_poold --processes 1 --tasks "$TASKS" --python "${PYTHON3:-/usr/bin/python3}"
+    local busy jobs=() task
+    busy=$(submit apply_async '{"task":"sleep","args":[60]}')
+    for task in traced python:traced once lasting; do
+        post /v1/apply_async "{\"task\":\"$task\",\"args\":[1]}" -H "traceparent: $TRACE" >/dev/null
+        jobs+=("$(jq -r .id <<<"$BODY")")
+    done
+    wait_for_state "$busy" running
+    restart_poold KILL
+    post "/v1/jobs/$busy/cancel" '{"terminate":true}'
+    for task in "${jobs[@]}"; do
+        [ "$(result "$task")" = "\"$TRACE\"" ]
+    done
+    post /v1/apply '{"task":"failing","args":[1],"retries":1,"retry_backoff":{"initial":0}}' -H "traceparent: $TRACE"
+    expect 200
+    [ "$(sort -u "$TASKS/told")" = "$TRACE" ]
+}
+
 @test "a traceparent that is not valid is ignored" {
     start_poold
     for bad in nonsense "${TRACE^^}" "ff${TRACE#00}" "$TRACE-x" "00-$(printf '0%.0s' {1..32})-b7ad6b7169203331-01"; do

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tasks with limits of their own; with OLD as made for an interface that had none yet. */
+/* Tasks with limits of their own; with OLD as made for that interface: 1 had none. */
 #include <poold/task.h>
 
 #include <sys/resource.h>
@@ -45,7 +45,7 @@ TASK(free, "limited.free", .run = run_soft);
 static const struct poold_task *const tasks[] = { &strict_task, &late_task, &busy_task,
                                                   &free_task, NULL };
 extern const struct poold_plugin poold_plugin;
-const struct poold_plugin poold_plugin = { 1, tasks };
+const struct poold_plugin poold_plugin = { OLD, tasks };
 #else
 POOLD_PLUGIN(&strict_task, &late_task, &busy_task, &free_task);
 #endif

@@ -97,6 +97,8 @@ static const struct frame_chunk some_chunk = {
     .count = 3,
     .style = CALL_STARMAP,
     .task = { "power", 5 },
+    .trace = { "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+               FRAME_TRACE_LEN },
     .kwargs = { "{\"exp\":2}", 9 },
     .items = { "[1],[2],[3]", 11 },
 };
@@ -108,6 +110,9 @@ static size_t chunk_payload(const struct frame_chunk *chunk, char *ret_bytes)
     frame_chunk_head(chunk, (uint8_t *)ret_bytes);
     memcpy(ret_bytes + len, chunk->task.at, chunk->task.len);
     len += chunk->task.len;
+    if (chunk->trace.len > 0)
+        memcpy(ret_bytes + len, chunk->trace.at, chunk->trace.len);
+    len += chunk->trace.len;
     memcpy(ret_bytes + len, chunk->kwargs.at, chunk->kwargs.len);
     len += chunk->kwargs.len;
     memcpy(ret_bytes + len, chunk->items.at, chunk->items.len);
@@ -122,11 +127,14 @@ static void chunk_comes_back_as_it_was_written(void **state)
 
     (void)state;
     assert_int_equal(bytes[0], 0x88 - 256);
+    assert_int_equal(bytes[14], 55);
+    assert_memory_equal(bytes + FRAME_CHUNK_HEAD_LEN, "power00-0af7", 12);
     assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
     assert_int_equal(chunk.first, some_chunk.first);
     assert_int_equal(chunk.count, 3);
     assert_int_equal(chunk.style, CALL_STARMAP);
     assert_true(text_equal(chunk.task, some_chunk.task));
+    assert_true(text_equal(chunk.trace, some_chunk.trace));
     assert_true(text_equal(chunk.kwargs, some_chunk.kwargs));
     assert_true(text_equal(chunk.items, some_chunk.items));
 }
@@ -145,11 +153,28 @@ static void chunk_without_kwargs_has_empty_ones(void **state)
     assert_true(text_equal(chunk.items, some_chunk.items));
 }
 
+static void chunk_without_a_trace_has_not_a_byte_of_it(void **state)
+{
+    struct frame_chunk plain = some_chunk, chunk;
+    char bytes[128];
+    size_t len;
+
+    (void)state;
+    plain.trace = (struct text){ 0 };
+    len = chunk_payload(&plain, bytes);
+    assert_int_equal(len, FRAME_CHUNK_HEAD_LEN + 5 + 9 + 11);
+    assert_int_equal(bytes[14], 0);
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
+    assert_int_equal(chunk.trace.len, 0);
+    assert_true(text_equal(chunk.kwargs, some_chunk.kwargs));
+    assert_true(text_equal(chunk.items, some_chunk.items));
+}
+
 static void chunk_parse_refuses_lengths_that_do_not_fit(void **state)
 {
     char bytes[128];
     struct frame_chunk chunk;
-    size_t texts = some_chunk.task.len + some_chunk.kwargs.len;
+    size_t texts = some_chunk.task.len + some_chunk.trace.len + some_chunk.kwargs.len;
 
     (void)state;
     chunk_payload(&some_chunk, bytes);
@@ -166,10 +191,11 @@ static void chunk_parse_refuses_every_field_out_of_range(void **state)
         size_t at;
         uint8_t byte;
     } wrong[] = {
-        { 8, 0 },  { 12, CALL_STYLE_COUNT },
-        { 13, 0 }, { 13, 129 },
-        { 14, 1 }, { 15, 1 },
-        { 20, 1 }, { 31, 1 },
+        { 8, 0 },   { 12, CALL_STYLE_COUNT },
+        { 13, 0 },  { 13, 129 },
+        { 14, 1 },  { 14, 54 },
+        { 14, 56 }, { 15, 1 },
+        { 20, 1 },  { 31, 1 },
     };
 
     (void)state;
@@ -309,6 +335,7 @@ int main(void)
         cmocka_unit_test(frame_parse_refuses_every_header_that_cannot_be),
         cmocka_unit_test(chunk_comes_back_as_it_was_written),
         cmocka_unit_test(chunk_without_kwargs_has_empty_ones),
+        cmocka_unit_test(chunk_without_a_trace_has_not_a_byte_of_it),
         cmocka_unit_test(chunk_parse_refuses_lengths_that_do_not_fit),
         cmocka_unit_test(chunk_parse_refuses_every_field_out_of_range),
         cmocka_unit_test(chunk_parse_refuses_items_beyond_the_last_index),

@@ -44,7 +44,7 @@ static void a_bad_plugin_is_refused_with_its_reason(void **state)
     (void)state;
     assert_refused(PATH("undefined"), "undefined symbol: frobnicate");
     assert_refused(PATH("nosymbol"), "does not export poold_plugin");
-    assert_refused(PATH("wrongabi"), "interface 3 of poold, this one has 2");
+    assert_refused(PATH("wrongabi"), "interface 4 of poold, this one has 3");
     assert_refused(PATH("nameless"), "task number 1 (fine) has no name");
     assert_refused(PATH("toomany"), "more than 8 params");
     assert_refused(PATH("formless"), "none of run and value");
@@ -198,6 +198,29 @@ static void a_call_without_memory_raises_memory_error(void **state)
     catalog_clear(&catalog);
 }
 
+static void a_plugin_is_told_the_trace_of_its_job(void **state)
+{
+    struct catalog catalog = catalog_of(PATH("traced"));
+    struct error_text err;
+    struct buf out = BUF_INIT;
+    struct task_call call;
+
+    (void)state;
+    assert_int_equal(plugin_load(&catalog.files[0], settings, &err), ST_OK);
+    call.trace = TEXT("00-a-b-01");
+    task_run(&call, &catalog.files[0].tasks[0], TEXT("1"), false, (struct text){ 0 },
+             &out, NULL);
+    task_call_clear(&call);
+    buf_add_char(&out, ' ');
+    call.trace = (struct text){ 0 };
+    task_run(&call, &catalog.files[0].tasks[0], TEXT("1"), false, (struct text){ 0 },
+             &out, NULL);
+    task_call_clear(&call);
+    assert_string_equal(out.data, "\"00-a-b-01\" null");
+    buf_clear(&out);
+    catalog_clear(&catalog);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -220,6 +243,7 @@ int main(void)
         cmocka_unit_test(two_versions_of_a_file_are_two_libraries),
         cmocka_unit_test(a_call_on_text_allocates_nothing),
         cmocka_unit_test(a_call_without_memory_raises_memory_error),
+        cmocka_unit_test(a_plugin_is_told_the_trace_of_its_job),
     };
 
     return cmocka_run_group_tests_name("plugin", tests, set_up, tear_down);

@@ -25,14 +25,16 @@ static void request_has_the_arguments_as_they_were_sent(void **state)
 {
     static const struct {
         uint64_t id;
-        const char *positional, *kwargs, *line;
+        const char *positional, *kwargs, *trace, *line;
     } cases[] = {
-        { 1, "", "", "{\"id\":1,\"args\":[],\"kwargs\":{}}" },
-        { 7, "2, 1.50", "{\"a\":1e9}",
+        { 1, "", "", "", "{\"id\":1,\"args\":[],\"kwargs\":{}}" },
+        { 7, "2, 1.50", "{\"a\":1e9}", "",
           "{\"id\":7,\"args\":[2, 1.50],\"kwargs\":{\"a\":1e9}}" },
-        { UINT64_MAX, "[]", "",
+        { UINT64_MAX, "[]", "", "",
           "{\"id\":18446744073709551615,\"args\":[[]],\"kwargs\":{}}" },
-        { 0, "1", "", "{\"args\":[1],\"kwargs\":{}}" },
+        { 0, "1", "", "", "{\"args\":[1],\"kwargs\":{}}" },
+        { 8, "1", "", "00-0a-b7-01",
+          "{\"id\":8,\"args\":[1],\"kwargs\":{},\"traceparent\":\"00-0a-b7-01\"}" },
     };
 
     (void)state;
@@ -40,7 +42,7 @@ static void request_has_the_arguments_as_they_were_sent(void **state)
         struct buf out = BUF_INIT;
 
         program_line_request(&out, cases[i].id, text_of(cases[i].positional),
-                             text_of(cases[i].kwargs));
+                             text_of(cases[i].kwargs), text_of(cases[i].trace));
         assert_false(out.failed);
         assert_string_equal(out.data, cases[i].line);
         buf_clear(&out);
@@ -53,7 +55,8 @@ static void request_is_one_line(void **state)
 
     (void)state;
     buf_add_str(&out, "before\n");
-    program_line_request(&out, 1, TEXT("[1,\n2],\r\n\"a\\nb\""), TEXT("{\n\"k\":\n0}"));
+    program_line_request(&out, 1, TEXT("[1,\n2],\r\n\"a\\nb\""), TEXT("{\n\"k\":\n0}"),
+                         (struct text){ 0 });
     assert_string_equal(out.data, "before\n{\"id\":1,\"args\":[[1, 2],  \"a\\nb\"],"
                                   "\"kwargs\":{ \"k\": 0}}");
     buf_clear(&out);
@@ -64,7 +67,8 @@ static void request_without_an_id_keeps_its_line_breaks(void **state)
     struct buf out = BUF_INIT;
 
     (void)state;
-    program_line_request(&out, 0, TEXT("[1,\n2]"), (struct text){ 0 });
+    program_line_request(&out, 0, TEXT("[1,\n2]"), (struct text){ 0 },
+                         (struct text){ 0 });
     assert_string_equal(out.data, "{\"args\":[[1,\n2]],\"kwargs\":{}}");
     buf_clear(&out);
 }
@@ -75,7 +79,7 @@ static void request_without_memory_is_a_failed_buffer(void **state)
 
     (void)state;
     mem_fail_at(1, 1);
-    program_line_request(&out, 1, TEXT("1\n"), (struct text){ 0 });
+    program_line_request(&out, 1, TEXT("1\n"), (struct text){ 0 }, (struct text){ 0 });
     mem_fail_at(0, 0);
     assert_true(out.failed);
     buf_clear(&out);

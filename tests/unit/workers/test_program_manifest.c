@@ -237,6 +237,39 @@ static void environment_is_the_manifests_and_a_little_of_the_servers(void **stat
     json_decref(definition);
 }
 
+static void the_trace_is_a_variable_as_long_as_there_is_one(void **state)
+{
+    const struct text trace =
+        TEXT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    static const char variable[] =
+        "TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    json_t *definition = definition_of(
+        "{\"name\":\"a\",\"command\":[\"/bin/sh\"],\"mode\":\"oneshot\"}", "/srv");
+    json_t *own = definition_of("{\"name\":\"a\",\"command\":[\"/bin/sh\"],"
+                                "\"mode\":\"oneshot\",\"env\":{\"TRACEPARENT\":\"x\"}}",
+                                "/srv");
+    struct program_manifest manifest;
+    struct error_text err;
+
+    (void)state;
+    assert_int_equal(program_manifest_read(definition, no_environment, &manifest, &err),
+                     ST_OK);
+    program_manifest_trace(&manifest, trace);
+    assert_true(has_variable(&manifest, variable));
+    assert_true(has_variable(&manifest, "PATH=/usr/local/bin:/usr/bin:/bin"));
+    program_manifest_trace(&manifest, (struct text){ 0 });
+    assert_false(has_variable(&manifest, variable));
+    program_manifest_trace(&manifest, trace);
+    program_manifest_clear(&manifest); /* with the trace in it */
+    assert_int_equal(program_manifest_read(own, no_environment, &manifest, &err), ST_OK);
+    program_manifest_trace(&manifest, trace);
+    assert_true(has_variable(&manifest, "TRACEPARENT=x"));
+    assert_false(has_variable(&manifest, variable));
+    program_manifest_clear(&manifest);
+    json_decref(own);
+    json_decref(definition);
+}
+
 static void foreign_definitions_are_refused(void **state)
 {
     static const char *const texts[] = {
@@ -300,6 +333,7 @@ int main(void)
         cmocka_unit_test(program_is_found_absolute_by_its_folder_and_in_path),
         cmocka_unit_test(definition_is_read),
         cmocka_unit_test(environment_is_the_manifests_and_a_little_of_the_servers),
+        cmocka_unit_test(the_trace_is_a_variable_as_long_as_there_is_one),
         cmocka_unit_test(foreign_definitions_are_refused),
         cmocka_unit_test(reading_without_memory_leaves_nothing_behind),
     };

@@ -66,6 +66,9 @@ def wait(path):
 def where():
     return [os.getcwd(), os.environ.get("MARK"), os.getpgid(0)]
 
+def trace(x):
+    return [x, os.environ.get("TRACEPARENT"), os.getenv("TRACEPARENT")]
+
 def nap(seconds):
     time.sleep(seconds)
 
@@ -141,7 +144,9 @@ class Pair:
     def send(self, kind, flags, chunk_id, payload):
         self.sock.sendall(struct.pack("<BBHIQ", kind, flags, 0, len(payload), chunk_id) + payload)
 
-    def chunk(self, task, values, style=MAP, kwargs=None, first=0, flags=0, kind=CHUNK, chunk_id=7):
+    def chunk(
+        self, task, values, style=MAP, kwargs=None, first=0, flags=0, kind=CHUNK, chunk_id=7, trace=b""
+    ):
         items = json.dumps(values).encode()
         if flags & PACKED:
             items = struct.pack(f"<{len(values)}q", *values)
@@ -150,8 +155,8 @@ class Pair:
         name = f"things:{task}".encode()
         extra = json.dumps(kwargs).encode() if kwargs else b""
         count = 1 if style == APPLY else len(values)
-        head = struct.pack("<QIBBHIIQ", first, count, style, len(name), 0, len(extra), 0, 0)
-        self.send(kind, flags, chunk_id if kind == CHUNK else 0, head + name + extra + items)
+        head = struct.pack("<QIBBBBIIQ", first, count, style, len(name), len(trace), 0, len(extra), 0, 0)
+        self.send(kind, flags, chunk_id if kind == CHUNK else 0, head + name + trace + extra + items)
 
     def outcomes(self, first=0, chunk_id=7):
         """{index: value or exception}, after a look at the order of frames."""
@@ -242,6 +247,15 @@ class RunTest(WithRunner):
         self.assertEqual(self.ask("square", [[6], [7]], style=STARMAP), {0: 36, 1: 49})
         count = 100_000
         self.assertEqual(self.ask("square", list(range(count))), {n: n * n for n in range(count)})
+
+    def test_the_trace_of_a_chunk_is_in_the_environment_as_long_as_it_runs(self):
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        for flags in (0, PACKED, TIMED):
+            found = self.ask("trace", [5, 6], flags=flags, trace=trace.encode())
+            self.assertEqual(found, {0: [5, trace, trace], 1: [6, trace, trace]})
+            self.assertEqual(self.ask("trace", [7], flags=flags), {0: [7, None, None]})
+        found = self.ask("trace", [1], style=APPLY, trace=trace.encode(), kwargs={})
+        self.assertEqual(found, {0: [1, trace, trace]})
 
     def test_a_result_has_the_same_bytes_whoever_is_told_with_it(self):
         for values in (
