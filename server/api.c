@@ -242,7 +242,8 @@ static const struct {
     [ST_NOT_FOUND] = { PROBLEM_NOT_FOUND, false, "there is no such job" },
     [ST_STATE] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },
     [ST_LIMIT] = { PROBLEM_QUEUE_FULL, true,
-                   "as many jobs as max_queued_jobs allows are not over yet" },
+                   "jobs that are not over yet are as many as max_queued_jobs, or have "
+                   "as many bytes as max_queued_bytes, allow" },
     [ST_GONE] = { PROBLEM_RESULT_GONE, false, "the input of the job is no longer kept" },
     [ST_CONFLICT] = { PROBLEM_UNIQUE_CONFLICT, false,
                       "a job with this unique_key is not over yet" },

@@ -119,7 +119,7 @@ static void submit(struct api *api, struct submission *submission,
     enum status st;
 
     for (size_t i = 0; i < count; i++)
-        bytes += specs[i]->input.len + specs[i]->kwargs.len;
+        bytes += job_spec_bytes(specs[i]);
     if (api_over_quota(api, request, count, bytes)) {
         for (size_t i = 0; i < count; i++)
             job_spec_unref(specs[i]);

@@ -141,6 +141,7 @@ static void add_states(struct metrics_text *text, const struct api *api)
 {
     const struct lane *lane;
 
+    add_value(text, METRIC_JOBS_BYTES, (double)dispatch_bytes(api->dispatch));
     metrics_family(text, METRIC_JOBS);
     for (lane = dispatch_first_lane(api->dispatch); lane; lane = TAILQ_NEXT(lane, link))
         for (enum job_state state = 0; state < JOB_STATE_COUNT; state++)

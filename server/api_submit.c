@@ -368,8 +368,7 @@ static bool over_quota(const struct submission *submission)
 {
     const struct job_spec *spec = submission->spec;
 
-    return api_over_quota(submission->api, submission->request, 1,
-                          spec->input.len + spec->kwargs.len);
+    return api_over_quota(submission->api, submission->request, 1, job_spec_bytes(spec));
 }
 
 static void start(struct submission *submission)
@@ -445,7 +444,8 @@ static void start_unless_replayed(struct submission *submission)
     /* A job is refused only if the same request did not make one before. */
     if (!spec->idempotency_key ||
         (!dispatch_rival(dispatch, spec) && !over_quota(submission) &&
-         dispatch_admits(dispatch, 1, spec->durability != DURABILITY_MEMORY) == ST_OK &&
+         dispatch_admits(dispatch, 1, job_spec_bytes(spec),
+                         spec->durability != DURABILITY_MEMORY) == ST_OK &&
          dispatch_lane(dispatch, spec->pool)->state == POOL_RUNNING)) {
         start(submission);
         return;

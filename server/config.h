@@ -68,12 +68,14 @@ struct config {
     uint64_t max_body_bytes; /* of one request */
     uint64_t max_items;      /* of one job */
     uint64_t max_item_bytes;
-    uint64_t max_result_bytes;   /* of one item */
-    uint64_t max_log_bytes;      /* of one job */
-    uint64_t max_queued_jobs;    /* jobs that are not over, in all */
-    uint64_t queue_window;       /* jobs of a pool that wait and are whole in memory */
-    uint64_t queue_window_bytes; /* of their inputs */
-    uint64_t max_processes;      /* workers of all pools together */
+    uint64_t max_result_bytes;     /* of one item */
+    uint64_t max_job_result_bytes; /* the same of all of a job that are in memory */
+    uint64_t max_log_bytes;        /* of one job */
+    uint64_t max_queued_jobs;      /* jobs that are not over, in all */
+    uint64_t max_queued_bytes;     /* of their inputs */
+    uint64_t queue_window;         /* jobs of a pool that wait and are whole in memory */
+    uint64_t queue_window_bytes;   /* of their inputs */
+    uint64_t max_processes;        /* workers of all pools together */
     uint64_t max_connections;
     uint64_t max_waiters;      /* requests that wait for a job */
     int64_t max_wait_ms;       /* setting max_wait, in seconds */

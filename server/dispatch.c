@@ -451,7 +451,8 @@ enum status dispatch_submit(struct dispatch *dispatch, struct job_spec *spec,
     if (st == ST_OK)
         st = unique_check(lane, spec, ret_live);
     if (st == ST_OK)
-        st = dispatch_admits(dispatch, 1, spec->durability != DURABILITY_MEMORY);
+        st = dispatch_admits(dispatch, 1, job_spec_bytes(spec),
+                             spec->durability != DURABILITY_MEMORY);
     if (st != ST_OK) {
         job_spec_unref(spec);
         return st;

@@ -123,7 +123,8 @@ struct live {
 };
 
 struct dispatch_options {
-    uint64_t max_queued_jobs; /* jobs that are not over */
+    uint64_t max_queued_jobs;  /* jobs that are not over */
+    uint64_t max_queued_bytes; /* of their inputs; one is always taken. 0: any number */
     /* Jobs of a pool that have not begun and are whole in memory all the same, and bytes
      * of their inputs; the others are stubs. */
     uint64_t queue_window, queue_window_bytes;
@@ -131,13 +132,14 @@ struct dispatch_options {
     /* Of finished jobs of durability `memory`; the store's are retention's business. */
     int64_t job_ttl_ms;
     uint64_t max_finished_jobs;
-    uint64_t max_finished_bytes; /* of inputs and outcomes; 0: any number */
-    uint64_t max_processes;      /* of all pools together */
-    uint64_t max_result_bytes;   /* of one item */
-    uint64_t max_log_bytes;      /* of one job */
-    int64_t cancel_grace_ms;     /* for tasks that ask whether they are cancelled */
-    struct limits limits;        /* of tasks in pools that do not say */
-    uint64_t max_worker_rss;     /* of one that is kept for more; 0: any */
+    uint64_t max_finished_bytes;   /* of inputs and outcomes; 0: any number */
+    uint64_t max_processes;        /* of all pools together */
+    uint64_t max_result_bytes;     /* of one item */
+    uint64_t max_job_result_bytes; /* of one job in memory: results and errors; 0: any */
+    uint64_t max_log_bytes;        /* of one job */
+    int64_t cancel_grace_ms;       /* for tasks that ask whether they are cancelled */
+    struct limits limits;          /* of tasks in pools that do not say */
+    uint64_t max_worker_rss;       /* of one that is kept for more; 0: any */
     const struct confinement *confinement; /* of tasks; not owned, or NULL */
     int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };
@@ -177,9 +179,11 @@ bool dispatch_draining(const struct dispatch *dispatch);
 /* How much room the disk has, see disk.h; DISK_ENOUGH at first. From DISK_SHORT on jobs that
  * are to be stored are refused, with DISK_FULL workers get nothing. */
 void dispatch_set_disk(struct dispatch *dispatch, enum disk_level level);
-/* Whether `count` more jobs may come in, `stored` ones or of durability memory: ST_OK;
- * ST_STATE: draining; ST_LIMIT: too many jobs; ST_STORAGE_FULL. */
-enum status dispatch_admits(const struct dispatch *dispatch, size_t count, bool stored);
+/* Whether `count` more jobs may come in, with so many bytes of inputs, `stored` ones or of
+ * durability memory: ST_OK; ST_STATE: draining; ST_LIMIT: too many jobs, or bytes;
+ * ST_STORAGE_FULL. */
+enum status dispatch_admits(const struct dispatch *dispatch, size_t count, uint64_t bytes,
+                            bool stored);
 /* Stops the pools: at once with `kill`, else behind what they run. on_stopped is called
  * when all workers have gone. May be called again with `kill`. */
 void dispatch_stop(struct dispatch *dispatch, bool kill, void (*on_stopped)(void *data));
@@ -360,9 +364,10 @@ int64_t dispatch_take_census(struct dispatch *dispatch);
 struct live *dispatch_newest(struct dispatch *dispatch);
 struct live *dispatch_older(struct live *live);
 
-size_t dispatch_jobs(const struct dispatch *dispatch); /* not over */
-/* The same of one owner, and the bytes of their inputs as they were submitted (of a job
- * that has waited since before the start: without keyword arguments, until it is read). */
+size_t dispatch_jobs(const struct dispatch *dispatch);    /* not over */
+uint64_t dispatch_bytes(const struct dispatch *dispatch); /* of their inputs */
+/* The same of one owner. Inputs count with their keyword arguments as they were submitted;
+ * what a client feeds does not: it has limits of its own (feed.h). */
 struct dispatch_usage {
     size_t jobs;
     uint64_t bytes;

@@ -139,12 +139,15 @@ enum status dispatch_submit_batch(struct dispatch *dispatch,
                                   dispatch_batch_done *done, void *data)
 {
     bool stored = false;
+    uint64_t bytes = 0;
     enum status st;
     struct batch *batch;
 
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         stored = stored || specs[i]->durability != DURABILITY_MEMORY;
-    st = dispatch_admits(dispatch, count, stored);
+        bytes += job_spec_bytes(specs[i]);
+    }
+    st = dispatch_admits(dispatch, count, bytes, stored);
     for (size_t i = 0; i < count && st == ST_OK; i++) {
         const struct lane *lane = dispatch_lane(dispatch, specs[i]->pool);
 
@@ -196,7 +199,8 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
 {
     struct event event;
     struct live *live;
-    enum status st = dispatch_admits(retry->dispatch, 1, true);
+    enum status st =
+        dispatch_admits(retry->dispatch, 1, job_spec_bytes(stored->spec), true);
 
     if (st == ST_OK)
         st = may_return(retry->dispatch, stored->spec, stored->gone);
@@ -244,7 +248,7 @@ static void on_retry_read(void *data, enum status st, struct stored_job *stored)
 static enum status retry_live(struct live *live)
 {
     struct dispatch *dispatch = live->dispatch;
-    enum status st = dispatch_admits(dispatch, 1, live->in_store);
+    enum status st = dispatch_admits(dispatch, 1, live->job.place.bytes, live->in_store);
 
     if (st == ST_OK && live->lane->state != POOL_RUNNING)
         st = ST_NOT_RUNNING;

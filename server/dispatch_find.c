@@ -120,6 +120,11 @@ size_t dispatch_jobs(const struct dispatch *dispatch)
     return dispatch->jobs;
 }
 
+uint64_t dispatch_bytes(const struct dispatch *dispatch)
+{
+    return dispatch->bytes;
+}
+
 size_t dispatch_waiters(const struct dispatch *dispatch)
 {
     return dispatch->waiters;

@@ -328,10 +328,38 @@ static void note_output(struct live *live, uint64_t item, uint64_t count,
         job_log_add(&live->log, &place, trace, live->dispatch->options.max_log_bytes);
 }
 
+/* The job is ending: no more of its items are handed out. */
+static void stop_items(struct lane *lane, struct live *live, bool kill)
+{
+    if (live->job.place.queued)
+        queue_remove(live_queue(live), &live->job.place);
+    lane_recall(lane, live, kill);
+}
+
+/* Whether the job has no room for this outcome: then it fails, if it has not been stopped
+ * already, and the items are forgotten. */
+static bool is_too_much(struct lane *lane, struct live *live, uint64_t count,
+                        const struct blob *text)
+{
+    uint64_t max = lane->dispatch->options.max_job_result_bytes;
+    struct job *job = &live->job;
+
+    if (!max || job->outcome_bytes + job_outcome_bytes(count, text) <= max)
+        return false;
+    job->in_flight -= count;
+    if (job->end == JOB_STATE_COUNT) {
+        job_fail(job, failure_of_results(&job->spec->id, max));
+        stop_items(lane, live, true);
+    }
+    return true;
+}
+
 void lane_add_results(struct lane *lane, struct live *live, uint64_t first,
                       uint64_t count, struct blob *text)
 {
-    if (!text || job_add_results(&live->job, first, count, text) != ST_OK) {
+    if (text && is_too_much(lane, live, count, text)) {
+        blob_unref(text);
+    } else if (!text || job_add_results(&live->job, first, count, text) != ST_OK) {
         live->job.in_flight -= count;
         live_out_of_memory(live);
     } else {
@@ -366,17 +394,18 @@ static void add_error(struct lane *lane, struct live *live, uint64_t item,
                       struct blob *problem)
 {
     lane->items_total++;
+    if (problem && is_too_much(lane, live, 1, problem)) {
+        blob_unref(problem);
+        return;
+    }
     if (!problem || job_add_error(&live->job, item, problem) != ST_OK) {
         live->job.in_flight--;
         live_out_of_memory(live);
         return;
     }
     publish(live, item);
-    if (live->job.end == JOB_STATE_COUNT)
-        return;
-    if (live->job.place.queued) /* on_error: stop */
-        queue_remove(live_queue(live), &live->job.place);
-    lane_recall(lane, live, false);
+    if (live->job.end != JOB_STATE_COUNT) /* on_error: stop */
+        stop_items(lane, live, false);
 }
 
 /* Takes the attempt. Without memory it is not known afterwards, which harms nobody else. */

@@ -206,12 +206,18 @@ bool dispatch_draining(const struct dispatch *dispatch)
     return dispatch->draining;
 }
 
-enum status dispatch_admits(const struct dispatch *dispatch, size_t count, bool stored)
+enum status dispatch_admits(const struct dispatch *dispatch, size_t count, uint64_t bytes,
+                            bool stored)
 {
-    return dispatch->draining                                           ? ST_STATE
-           : dispatch->jobs + count > dispatch->options.max_queued_jobs ? ST_LIMIT
-           : stored && dispatch->disk != DISK_ENOUGH                    ? ST_STORAGE_FULL
-                                                                        : ST_OK;
+    uint64_t max_bytes = dispatch->options.max_queued_bytes;
+
+    if (dispatch->draining)
+        return ST_STATE;
+    if (dispatch->jobs + count > dispatch->options.max_queued_jobs)
+        return ST_LIMIT;
+    if (max_bytes && dispatch->bytes && dispatch->bytes + bytes > max_bytes)
+        return ST_LIMIT;
+    return stored && dispatch->disk != DISK_ENOUGH ? ST_STORAGE_FULL : ST_OK;
 }
 
 void dispatch_set_disk(struct dispatch *dispatch, enum disk_level level)

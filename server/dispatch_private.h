@@ -71,7 +71,8 @@ struct dispatch {
     struct task_cost *costs;
     struct usage *usages; /* by owner; those without jobs are not there */
     struct dispatch_counts counts;
-    size_t jobs; /* not over */
+    size_t jobs;    /* not over */
+    uint64_t bytes; /* of their inputs */
     size_t waiters;
     uint64_t random; /* state of the jitter's generator */
     struct events *events_log;
@@ -248,7 +249,7 @@ void unique_to_live(struct stub *stub, struct live *live);
 
 /* dispatch_usage.c */
 /* A job of this owner, with an input of so many bytes, is not over from now on; false without
- * memory. Nothing is kept of owner 0. */
+ * memory. Owner 0 counts among all only. */
 bool usage_enter(struct dispatch *dispatch, uint64_t owner, uint64_t bytes);
 /* It is over, or has left. */
 void usage_leave(struct dispatch *dispatch, uint64_t owner, uint64_t bytes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What each owner has in jobs that are not over. */
+/* What each owner, and all of them together, have in jobs that are not over. */
 #include "server/dispatch_private.h"
 
 #include "common/mem.h"
@@ -29,9 +29,7 @@ bool usage_enter(struct dispatch *dispatch, uint64_t owner, uint64_t bytes)
 {
     struct usage *usage = owner ? usage_of(dispatch, owner) : NULL;
 
-    if (!owner)
-        return true;
-    if (!usage) {
+    if (owner && !usage) {
         usage = mem_zalloc(sizeof(*usage));
         if (!usage)
             return false;
@@ -42,8 +40,11 @@ bool usage_enter(struct dispatch *dispatch, uint64_t owner, uint64_t bytes)
             return false;
         }
     }
-    usage->sum.jobs++;
-    usage->sum.bytes += bytes;
+    dispatch->bytes += bytes;
+    if (usage) {
+        usage->sum.jobs++;
+        usage->sum.bytes += bytes;
+    }
     return true;
 }
 
@@ -51,6 +52,7 @@ void usage_change(struct dispatch *dispatch, uint64_t owner, uint64_t from, uint
 {
     struct usage *usage = owner ? usage_of(dispatch, owner) : NULL;
 
+    dispatch->bytes += to - from;
     if (usage)
         usage->sum.bytes += to - from;
 }
@@ -59,6 +61,7 @@ void usage_leave(struct dispatch *dispatch, uint64_t owner, uint64_t bytes)
 {
     struct usage *usage = owner ? usage_of(dispatch, owner) : NULL;
 
+    dispatch->bytes -= bytes;
     if (!usage)
         return;
     usage->sum.bytes -= bytes;

@@ -118,6 +118,23 @@ struct blob *failure_of_input(const struct uuid *job, const char *detail, uint64
     return buf_take_blob(&out);
 }
 
+struct blob *failure_of_results(const struct uuid *job, uint64_t max_bytes)
+{
+    struct buf out = BUF_INIT, detail = BUF_INIT;
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(*job, id);
+    buf_addf(&detail,
+             "the results and errors of the job have more bytes together than "
+             "max_job_result_bytes allows, %llu",
+             (unsigned long long)max_bytes);
+    problem_open(&out, PROBLEM_RESULT_TOO_LARGE, buf_text(&detail));
+    buf_addf(&out, ",\"job\":\"%s\"}", id);
+    out.failed |= detail.failed;
+    buf_clear(&detail);
+    return buf_take_blob(&out);
+}
+
 bool failure_is_of_input(struct text problem)
 {
     static const char begin[] = "{\"type\":\"/problems/input-incomplete\"";

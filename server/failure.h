@@ -8,6 +8,7 @@
  *     {"type":"/problems/worker-lost",…,"job":"…","item":2,"attempt":3,"signal":"SIGKILL"}
  *     {"type":"/problems/broken-pool",…,"job":"…","exception":{…}}
  *     {"type":"/problems/input-incomplete",…,"job":"…","line":17}
+ *     {"type":"/problems/result-too-large",…,"job":"…"}      all of them together
  */
 #ifndef SERVER_FAILURE_H
 #define SERVER_FAILURE_H
@@ -38,7 +39,9 @@ struct blob *failure_of_pool(const struct uuid *job, const char *pool,
                              struct text exception);
 /* Of a fed job whose input did not come to its end; line: that is wrong, from 1, or 0. */
 struct blob *failure_of_input(const struct uuid *job, const char *detail, uint64_t line);
-/* Whether a problem object is one of those. */
+/* Of a job whose outcomes have more than so many bytes together. */
+struct blob *failure_of_results(const struct uuid *job, uint64_t max_bytes);
+/* Whether a problem object is one of failure_of_input. */
 bool failure_is_of_input(struct text problem);
 /* {"type":…,"message":…,"traceback":…} if the text is that, else an exception that says
  * that it is not. */

@@ -42,7 +42,7 @@ void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
     job->lowest_failed = UINT64_MAX;
     job->end = JOB_STATE_COUNT;
     TAILQ_INIT(&job->waiting);
-    job->place.bytes = (uint32_t)(spec->input.len + spec->kwargs.len);
+    job->place.bytes = (uint32_t)job_spec_bytes(spec);
     job->place.priority = (int8_t)spec->priority;
     job->place.whole = true;
 }
@@ -57,9 +57,11 @@ static enum status fill_gaps(struct job *job)
 
     job->status.completed = job->status.failed = 0;
     job->lowest_failed = UINT64_MAX;
+    job->outcome_bytes = 0;
     for (size_t i = 0; i < job->outcome_count; i++) {
         const struct outcome *outcome = &job->outcomes[i];
 
+        job->outcome_bytes += job_outcome_bytes(outcome->count, outcome->text);
         gap_count += outcome->first > next;
         next = outcome->first + outcome->count;
         if (!outcome->is_error) {
@@ -356,6 +358,14 @@ uint32_t job_item_attempt(const struct job *job, uint64_t item)
 
 /* ---- outcomes ---------------------------------------------------------------------- */
 
+uint64_t job_outcome_bytes(uint64_t count, const struct blob *text)
+{
+    uint64_t commas = count - 1;
+
+    /* The worker has counted the results, and may be wrong. */
+    return text->len > commas ? text->len - commas : text->len;
+}
+
 /* Outcomes mostly arrive in order: the place is looked for from the end. */
 static enum status outcome_insert(struct job *job, const struct outcome *outcome)
 {
@@ -370,6 +380,7 @@ static enum status outcome_insert(struct job *job, const struct outcome *outcome
             (job->outcome_count - at) * sizeof(*job->outcomes));
     job->outcomes[at] = *outcome;
     job->outcome_count++;
+    job->outcome_bytes += job_outcome_bytes(outcome->count, outcome->text);
     return ST_OK;
 }
 
@@ -565,7 +576,7 @@ struct job_status job_end_status(const struct job *job, enum job_state state,
     status.said = NULL;
     status.state = state;
     status.finished_at_ms = now_ms;
-    status.bytes = job->spec->input.len + job->spec->kwargs.len + job->let_go_bytes;
+    status.bytes = job_spec_bytes(job->spec) + job->let_go_bytes;
     for (size_t i = 0; i < job->outcome_count; i++)
         status.bytes += job->outcomes[i].text->len;
     if (state == JOB_FAILED && job->fault) {
@@ -592,6 +603,7 @@ enum status job_strip(struct job *job)
     mem_free(job->outcomes);
     job->outcomes = NULL;
     job->outcome_count = job->outcome_cap = 0;
+    job->outcome_bytes = 0;
     job->status.bytes = 0;
     return ST_OK;
 }

@@ -129,7 +129,8 @@ struct job_spec *job_spec_ref(struct job_spec *spec);
 /* Makes the index that the spec of a finished job from the store lacks, if it lacks one;
  * the spec must not be shared yet then. ST_CORRUPT: the input is not what it was. */
 NODISCARD enum status job_spec_make_index(struct job_spec *spec);
-void job_spec_unref(struct job_spec *spec); /* NULL is fine; any thread */
+void job_spec_unref(struct job_spec *spec);           /* NULL is fine; any thread */
+uint64_t job_spec_bytes(const struct job_spec *spec); /* of input and kwargs */
 
 /* ---- how far it is ----------------------------------------------------------------- */
 
@@ -232,6 +233,8 @@ struct job {
     struct outcome
         *outcomes; /* ordered by first; kept until the job is dropped from memory */
     size_t outcome_count, outcome_cap;
+    uint64_t outcome_bytes; /* of those that are here: of results and problems, without
+                             * the commas between results */
     uint64_t let_go_bytes;  /* of outcomes that were let go of */
     uint64_t lowest_failed; /* index, UINT64_MAX for none: its error is the job's */
     struct blob
@@ -305,6 +308,8 @@ NODISCARD enum status job_restore_trouble(struct job *job, uint64_t item, uint32
                                           bool is_crash);
 /* Takes the reference to problem. */
 NODISCARD enum status job_add_error(struct job *job, uint64_t item, struct blob *problem);
+/* What so many results in one text, or one problem, add to job->outcome_bytes. */
+uint64_t job_outcome_bytes(uint64_t count, const struct blob *text);
 /* The outcome that starts with this item, or NULL. */
 struct outcome *job_outcome(const struct job *job, uint64_t first);
 /* Lets go of the outcomes that are both stored and read (or only stored, if nobody reads),

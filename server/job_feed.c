@@ -32,6 +32,7 @@ void job_let_go(struct job *job, bool nobody_reads)
         if (outcome->stored && (outcome->read || nobody_reads) &&
             outcome->first != job->lowest_failed) {
             job->let_go_bytes += outcome->text->len;
+            job->outcome_bytes -= job_outcome_bytes(outcome->count, outcome->text);
             blob_unref(outcome->text);
         } else {
             job->outcomes[kept++] = *outcome;

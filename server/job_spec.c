@@ -159,6 +159,11 @@ void job_spec_unref(struct job_spec *spec)
     mem_free(spec);
 }
 
+uint64_t job_spec_bytes(const struct job_spec *spec)
+{
+    return (uint64_t)spec->input.len + spec->kwargs.len;
+}
+
 struct job_status job_status_copy(const struct job_status *status)
 {
     struct job_status copy = *status;

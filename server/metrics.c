@@ -29,6 +29,8 @@ const struct metric_family metric_families[METRIC_COUNT] = {
         "Jobs that have ended, by how" },
     [METRIC_JOBS] = { "poold_jobs", METRIC_GAUGE, "pool state",
         "Jobs that are not over" },
+    [METRIC_JOBS_BYTES] = { "poold_jobs_input_bytes", METRIC_GAUGE, "",
+        "Inputs of jobs that are not over" },
     [METRIC_JOB_WAIT] = { "poold_job_wait_seconds", METRIC_HISTOGRAM, "",
         "From the submission of a job, or its start time, until it has a worker" },
     [METRIC_JOB_RUN] = { "poold_job_run_seconds", METRIC_HISTOGRAM, "",

@@ -235,11 +235,11 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                 "when it, with all that it had started, had more than "
                                 "its "
                                 "memory_limit in use." },
-    [PROBLEM_RESULT_TOO_LARGE] = { "result-too-large", 422,
-                                   "The item's result is too large",
-                                   "Store large results elsewhere and return a "
-                                   "reference, or have the operator raise the "
-                                   "setting max_result_bytes." },
+    [PROBLEM_RESULT_TOO_LARGE] = { "result-too-large", 422, "The result is too large",
+                                   "That of the item, or, if none is named, those of the "
+                                   "job together. Store large results elsewhere and "
+                                   "return a reference, or have the operator raise the "
+                                   "setting max_result_bytes or max_job_result_bytes." },
     [PROBLEM_INVALID_RESULT] = { "invalid-result", 422,
                                  "The task returned what is not JSON",
                                  "A result has to be one JSON value in UTF-8." },

@@ -146,7 +146,7 @@ static void command_add_job(struct store_command *command, struct job_spec *spec
     command->spec = job_spec_ref(spec);
     command->id = spec->id;
     command->status = job_status_copy(status);
-    command_count(command, spec->input.len + spec->kwargs.len);
+    command_count(command, job_spec_bytes(spec));
 }
 
 void store_put_job(struct store *store, struct job_spec *spec,
@@ -196,7 +196,7 @@ static void command_add_jobs(struct store_command *command,
         command->jobs[i].spec = job_spec_ref(specs[i]);
         command->jobs[i].status = job_status_copy(&statuses[i]);
         command->job_count++;
-        command_count(command, specs[i]->input.len + specs[i]->kwargs.len);
+        command_count(command, job_spec_bytes(specs[i]));
     }
     command->spec = job_spec_ref(strictest);
 }
@@ -302,7 +302,7 @@ void store_put_finished(struct store *store, struct job_spec *spec,
     command->spec = job_spec_ref(spec);
     command->id = spec->id;
     command->status = job_status_copy(status);
-    command_count(command, spec->input.len + spec->kwargs.len);
+    command_count(command, job_spec_bytes(spec));
     command_add_outcomes(command, outcomes, count);
     if (attempts && !attempt_log_copy(&command->attempts, attempts))
         log_warn("no memory to store the failed attempts of a job", "");

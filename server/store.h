@@ -261,7 +261,7 @@ struct stored_stub {
     bool begun; /* it had started, or has outcomes, or is fed and has lost its items */
     int priority;
     int64_t start_at_ms, expires_at_ms;
-    uint64_t bytes;   /* of the input */
+    uint64_t bytes;   /* of input and kwargs */
     const char *pool; /* this and the next two are valid during the call */
     const char *unique_key, *idempotency_key; /* or NULL */
 };

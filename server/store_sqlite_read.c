@@ -43,7 +43,11 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "owner = ?7 AND key < ?1 " MATCHES "ORDER BY key DESC LIMIT ?6",
     [SQLITE_READ_UNFINISHED] =
         "SELECT key, id, pool, priority, start_at_ms, expires_at_ms, idempotency_key, "
-        "input_len, state, unique_key, owner, "
+        "coalesce(length(job.body), (SELECT length(bytes) FROM body WHERE body.job = "
+        "key) + "
+        "(SELECT coalesce(sum(length(bytes)), 0) FROM body_part WHERE body_part.job = "
+        "key), "
+        "input_len), state, unique_key, owner, "
         "started_at_ms > 0 OR input_len = 0 OR EXISTS (SELECT 1 FROM outcome WHERE "
         "outcome.job = key) "
         "FROM job INDEXED BY job_unfinished "

@@ -108,6 +108,8 @@ static void config_without_settings_is_the_documented_defaults(void **state)
     assert_int_equal(got.config.max_items, 10000000);
     assert_int_equal(got.config.max_item_bytes, 16777216);
     assert_int_equal(got.config.max_result_bytes, 16777216);
+    assert_int_equal(got.config.max_job_result_bytes, 268435456);
+    assert_int_equal(got.config.max_queued_bytes, 4294967296);
     assert_int_equal(got.config.max_queued_jobs, 100000);
     assert_int_equal(got.config.max_connections, 1024);
     assert_int_equal(got.config.max_waiters, 512);

@@ -355,6 +355,20 @@ static void broken_input_names_its_line_if_one_is_wrong(void **state)
     assert_false(failure_is_of_input(TEXT("{\"type\":\"/problems/task-error\"}")));
 }
 
+static void too_many_bytes_of_results_are_the_jobs_failure_and_no_items(void **state)
+{
+    struct uuid job = { { 1 } };
+    struct blob *problem = failure_of_results(&job, 4711);
+
+    (void)state;
+    assert_non_null(strstr(problem->data, "\"type\":\"/problems/result-too-large\""));
+    assert_non_null(strstr(problem->data, "max_job_result_bytes allows, 4711\""));
+    assert_non_null(strstr(problem->data, "\"job\":\"01000000-"));
+    assert_null(strstr(problem->data, "\"item\""));
+    assert_int_equal(failure_http_status(blob_text(problem)), 422);
+    blob_unref(problem);
+}
+
 static void exception_that_is_not_readable_is_replaced(void **state)
 {
     static const char *const texts[] = { "", "{", "[]", "{\"type\":1,\"message\":\"\"}" };
@@ -397,6 +411,7 @@ int main(void)
         cmocka_unit_test(missing_memory_gives_no_failure),
         cmocka_unit_test(broken_pool_names_its_exception),
         cmocka_unit_test(broken_input_names_its_line_if_one_is_wrong),
+        cmocka_unit_test(too_many_bytes_of_results_are_the_jobs_failure_and_no_items),
         cmocka_unit_test(exception_that_is_not_readable_is_replaced),
         cmocka_unit_test(status_of_a_problem_is_its_own),
     };

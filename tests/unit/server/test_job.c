@@ -381,7 +381,9 @@ static void job_that_fails_again_is_retried_again(void **state)
     add_results(&job, 1, 1);
     assert_over(&job, JOB_FAILED);
     job_set_state(&job, JOB_FAILED, 2);
+    assert_int_equal(job.outcome_bytes, 1 + 7);
     assert_int_equal(job_retry(&job), ST_OK);
+    assert_int_equal(job.outcome_bytes, 1);
     take(&job, 2, 0, 1);
     job_set_state(&job, JOB_RUNNING, 3);
     add_error(&job, 0, "{\"n\":2}");
@@ -391,6 +393,20 @@ static void job_that_fails_again_is_retried_again(void **state)
     take(&job, 2, 0, 1);
     add_results(&job, 0, 1);
     assert_over(&job, JOB_SUCCEEDED);
+    job_clear(&job);
+}
+
+static void commas_between_results_are_not_counted(void **state)
+{
+    struct job job;
+
+    (void)state;
+    start(&job, 4);
+    take(&job, 4, 0, 4);
+    assert_int_equal(job_add_results(&job, 0, 3, text("10,20,30")), ST_OK);
+    assert_int_equal(job.outcome_bytes, 6);
+    assert_int_equal(job_add_results(&job, 3, 1, text("\"a,b\"")), ST_OK);
+    assert_int_equal(job.outcome_bytes, 6 + 5);
     job_clear(&job);
 }
 
@@ -559,6 +575,7 @@ int main(void)
         cmocka_unit_test(restored_job_with_all_outcomes_is_over),
         cmocka_unit_test(retried_job_does_what_has_no_result),
         cmocka_unit_test(job_that_fails_again_is_retried_again),
+        cmocka_unit_test(commas_between_results_are_not_counted),
         cmocka_unit_test(job_that_cannot_be_retried_without_memory_is_as_before),
         cmocka_unit_test(restored_job_that_was_to_stop_does_stop),
         cmocka_unit_test(scheduled_job_is_restored_as_scheduled),

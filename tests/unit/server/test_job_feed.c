@@ -132,6 +132,7 @@ static void outcomes_that_are_stored_and_read_are_let_go_of(void **state)
         job.outcomes[i].stored = i != 3;
         job.outcomes[i].read = i != 4;
     }
+    assert_int_equal(job.outcome_bytes, 1 + 2 + 2 + 1 + 1);
     job_let_go(&job, false);
     assert_null(job_outcome(&job, 0));
     assert_non_null(job_outcome(&job, 1)); /* may be the job's error */
@@ -141,6 +142,7 @@ static void outcomes_that_are_stored_and_read_are_let_go_of(void **state)
     job_let_go(&job, true);
     assert_null(job_outcome(&job, 4));
     assert_int_equal(job.outcome_count, 2);
+    assert_int_equal(job.outcome_bytes, 2 + 1);
     job_end_input(&job, NULL);
     assert_over(&job, JOB_FAILED);
     job_set_state(&job, JOB_RUNNING, NOW_MS);

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+# Limits at their edges: one less than a limit, as much, and one more. docs/limits.md has them all,
+# with the tests of those that are elsewhere.
+load helpers
+
+xs() { printf "%$1s" '' | tr ' ' x; }
+
+# A submission of `echo` whose result has N bytes; its input has N + 2.
+echo_of() { printf '{"task":"echo","args":["%s"]}' "$(xs $(($1 - 2)))"; }
+
+# Of a gauge without labels.
+metric() { curl -sS "$URL/metrics" | sed -n "s/^$1 //p"; }
+
+@test "limit max_queued_bytes: inputs of jobs that are not over, counted also after a restart" {
+    start_poold --processes 1 --max-queued-bytes 100
+    submit apply_async '{"task":"sleep","args":[600]}' # [600]: 5
+    sum=$(submit apply_async '{"task":"power","args":[2],"kwargs":{"exp":10}}') # [2] {"exp":10}: 13
+    [ "$(metric poold_jobs_input_bytes)" = 18 ]
+    for bytes in 79 80; do # with two for the brackets: 99 and 100 in all
+        job=$(submit apply_async "$(echo_of "$bytes")")
+        [ "$(metric poold_jobs_input_bytes)" = $((20 + bytes)) ]
+        [ "$bytes" = 80 ] || post "/v1/jobs/$job/cancel" '' >/dev/null
+    done
+    post /v1/apply_async '{"task":"echo","args":[]}'
+    expect 503 queue-full
+    [ -n "$(header retry-after)" ]
+    post /v1/batch '[{"method":"apply_async","task":"echo","args":[1]}]'
+    expect 503 queue-full
+    stop_poold KILL
+    start_poold --processes 1 --max-queued-bytes 100
+    [ "$(metric poold_jobs_input_bytes)" = 100 ]
+    post /v1/apply_async '{"task":"echo","args":[]}'
+    expect 503 queue-full
+    post "/v1/jobs/$sum/cancel" '' >/dev/null
+    wait_for_state "$sum" cancelled
+    [ "$(metric poold_jobs_input_bytes)" = 87 ]
+    submit apply_async "$(echo_of 11)" >/dev/null
+    [ "$(metric poold_jobs_input_bytes)" = 100 ]
+    get /v1/info >/dev/null
+    body_is .limits.max_queued_bytes 100
+}
+
+@test "limit max_queued_bytes: one job is always taken" {
+    start_poold --processes 1 --max-queued-bytes 10
+    submit apply_async '{"task":"sleep","args":[600.0000000000]}' # 16
+    post /v1/apply_async '{"task":"echo","args":[]}'
+    expect 503 queue-full
+}
+
+@test "limit max_job_result_bytes: the results of a job together" {
+    start_poold --processes 2 --max-job-result-bytes 300
+    for durability in durable relaxed memory; do
+        for bytes in 99 100; do
+            post /v1/map "{\"task\":\"echo\",\"items\":[\"$(xs 98)\",\"$(xs 98)\",\"$(xs $((bytes - 2)))\"],
+                           \"durability\":\"$durability\"}" >/dev/null
+            expect 200
+        done
+        post /v1/map "{\"task\":\"echo\",\"items\":[\"$(xs 98)\",\"$(xs 98)\",\"$(xs 99)\"],
+                       \"durability\":\"$durability\"}"
+        expect 422 result-too-large
+        body_is '[.item, (.detail | test("max_job_result_bytes allows, 300"))]' '[null,true]'
+        job=$(jq -r .job <<<"$BODY")
+        [ "$(field "$job" '[.state,.error.type]')" = '["failed","/problems/result-too-large"]' ]
+    done
+    get /v1/info >/dev/null
+    body_is .limits.max_job_result_bytes 300
+    [ "$(post /v1/apply '{"task":"square","args":[3]}' | result_text)" = 9 ]
+}
+
+@test "limit max_job_result_bytes: beyond it nothing of the job goes on, what it had stays" {
+    start_poold --processes 2 --max-job-result-bytes 100
+    post /v1/pools '{"name":"one","processes":1}' >/dev/null
+    job=$(submit map_async "{\"task\":\"echo\",\"pool\":\"one\",\"chunksize\":1,
+                             \"items\":[$(printf '"%s",' "$(xs 58)"{,,,,,,,,})1]}")
+    wait_for_state "$job" failed
+    [ "$(field "$job" '.progress | [.completed,.failed]')" = '[1,0]' ]
+    http GET "/v1/jobs/$job/results"
+    [ "$(head -1 <<<"$BODY" | jq -c '[.index, (.result | length)]')" = '[0,58]' ]
+    restart_poold
+    [ "$(field "$job" .error.type)" = /problems/result-too-large ]
+}
+
+@test "limit max_job_result_bytes: beyond it tasks of the job that run are ended" {
+    tasks=$BATS_TEST_TMPDIR/tasks
+    mkdir "$tasks"
+    printf 'import time\ndef mix(x):\n    if x: return "x" * 200\n    time.sleep(600)\n' >"$tasks/m.py"
+    start_poold --processes 2 --tasks "$tasks" --python "${PYTHON3:-python3}" \
+        --max-job-result-bytes 100
+    job=$(submit map_async '{"task":"m:mix","items":[0,1],"chunksize":1}')
+    wait_for_state "$job" failed
+    [ "$(field "$job" '[.error.type,.progress.completed]')" = '["/problems/result-too-large",0]' ]
+    eventually idle_workers_are 2
+}
