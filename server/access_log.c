@@ -2,6 +2,7 @@
 #include "server/access_log.h"
 
 #include "common/log.h"
+#include "server/key.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ void access_log_write(enum access_log_mode mode, const char *route,
     bool error = record->status >= 400 || !record->status;
     enum log_level level = record->status >= 500 ? LOG_WARN : LOG_INFO;
     struct fields fields = { .count = 0 };
-    char peer[HTTP_PEER_MAX], job[UUID_TEXT_LEN + 1];
+    char peer[HTTP_PEER_MAX], job[UUID_TEXT_LEN + 1], key[KEY_ID_LEN + 1];
     size_t path_len = strcspn(record->target, "?");
 
     if (mode == ACCESS_LOG_OFF || (mode == ACCESS_LOG_ERRORS && !error) ||
@@ -62,6 +63,10 @@ void access_log_write(enum access_log_mode mode, const char *route,
     request_peer(record->request, peer);
     if (peer[0])
         add_text(&fields, "client", peer);
+    if (record->owner) {
+        key_id_format(record->owner, key);
+        add_text(&fields, "key", key);
+    }
     if (record->method[0])
         add_text(&fields, "method", record->method);
     if (route)

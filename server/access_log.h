@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * access_log - a line of the log for a request that is over. What it holds: who asked for
- * what, and how it went. What it never holds: headers, the query, bodies.
+ * what, and how it went. What it never holds: headers, the query, bodies, and of a key that
+ * was sent more than its id, and that of one that holds.
  */
 #ifndef SERVER_ACCESS_LOG_H
 #define SERVER_ACCESS_LOG_H

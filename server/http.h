@@ -64,6 +64,7 @@ struct http_record {
     uint64_t bytes_in, bytes_out; /* of the bodies */
     const char *method, *target;  /* as they were sent, whatever that is */
     const struct uuid *job;       /* see request_set_job, or NULL */
+    uint64_t owner;               /* as in its tag */
 };
 
 struct http_options {

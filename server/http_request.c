@@ -306,6 +306,7 @@ static void tell_over(const struct request *request)
         .method = request->method_sent,
         .target = request->uri,
         .job = request->has_job ? &request->job : NULL,
+        .owner = request->tag.owner,
     };
 
     if (http->options.on_over)

@@ -271,3 +271,32 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     expect 200
     [ -z "$(header access-control-allow-origin)" ]
 }
+
+@test "the log names the key of each request by its id, and never the key" {
+    one=$(new_key one submit,read)
+    hasty=$(new_key hasty read --rate 1)
+    old=$(new_key old submit)
+    one_id=$(cut -d_ -f2 <<<"$one")
+    start_poold --log-format json --access-log all
+    key revoke "$(cut -d_ -f2 <<<"$old")"
+    with "$one" post /v1/apply '{"task":"square","args":[3]}'
+    expect 200
+    with "$one" http DELETE /v1/jobs/01900000-0000-7000-8000-000000000000
+    expect 403 forbidden
+    printf '{"task":"square"}\n1\n' >"$BATS_TEST_TMPDIR/request"
+    with "$one" http POST /v1/imap -H 'Content-Type: application/x-ndjson' -T "$BATS_TEST_TMPDIR/request"
+    expect 200
+    eventually status_is "$old" /v1/jobs 401
+    get /v1/jobs >/dev/null
+    expect 401
+    with "$one" http GET /healthz
+    expect 200
+    eventually status_is "$hasty" /v1/jobs 429
+    stop_poold
+    BODY=$(grep '"msg":"request' "$POOLD_STDERR" | jq -s .)
+    body_is 'map(select(.key) | [.status, .key]) | unique | map(select(.[0] != 200))' \
+        "[[403,\"$one_id\"],[429,\"$(cut -d_ -f2 <<<"$hasty")\"]]"
+    body_is 'map(select(.status == 200 and .method == "POST") | .key) | unique' "[\"$one_id\"]"
+    body_is 'map(select(.status == 401 or .route == "/healthz") | .key) | unique' '[null]'
+    ! grep -e "$(cut -d_ -f3 <<<"$one")" -e "$(cut -d_ -f3 <<<"$old")" "$POOLD_STDERR"
+}
