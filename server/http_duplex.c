@@ -465,6 +465,13 @@ void http_duplex_wake(struct request *request)
 
 /* ---- those that are idle, and the end ---------------------------------------------- */
 
+/* Since when the client might send something: its last bytes, or the last that it was sent,
+ * which may be what it waited for. */
+static uint64_t silent_since(const struct duplex *duplex)
+{
+    return duplex->heard_ns > duplex->moved_ns ? duplex->heard_ns : duplex->moved_ns;
+}
+
 static void look_at(struct duplex *duplex, uint64_t now_ns, uint64_t idle_ns)
 {
     if (duplex->blocked && !duplex->said && now_ns - duplex->moved_ns > idle_ns)
@@ -473,7 +480,7 @@ static void look_at(struct duplex *duplex, uint64_t now_ns, uint64_t idle_ns)
         return;
     if (!duplex->taken && !duplex->intake->is_waiting(duplex->intake_data))
         duplex->heard_ns = now_ns;
-    if (now_ns - duplex->heard_ns <= idle_ns)
+    if (now_ns - silent_since(duplex) <= idle_ns)
         return;
     if (duplex->taken && duplex->said) {
         cut(duplex); /* it had time to read the answer */

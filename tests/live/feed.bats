@@ -393,12 +393,16 @@ PYTHON
 @test "a client that feeds nothing for idle_timeout has ended its input" {
     start_poold --idle-timeout 1
     play <<'PYTHON'
-feed = Feed(ADDRESS, {"task": "sleep"})
-feed.send(0, 3.5)          # as long as something runs, nothing is missing
-assert [feed.line()["index"] for _ in range(2)] == [0, 1]
+feed = Feed(ADDRESS, {"task": "sleep", "crash_retries": 0}, "/v1/imap_unordered")
+feed.send(0, 600)
+assert feed.line()["index"] == 0
+# Longer than idle_timeout: as long as something runs, nothing is missing.
+assert get(ADDRESS, "/v1/apply", "POST", {"task": "sleep", "args": [2.5]})[0] == 200
 feed.send(0)
 assert feed.line()["index"] == 2
-error, done = feed.rest()
+os.kill(worker_of(ADDRESS, feed.job()), signal.SIGKILL)
+lost, error, done = feed.rest()
+assert lost["index"] == 1 and lost["error"]["type"] == "/problems/worker-lost", lost
 assert error["error"]["type"] == "/problems/input-incomplete", error
 assert "idle_timeout" in error["error"]["detail"]
 assert done == {"done": True, "state": "failed", "total": 3}

@@ -14,6 +14,7 @@ Every wait has an end (PATIENCE), and nothing is waited for but what the server 
 import http.client
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -129,6 +130,12 @@ def job_when(address, job, condition):
         assert answer.status in (200, 304), (answer.status, text)
         if condition(known):
             return known
+
+
+def worker_of(address, job):
+    """The pid that runs an item of the job now."""
+    workers = json.loads(get(address, "/v1/workers")[1])["workers"]
+    return next(worker["pid"] for worker in workers if worker["alive"] and worker["job"] == job)
 
 
 def over(job):

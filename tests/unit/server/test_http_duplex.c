@@ -6,6 +6,7 @@
 #include "server/http.h"
 
 #include "common/clock.h"
+#include "server/http_private.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ struct rig {
     uv_loop_t loop;
     uv_timer_t tick;
     struct http *http;
-    uint64_t deadline_ns;
+    uint64_t deadline_ns; /* of uv_hrtime, which no test stops */
     int client;
     struct request *request;
     bool closed;
@@ -38,6 +39,7 @@ struct rig {
     const char *says;
     bool ends;   /* the stream, when all is said */
     bool resets; /* the client breaks off in the very moment in which it ends */
+    bool works;  /* at what the client waits for */
     unsigned ended, freed, stream_freed, left;
     enum intake_end end;
 };
@@ -120,8 +122,7 @@ static void on_end(void *data, enum intake_end end)
 
 static bool is_waiting(void *data)
 {
-    (void)data;
-    return true;
+    return !((const struct rig *)data)->works;
 }
 
 static void on_free(void *data)
@@ -170,7 +171,7 @@ static void turn(struct rig *rig)
     if (n > 0)
         rig->answer_len += (size_t)n;
     rig->answer[rig->answer_len] = '\0';
-    if (clock_mono_ns() > rig->deadline_ns)
+    if (uv_hrtime() > rig->deadline_ns)
         fail_msg("the condition has not come true; answer: %s", rig->answer);
 }
 
@@ -206,7 +207,7 @@ static int set_up(void **state)
     struct error_text err = { "" };
 
     assert_non_null(rig);
-    rig->deadline_ns = clock_mono_ns() + LIMIT_NS;
+    rig->deadline_ns = uv_hrtime() + LIMIT_NS;
     rig->says = "";
     rig->takes = SIZE_MAX;
     assert_int_equal(uv_loop_init(&rig->loop), 0);
@@ -234,6 +235,7 @@ static int tear_down(void **state)
 {
     struct rig *rig = *state;
 
+    clock_fake(0, 0);
     if (rig->http)
         close_server(rig);
     if (rig->client >= 0)
@@ -356,6 +358,31 @@ static void client_that_sends_nothing_is_idle(void **state)
     WAIT(rig, rig->freed);
 }
 
+/* It could not send anything before: it waited for what it was sent. */
+static void client_is_idle_from_the_last_that_it_was_sent_on(void **state)
+{
+    struct rig *rig = *state;
+    uint64_t began_ns;
+
+    rig->answers_at = rig->works = true;
+    begin(rig);
+    began_ns = clock_mono_ns();
+    clock_fake(began_ns, 0);
+    http_duplex_look(rig->http);
+    clock_fake(began_ns + 900 * NS_PER_MS, 0);
+    rig->works = false;
+    rig->says = "one";
+    request_wake(rig->request);
+    WAIT(rig, strstr(rig->answer, "one"));
+    clock_fake(began_ns + 1900 * NS_PER_MS, 0);
+    http_duplex_look(rig->http);
+    assert_int_equal(rig->ended, 0);
+    clock_fake(began_ns + 1901 * NS_PER_MS, 0);
+    http_duplex_look(rig->http);
+    assert_int_equal(rig->ended, 1);
+    assert_int_equal(rig->end, INTAKE_IDLE);
+}
+
 static void body_without_bytes_ends(void **state)
 {
     struct rig *rig = *state;
@@ -392,6 +419,7 @@ int main(void)
         CASE(client_that_breaks_off_at_the_very_end_is_told_of_once),
         CASE(client_that_leaves_is_noticed),
         CASE(client_that_sends_nothing_is_idle),
+        CASE(client_is_idle_from_the_last_that_it_was_sent_on),
         CASE(body_without_bytes_ends),
         CASE(server_that_stops_ends_all),
     };
