@@ -186,6 +186,7 @@ static void worker_that_closed_its_socket_and_lives_is_killed(void **state)
     struct stage *stage = *state;
     struct actor *actor = busy_actor(stage);
 
+    rig_let_clock_go();
     fd_close(&actor->sock);
     WAIT(&stage->rig, was_killed(actor));
     exited(stage, actor, SIGKILL);
@@ -218,6 +219,7 @@ static void new_chunk_does_not_get_the_claim_slot_of_another(void **state)
     struct rig *rig = &stage->rig;
     struct actor *actor = idle_actor(stage);
 
+    rig_stop_clock();
     for (unsigned i = 0; i < WORKER_PIPELINE; i++) {
         chunks[i].expected_ns = 1;
         rig_send(rig, &chunks[i], "square", 1, "1");
@@ -240,6 +242,7 @@ static void full_worker_gets_no_more_until_half_of_it_is_done(void **state)
     struct actor *actor = idle_actor(stage);
     unsigned left = WORKER_PIPELINE;
 
+    rig_stop_clock();
     for (unsigned i = 0; i < WORKER_PIPELINE; i++) {
         chunks[i].expected_ns = 1;
         rig_send(rig, &chunks[i], "square", 1, "1");
