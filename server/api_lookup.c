@@ -150,18 +150,6 @@ static void on_wait_over(void *data, enum wake wake, enum status st)
         ask_store(search);
 }
 
-/* Who closes his side does not wait any longer: he is answered, if he still reads, as when
- * the time is over. Else a waiter would be lost to each client that has vanished. */
-static void on_client_left(void *data)
-{
-    struct searching *search = data;
-
-    if (!search->waiter)
-        return;
-    waiter_end(search->waiter);
-    on_wait_over(search, WAKE_TIMEOUT, ST_OK);
-}
-
 /* Waits for the job that the view shows, if it is to be waited for. False: not, or too many
  * wait already. */
 static bool wait_for_it(struct searching *search, const struct job_view *view)
@@ -174,8 +162,6 @@ static bool wait_for_it(struct searching *search, const struct job_view *view)
     search->waiter = dispatch_wait_for(search->api->dispatch, lookup->id,
                                        lookup->for_change ? WAIT_CHANGE : WAIT_READY,
                                        lookup->wait_ms, on_wait_over, search);
-    if (search->waiter)
-        request_watch(search->request, on_client_left, search);
     return search->waiter != NULL;
 }
 

@@ -71,8 +71,7 @@ static void on_client_left(void *data)
 {
     struct submission *submission = data;
 
-    if (submission->live && submission->live->accepted &&
-        dispatch_cancel(submission->live, true) != ST_OK)
+    if (dispatch_cancel(submission->live, true) != ST_OK)
         log_debug("a client left, but its job was over", "");
 }
 

@@ -2,7 +2,8 @@
 /*
  * libmicrohttpd (0.9.75) in external epoll mode, inside of the loop. What a reader must know:
  *
- * - A suspended connection does not notice that its client has left, and has no time-out.
+ * - A suspended connection does not notice that its client has left, and has no time-out:
+ *   see http_leave.c.
  * - A resumed connection is looked at in the next MHD_run. The prepare callback of the loop
  *   runs it before the loop sleeps, so all that is answered in one turn leaves together.
  * - To suspend and resume costs three system calls. So a parked request is awake at first:
@@ -102,6 +103,7 @@ static void on_prepare(uv_prepare_t *prepare)
 static void on_housekeeping(uv_timer_t *timer)
 {
     http_duplex_look(timer->data);
+    http_watch_parked(timer->data);
     http_connections_look(timer->data);
     run(timer->data);
 }

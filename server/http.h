@@ -147,11 +147,12 @@ void *request_data(const struct request *request);
 void request_set_data(struct request *request, void *data, void (*on_free)(void *data));
 
 /* Puts the request aside. on_gone is called if it can no longer be answered: its
- * connection is closed. It must not be answered then. */
+ * connection is closed, because the client has left (which is noticed within a second or so)
+ * or because the server stops. It must not be answered then. */
 void request_park(struct request *request, void (*on_gone)(void *data), void *data);
-/* on_left is called once if the client closes its side while the request is parked, which
- * still has to be answered; or, if this is called right before request_stream, while the
- * stream lasts. */
+/* on_left is called once, before on_gone, if it is the client who has left, which is then
+ * noticed at once. Or, if this is called right before request_stream: if the client closes its
+ * side while the stream lasts. */
 void request_watch(struct request *request, void (*on_left)(void *data), void *data);
 
 /* ---- a body that is taken as it comes ---------------------------------------------- */

@@ -20,9 +20,11 @@
  * are at work there are HTTP_RESERVED more places, see http_is_crowded.
  */
 #include "server/http_private.h"
+#include "server/http_tls.h"
 
 #include "common/mem.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 
 struct connection {
@@ -80,12 +82,32 @@ static void make_room(struct http *http)
         shut(http, oldest);
 }
 
-static int descriptor_of(struct MHD_Connection *library)
+int http_socket_of(struct MHD_Connection *library)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(library, MHD_CONNECTION_INFO_CONNECTION_FD);
 
     return info ? info->connect_fd : -1;
+}
+
+gnutls_session_t http_session_of(struct MHD_Connection *library)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(library, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+    return info ? (gnutls_session_t)info->tls_session : NULL;
+}
+
+ssize_t http_write(int fd, gnutls_session_t session, const char *bytes, size_t len)
+{
+    ssize_t n;
+
+    if (session)
+        return http_tls_send(session, bytes, len);
+    do {
+        n = send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n;
 }
 
 void http_on_connection(void *cls, struct MHD_Connection *library, void **context,
@@ -107,10 +129,10 @@ void http_on_connection(void *cls, struct MHD_Connection *library, void **contex
     connection = mem_alloc(sizeof(*connection));
     *context = connection;
     if (!connection) {
-        (void)shutdown(descriptor_of(library), SHUT_RDWR);
+        (void)shutdown(http_socket_of(library), SHUT_RDWR);
         return;
     }
-    connection->fd = descriptor_of(library);
+    connection->fd = http_socket_of(library);
     connection->expected = EXPECT_NOTHING;
     expect(http, connection, EXPECT_HEADERS);
 }

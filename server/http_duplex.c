@@ -246,27 +246,14 @@ static void watch(struct duplex *duplex)
     (void)uv_poll_start(&duplex->poll, events, on_poll);
 }
 
-/* The only place that writes. */
-static ssize_t socket_write(const struct duplex *duplex, const char *bytes, size_t len)
-{
-    ssize_t n;
-
-    if (duplex->session)
-        return http_tls_send(duplex->session, bytes, len);
-    do {
-        n = send(duplex->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    return n;
-}
-
 /* Whether all of `out` has been written. */
 static bool flush(struct duplex *duplex)
 {
     struct buf *out = &duplex->out;
 
     while (duplex->out_at < out->len) {
-        ssize_t n =
-            socket_write(duplex, out->data + duplex->out_at, out->len - duplex->out_at);
+        ssize_t n = http_write(duplex->fd, duplex->session, out->data + duplex->out_at,
+                               out->len - duplex->out_at);
 
         if (n < 0 && errno != EAGAIN) {
             leave(duplex);
@@ -376,9 +363,7 @@ static bool open_answer(struct duplex *duplex)
     }
     duplex->poll.data = duplex;
     duplex->opened = true;
-    info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    duplex->session = info ? (gnutls_session_t)info->tls_session : NULL;
+    duplex->session = http_session_of(request->connection);
     duplex->moved_ns = clock_mono_ns();
     /* Idle is looked after here from now on: who waits for a result feeds nothing. */
     (void)MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT,

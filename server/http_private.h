@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What http.c (the loop and the library's life), http_request.c (requests as they come
- * in), http_reply.c (answers and streams) and http_duplex.c (both at the same time) share.
- * Nobody else includes this.
+ * in), http_reply.c (answers and streams), http_duplex.c (both at the same time),
+ * http_connection.c and http_leave.c (by when something has to come, and whose client has
+ * left) share. Nobody else includes this.
  */
 #ifndef SERVER_HTTP_PRIVATE_H
 #define SERVER_HTTP_PRIVATE_H
@@ -12,6 +13,7 @@
 #include "server/problem.h"
 #include "server/request_id.h"
 
+#include <gnutls/gnutls.h>
 #include <microhttpd.h>
 #include <sys/queue.h>
 
@@ -108,7 +110,9 @@ struct request {
     void *gone_data;
     void (*on_left)(void *data);
     void *left_data;
-    int watched_fd;        /* socket in http->watch_fd, or -1 */
+    int watched_fd; /* socket in http->watch_fd, or -1 */
+    bool interim;   /* its client knows interim answers: HTTP/1.1 */
+    bool left;      /* parked, and its client has left: the library is to close it */
     struct duplex *duplex; /* of a request that is fed, or NULL */
     bool streaming;
     bool stream_waits; /* suspended inside of the stream */
@@ -124,11 +128,23 @@ void http_on_completed(void *cls, struct MHD_Connection *connection, void **con_
                        enum MHD_RequestTerminationCode code);
 /* This MHD_run has done something for the request, or will have to go on with it. */
 void http_touch(struct request *request);
+
+/* http_leave.c: clients that leave. */
+/* From here on it is noticed at once if the request's client leaves; false: it is not. */
+bool http_watch(struct request *request);
+void http_unwatch(struct request *request);
+/* The same for all parked ones that are suspended; every second or so. */
+void http_watch_parked(struct http *http);
 /* Clients of watched requests may have left. */
 void http_on_watch(struct http *http);
-void http_unwatch(struct request *request);
 
 /* http_connection.c */
+/* The connection's socket, or -1; its TLS session, or NULL. */
+int http_socket_of(struct MHD_Connection *library);
+gnutls_session_t http_session_of(struct MHD_Connection *library);
+/* As send(2) without waiting, beside the library: only while it has nothing to write. After
+ * EAGAIN it has to be given the same bytes again. */
+ssize_t http_write(int fd, gnutls_session_t session, const char *bytes, size_t len);
 void http_on_connection(void *cls, struct MHD_Connection *library, void **context,
                         enum MHD_ConnectionNotificationCode code);
 struct connection *http_connection_of(struct MHD_Connection *library);

@@ -326,8 +326,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *out, size_t cap)
     if (n == STREAM_END || (n == STREAM_WAIT && request->http->closing))
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (n == STREAM_WAIT) {
-        if (request->watched_fd < 0)
-            request_watch(request, NULL, NULL);
+        (void)http_watch(request);
         request->stream_waits = true;
         MHD_suspend_connection(request->connection);
         return 0;

@@ -13,12 +13,10 @@
 #include "common/mem.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/epoll.h>
 
 #define BODY_FIRST_RESERVE                                                               \
     (1u << 20) /* bytes reserved on the word of Content-Length alone */
@@ -140,56 +138,6 @@ void request_park(struct request *request, void (*on_gone)(void *data), void *da
     request->on_left = NULL;
     request->on_gone = on_gone;
     request->gone_data = data;
-}
-
-/* ---- clients that leave while their request is parked ------------------------------ */
-
-void http_unwatch(struct request *request)
-{
-    if (request->watched_fd < 0)
-        return;
-    (void)epoll_ctl(request->http->watch_fd, EPOLL_CTL_DEL, request->watched_fd, NULL);
-    request->watched_fd = -1;
-}
-
-void request_watch(struct request *request, void (*on_left)(void *data), void *data)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct epoll_event event = { .events =
-                                     EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLONESHOT,
-                                 .data.ptr = request };
-
-    request->on_left = on_left;
-    request->left_data = data;
-    if (http_answers_duplex(request)) /* it looks for itself */
-        return;
-    if (info &&
-        epoll_ctl(request->http->watch_fd, EPOLL_CTL_ADD, info->connect_fd, &event) == 0)
-        request->watched_fd = info->connect_fd;
-    else
-        log_warn("cannot watch a client, it will not be noticed if it leaves", "error=%s",
-                 strerror(errno));
-}
-
-void http_on_watch(struct http *http)
-{
-    struct epoll_event event;
-
-    /* One at a time: the callback may answer, and so free, other requests of the same
-     * batch. */
-    while (epoll_wait(http->watch_fd, &event, 1, 0) == 1) {
-        struct request *request = event.data.ptr;
-        bool streaming = request->streaming;
-
-        http_unwatch(request);
-        if ((request->phase == REQUEST_PARKED || streaming) && request->on_left)
-            request->on_left(request->left_data);
-        if (streaming) {
-            request->stream_left = true;
-            request_wake(request);
-        }
-    }
 }
 
 /* ---- parked requests, awake or suspended ------------------------------------------- */
@@ -457,6 +405,7 @@ static void on_headers(struct request *request, const char *method, const char *
     int64_t length = -1;
     enum problem problem = check_head(request, method, version, &headers, &err);
 
+    request->interim = strcmp(version, "HTTP/1.0") != 0;
     if (problem == PROBLEM_COUNT && options->is_fed)
         fed = options->is_fed(request->http->data, request);
     request->max_body = max_body_of(request, fed);
@@ -563,6 +512,8 @@ enum MHD_Result http_on_access(void *cls, struct MHD_Connection *connection,
     if (!request)
         return MHD_NO;
     if (request->phase == REQUEST_PARKED) {
+        if (request->left)
+            return MHD_NO;
         doze(request);
         return MHD_YES;
     }

@@ -119,12 +119,13 @@ load helpers
     python3 - "${URL#http://}" <<'PYTHON'
 import socket, struct, sys, time
 host, port = sys.argv[1].rsplit(":", 1)
-body = b'{"task":"sleep","args":[600],"on_disconnect":"cancel"}'
-for i in range(40):
+for i in range(80):
+    body = (b'{"task":"sleep","args":[600],"on_disconnect":"cancel","durability":"%s"}' %
+            (b"relaxed", b"durable")[i % 2])
     with socket.create_connection((host, int(port)), 10) as s:
         s.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        time.sleep(i % 8 / 1000)
+        time.sleep(i // 2 % 8 / 1000)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 PYTHON
     eventually all_jobs_are cancelled

@@ -54,6 +54,83 @@ request='POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
     [ "$(job_count)" = 1 ]
 }
 
+# hold N TEXT: so many clients that wait; HOLDER is their process. All of them leave when it is killed.
+hold() {
+    "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/talk.py" "${URL#http://}" hold "$@" 3>&- &
+    HOLDER=$!
+    ALL_PIDS+=("$HOLDER")
+}
+
+# sleeper [MEMBERS [VERSION]]: a waiting call for ten minutes, in HTTP/1.VERSION.
+sleeper() {
+    local body="{\"task\":\"sleep\",\"args\":[600]$1}"
+    printf '%s' "POST /v1/apply HTTP/1.${2:-1}\r\nHost: localhost\r\nContent-Type: application/json\r\n" \
+        "Content-Length: ${#body}\r\n\r\n$body"
+}
+
+@test "F53: callers that leave free their places at once, and their jobs go on" {
+    start_poold --processes 1 --max-waiters 20 --max-wait 3600
+    eventually idle_workers_are 1
+    before=$(descriptors)
+    for version in 1 0; do
+        hold 20 "$(sleeper '' $version)"
+        eventually waiters_are 20
+        get /v1/events # there is no place for one more
+        expect 503 too-many-waiters
+        kill -KILL "$HOLDER"
+        eventually waiters_are 0 # an hour before their time is up
+        eventually descriptors_are "$before"
+        talk 'GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n' await '200 OK' >/dev/null
+        eventually waiters_are 0
+    done
+    [ "$(job_count)" = 40 ]
+    http GET '/v1/jobs?limit=100'
+    body_is '[.jobs[].state] | unique' '["queued","running"]'
+}
+
+@test "F53: whatever is waited for, a client that leaves frees its place" {
+    start_poold --processes 1 --max-wait 3600
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    wait_for_state "$job" running
+    post /v1/pools '{"name":"other","processes":1}' >/dev/null
+    expect 201
+    busy=$(submit apply_async '{"task":"sleep","args":[600],"pool":"other"}')
+    wait_for_state "$busy" running
+    post /v1/pools/other/close '' >/dev/null
+    before=$(descriptors)
+    wait_json="{\"ids\":[\"$job\"]}"
+    for text in "GET /v1/jobs/$job?timeout=3600" "GET /v1/jobs/$job/result?timeout=3600" \
+        "GET /v1/jobs/$job/results?follow=true" \
+        "POST /v1/pools/other/join?timeout=3600" "POST /v1/jobs/wait" "POST /v1/jobs/as_completed"; do
+        body=
+        [[ $text != *wait && $text != *completed ]] || body=$wait_json
+        hold 3 "$text HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${#body}\r\n\r\n$body"
+        eventually waiters_are 3
+        kill -KILL "$HOLDER"
+        eventually waiters_are 0
+    done
+    eventually descriptors_are "$before"
+    get "/v1/jobs/$job"
+    body_is .state '"running"'
+}
+
+@test "F52: a client that closes its side and waits for long is asked, and gets its answer" {
+    start_poold
+    for members in '' ',"on_disconnect":"cancel"'; do
+        talk "$(sleeper "$members")" half-close await 'HTTP/1.1 100 Continue\r\n\r\n' read \
+            >"$BATS_TEST_TMPDIR/answer" 3>&- &
+        client=$!
+        eventually grep -q '100 Continue' "$BATS_TEST_TMPDIR/answer"
+        http GET '/v1/jobs?limit=1'
+        body_is '.jobs[0].ready' false
+        job=$(jq -r '.jobs[0].id' <<<"$BODY")
+        post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+        wait "$client"
+        grep -q 'HTTP/1.1 409 ' "$BATS_TEST_TMPDIR/answer"
+        grep -q '/problems/job-cancelled' "$BATS_TEST_TMPDIR/answer"
+    done
+}
+
 @test "F54: a thousand requests in one write are answered in their order" {
     start_poold
     run talk repeat 1000 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n' half-close read

@@ -112,6 +112,44 @@ PY
     body_is '.jobs | length' 1
 }
 
+waiters_are() {
+    http GET /metrics
+    [ "$(sed -n 's/^poold_waiters //p' <<<"$BODY")" = "$1" ]
+}
+
+@test "a caller that leaves frees its place under TLS" {
+    start_tls --processes 1 --max-wait 3600
+    curl -sS --json '{"task":"sleep","args":[600]}' "$URL/v1/apply" >/dev/null 3>&- &
+    local client=$!
+    eventually waiters_are 1
+    kill "$client"
+    eventually waiters_are 0
+    http GET '/v1/jobs?state=cancelled'
+    body_is '.jobs | length' 0
+}
+
+@test "a client that closes its side under TLS is asked whether it still reads, and gets its answer" {
+    start_tls
+    "${PYTHON3:-python3}" - "${URL#https://}" "$CURL_CA_BUNDLE" >"$BATS_TEST_TMPDIR/answer" 3>&- <<'PYTHON' &
+import socket, ssl, sys
+host, port = sys.argv[1].rsplit(":", 1)
+context = ssl.create_default_context(cafile=sys.argv[2])
+with context.wrap_socket(socket.create_connection((host, int(port)), 60), server_hostname=host) as peer:
+    body = b'{"task":"sleep","args":[600]}'
+    peer.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    socket.socket(fileno=socket.dup(peer.fileno())).shutdown(socket.SHUT_WR)
+    while data := peer.recv(65536):
+        print(data.decode(), flush=True)
+PYTHON
+    local client=$!
+    eventually grep -q 'HTTP/1.1 100 Continue' "$BATS_TEST_TMPDIR/answer"
+    http GET '/v1/jobs?limit=1'
+    post "/v1/jobs/$(jq -r '.jobs[0].id' <<<"$BODY")/cancel" '{"terminate":true}' >/dev/null
+    wait "$client"
+    grep -q 'HTTP/1.1 409 ' "$BATS_TEST_TMPDIR/answer"
+}
+
 @test "SIGHUP has new connections get the new certificate; a broken one changes nothing" {
     start_tls
     certificate two

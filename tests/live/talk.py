@@ -10,14 +10,17 @@ written:
     half-close       nothing more is sent
     read             reads until the server closes or nothing came for a while, and prints it
     read-some        reads and prints the first 4 KiB
+    await TEXT       reads and prints until TEXT has come, with an upper bound
     reset            closes with a reset
     repeat N TEXT    sends it N times in one go
     many N TEXT      N connections send it at the same time, and leave without a word
+    hold N TEXT      N connections send it and stay, until this is killed
     crowd N TEXT     N connections send it and wait for their answers; prints how many of each
                      status there were
 """
 
 import collections
+import signal
 import socket
 import struct
 import sys
@@ -43,6 +46,17 @@ def read_all(peer):
         pass
 
 
+def read_until(peer, text):
+    seen = b""
+    while text not in seen:
+        data = peer.recv(4096)
+        if not data:
+            sys.exit("the server has closed the connection")
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        seen += data
+
+
 def crowd(count, text):
     peers = [connect() for _ in range(count)]
     for peer in peers:
@@ -66,15 +80,17 @@ def main():
     peer = None
     while steps:
         step = steps.pop(0)
-        if step in ("many", "crowd", "repeat"):
+        if step in ("many", "hold", "crowd", "repeat"):
             count, text = int(steps.pop(0)), unescaped(steps.pop(0))
         if step == "crowd":
             crowd(count, text)
             continue
-        if step == "many":
+        if step in ("many", "hold"):
             peers = [connect() for _ in range(count)]
             for one in peers:
                 one.sendall(text)
+            if step == "hold":
+                signal.pause()
             for one in peers:
                 one.close()
             continue
@@ -85,6 +101,8 @@ def main():
             read_all(peer)
         elif step == "read-some":
             sys.stdout.buffer.write(peer.recv(4096))
+        elif step == "await":
+            read_until(peer, unescaped(steps.pop(0)))
         elif step == "reset":
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
