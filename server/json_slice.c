@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/json_slice.h"
 
+#include "common/integers.h"
 #include "common/mem.h"
 #include "workers/items.h"
 
@@ -22,14 +23,12 @@ void slice_index_free(struct slice_index *index)
     mem_free(index);
 }
 
-/* Notes one more element. offset_count is a power of two, or 0, each time that it meets
- * the room there is, so the room needs no field of its own. */
-static inline bool index_add(struct slice_index *index, uint64_t offset)
+/* offset_count is a power of two, or 0, each time that it meets the room there is, so the
+ * room needs no field of its own. */
+static inline bool note_offset(struct slice_index *index, uint64_t offset)
 {
     size_t n = index->offset_count;
 
-    if (index->count++ % SLICE_STRIDE != 0)
-        return true;
     if ((n & (n - 1)) == 0) {
         size_t room = n ? 2 * n : 1;
         uint64_t *offsets = mem_realloc(index->offsets, room * sizeof(*offsets));
@@ -40,6 +39,27 @@ static inline bool index_add(struct slice_index *index, uint64_t offset)
     }
     index->offsets[index->offset_count++] = offset;
     return true;
+}
+
+/* Notes one more element. */
+static inline bool index_add(struct slice_index *index, uint64_t offset)
+{
+    return index->count++ % SLICE_STRIDE != 0 || note_offset(index, offset);
+}
+
+/* The same for `count` elements, at most SLICE_STRIDE, which begin where starts has its bits:
+ * bit 0 is the offset `from`. */
+static inline bool index_add_many(struct slice_index *index, uint64_t from,
+                                  uint64_t starts, unsigned count)
+{
+    unsigned skip = -index->count % SLICE_STRIDE;
+
+    index->count += count;
+    if (skip >= count)
+        return true;
+    while (skip-- > 0)
+        starts &= starts - 1;
+    return note_offset(index, from + (unsigned)__builtin_ctzll(starts));
 }
 
 static const uint8_t *check_limits(struct scan *s, const uint8_t *at, size_t len,
@@ -54,6 +74,31 @@ static const uint8_t *check_limits(struct scan *s, const uint8_t *at, size_t len
     return NULL;
 }
 
+static_assert(INTEGERS_BLOCK <= SLICE_STRIDE, "a block has at most one offset to note");
+
+/* p is the place of an element; gives that of the first one that is not an integer with a
+ * comma behind it, or that is near the end or a limit: it is for those who know what is wrong
+ * with it. */
+static const uint8_t *integers_end(struct scan *s, const uint8_t *p,
+                                   const uint8_t *bracket,
+                                   const struct slice_limits *limits,
+                                   struct slice_index *index)
+{
+    if (limits->max_item_bytes < INTEGERS_BLOCK)
+        return p;
+    while (s->end - p >= INTEGERS_BLOCK) {
+        struct integers found = integers_at(p);
+        unsigned count = (unsigned)__builtin_popcountll(found.commas);
+
+        if (count == 0 || count > limits->max_items - index->count)
+            break;
+        if (!index_add_many(index, (uint64_t)(p - bracket), found.starts, count))
+            return scan_fail(s, p, SLICE_NO_MEMORY, "out of memory");
+        p += 64 - __builtin_clzll(found.commas);
+    }
+    return scan_space(p, s->end);
+}
+
 /* p is on '['. */
 static const uint8_t *indexed_array_end(struct scan *s, const uint8_t *p,
                                         const struct slice_limits *limits,
@@ -65,6 +110,11 @@ static const uint8_t *indexed_array_end(struct scan *s, const uint8_t *p,
     if (!p || scan_at_closing(s, p))
         return p ? scan_close(s, p) : NULL;
     for (;;) {
+        /* In vain once in a while, where there are other kinds. */
+        if (index->count % SLICE_STRIDE == 0)
+            p = integers_end(s, p, bracket, limits, index);
+        if (!p)
+            return NULL;
         element = p;
         p = scan_value(s, element);
         if (!p || !check_limits(s, element, (size_t)(p - element), index->count, limits))

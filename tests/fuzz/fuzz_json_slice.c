@@ -6,7 +6,8 @@
  *   types cannot hold and nests deeper; it has no limit for the length of a number, and
  *   overlooks a NUL behind a number or a literal.
  * - What stands before an error's offset is not wrong, only cut.
- * - The envelope agrees with the check of the whole document, and so does each member.
+ * - The envelope agrees with the check of the whole document, and so does each member: also in
+ *   what is wrong with it, and where, although its integers are gone through in another way.
  * - Ranges of an index cover the array, each beginning where its first element does.
  */
 #include "tests/fuzz/fuzz.h"
@@ -110,7 +111,7 @@ static void check_members(const struct slice_envelope *envelope, struct text doc
 }
 
 static void check_envelope(struct text doc, enum slice_verdict whole,
-                           enum slice_kind kind)
+                           enum slice_kind kind, const struct slice_error *whole_error)
 {
     struct slice_envelope envelope;
     struct slice_error error = { 0 };
@@ -134,7 +135,9 @@ static void check_envelope(struct text doc, enum slice_verdict whole,
         assert(doc.len - error.offset > limits.max_item_bytes);
         break;
     case SLICE_MALFORMED:
-        assert(whole != SLICE_OK || strcmp(error.reason, "the same member twice") == 0 ||
+        assert((whole == SLICE_MALFORMED && error.offset == whole_error->offset &&
+                strcmp(error.reason, whole_error->reason) == 0) ||
+               strcmp(error.reason, "the same member twice") == 0 ||
                strcmp(error.reason, "too many members") == 0);
         check_before_error(doc, error.offset);
         break;
@@ -161,7 +164,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_against_jansson(size ? doc : TEXT(""), verdict, &error);
     if (verdict != SLICE_OK)
         check_before_error(doc, error.offset);
-    check_envelope(doc, verdict, kind);
+    check_envelope(doc, verdict, kind, &error);
     if (verdict == SLICE_OK && kind == SLICE_ARRAY) {
         struct slice_index *index = slice_index_new(doc);
 

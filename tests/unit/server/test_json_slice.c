@@ -337,6 +337,96 @@ static void index_notes_every_64th_element(void **state)
     buf_clear(&buf);
 }
 
+/* Whole numbers, near and far from each other, in `buf` as an array that is a member. */
+static void add_integers(struct buf *buf, int count)
+{
+    buf_add_str(buf, "{\"items\":[");
+    for (int i = 0; i < count; i++)
+        buf_addf(buf, "%s%d",
+                 i == 0  ? ""
+                 : i % 7 ? ","
+                         : ", ",
+                 (i - 9) * (i % 3 ? 1 : i));
+    buf_add_str(buf, "]}");
+    assert_false(buf->failed);
+}
+
+static void assert_offsets(const struct slice_envelope *envelope)
+{
+    struct text array = slice_find(envelope, "items")->value, rest = slice_inside(array),
+                item;
+    const struct slice_index *index = envelope->index;
+    uint64_t count = 0;
+
+    for (; slice_next(&rest, &item); count++)
+        if (count % SLICE_STRIDE == 0)
+            assert_ptr_equal(array.at + index->offsets[count / SLICE_STRIDE], item.at);
+    assert_int_equal(index->count, count);
+}
+
+/* Integers are gone through in another way than what stands beside them. */
+static void integers_are_checked_as_all_else(void **state)
+{
+    static const char bytes[] = "09,- \n.e]\"{x\x80";
+    struct slice_envelope envelope;
+    struct slice_error error, expected;
+    struct buf buf = BUF_INIT;
+    enum slice_kind kind;
+
+    (void)state;
+    add_integers(&buf, 150);
+    for (size_t at = 0; at < buf.len; at++) {
+        char before = buf.data[at];
+
+        for (size_t i = 0; i < sizeof(bytes) - 1; i++) {
+            enum slice_verdict verdict;
+
+            buf.data[at] = bytes[i];
+            verdict = slice_envelope_scan(buf_text(&buf), "items", &no_limits, &envelope,
+                                          &error);
+            assert_int_equal(slice_check(buf_text(&buf), &kind, &expected), verdict);
+            if (verdict != SLICE_OK) {
+                assert_int_equal(error.offset, expected.offset);
+                assert_string_equal(error.reason, expected.reason);
+            } else if (envelope.index) {
+                assert_offsets(&envelope);
+            }
+            slice_envelope_clear(&envelope);
+        }
+        buf.data[at] = before;
+    }
+    buf_clear(&buf);
+}
+
+static void integers_are_counted_and_measured(void **state)
+{
+    struct slice_limits limits = { 150, 64 };
+    struct slice_envelope envelope;
+    struct slice_error error;
+    struct buf buf = BUF_INIT;
+
+    (void)state;
+    add_integers(&buf, 150);
+    assert_int_equal(
+        slice_envelope_scan(buf_text(&buf), "items", &limits, &envelope, &error),
+        SLICE_OK);
+    assert_int_equal(envelope.index->count, 150);
+    slice_envelope_clear(&envelope);
+    for (limits.max_items = 0; limits.max_items < 150; limits.max_items++) {
+        struct text rest = { buf.data + 10, buf.len - 12 }, item = { 0 };
+
+        for (uint64_t i = 0; i <= limits.max_items; i++)
+            assert_true(slice_next(&rest, &item));
+        assert_envelope_bad(buf_text(&buf), &limits, SLICE_TOO_MANY,
+                            (size_t)(item.at - buf.data), "too many items");
+    }
+    buf_reset(&buf);
+    fill(&buf, "{\"items\":[1,2,", '3', 65, ",4]}");
+    assert_envelope_bad(buf_text(&buf), &(struct slice_limits){ 9, 64 },
+                        SLICE_ITEM_TOO_LARGE, 14, "the item is too large");
+    buf_clear(&buf);
+}
+
 static void index_is_refused_for_what_is_no_array(void **state)
 {
     (void)state;
@@ -403,6 +493,8 @@ int main(void)
         cmocka_unit_test(index_range_gives_exactly_the_elements_asked_for),
         cmocka_unit_test(index_counts_its_offsets_from_the_bracket),
         cmocka_unit_test(index_notes_every_64th_element),
+        cmocka_unit_test(integers_are_checked_as_all_else),
+        cmocka_unit_test(integers_are_counted_and_measured),
         cmocka_unit_test(index_is_refused_for_what_is_no_array),
         cmocka_unit_test(inside_drops_brackets_and_the_space_in_them),
         cmocka_unit_test(envelope_frees_everything_at_each_allocation_that_fails),
