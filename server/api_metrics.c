@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "server/disk.h"
+#include "server/http_tls.h"
 #include "server/metrics.h"
 #include "server/process_use.h"
 #include "server/setting.h"
@@ -311,6 +312,16 @@ static void add_http(struct metrics_text *text, const struct api *api)
                                   route_name(i), "method", route_method(i), NULL);
 }
 
+/* No sample without a certificate: 0 would be one that has long been over. */
+static void add_tls(struct metrics_text *text)
+{
+    int64_t expires_s = http_tls_expires_s();
+
+    metrics_family(text, METRIC_TLS_EXPIRY);
+    if (expires_s)
+        metrics_add(text, (double)expires_s, NULL);
+}
+
 static void add_deliveries(struct metrics_text *text, const struct api *api)
 {
     const struct callback_counts *counts = callback_counts(api->callback);
@@ -366,6 +377,7 @@ void api_metrics(struct api *api, struct request *request, struct text param)
     add_pools(&text, api);
     add_store(&text, api);
     add_http(&text, api);
+    add_tls(&text);
     add_deliveries(&text, api);
     add_log(&text);
     add_process(&text, api);

@@ -83,6 +83,8 @@ const struct metric_family metric_families[METRIC_COUNT] = {
         "route method code", "Requests that are over" },
     [METRIC_HTTP_DURATION] = { "poold_http_request_duration_seconds", METRIC_HISTOGRAM,
         "route method", "From the first line of a request until its answer is sent" },
+    [METRIC_TLS_EXPIRY] = { "poold_tls_certificate_expiry_timestamp_seconds", METRIC_GAUGE,
+        "", "When the certificate that new connections get is over, since 1970" },
     [METRIC_DELIVERIES] = { "poold_deliveries_total", METRIC_COUNTER, "outcome",
         "Attempts at callbacks, by what came of them" },
     [METRIC_LOG_LINES] = { "poold_log_lines_total", METRIC_COUNTER, "level",

@@ -3,9 +3,9 @@
 # TLS, and the second listener.
 load helpers
 
-# certificate NAME: NAME.pem and NAME.key, for 127.0.0.1, signed by itself.
+# certificate NAME [DAYS]: NAME.pem and NAME.key, for 127.0.0.1, signed by itself.
 certificate() {
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days "${2:-2}" \
         -subj "/CN=$1" -addext subjectAltName=IP:127.0.0.1 \
         -keyout "$BATS_TEST_TMPDIR/$1.key" -out "$BATS_TEST_TMPDIR/$1.pem" 2>/dev/null
 }
@@ -174,6 +174,34 @@ PYTHON
     eventually log_has 'the certificate stays as it is .*cannot be read'
     http GET /healthz
     expect 200
+}
+
+# expiry: what the metrics tell; expiry_of NAME: what a certificate says.
+expiry() {
+    http GET /metrics
+    sed -n 's/^poold_tls_certificate_expiry_timestamp_seconds //p' <<<"$BODY"
+}
+expiry_of() { date -d "$(openssl x509 -noout -enddate -in "$BATS_TEST_TMPDIR/$1.pem" | cut -d= -f2)" +%s; }
+
+@test "the metrics tell when the certificate in use is over, and nothing without TLS" {
+    start_tls
+    certificate two 9
+    [ "$(expiry)" = "$(expiry_of one)" ]
+    use two
+    kill -HUP "$POOLD_PID"
+    eventually log_has 'new connections get the certificate'
+    CURL_CA_BUNDLE=$BATS_TEST_TMPDIR/two.pem
+    [ "$(expiry)" = "$(expiry_of two)" ]
+    [ "$(expiry_of two)" -gt "$(expiry_of one)" ]
+    echo nonsense >"$BATS_TEST_TMPDIR/used.pem"
+    kill -HUP "$POOLD_PID"
+    eventually log_has 'the certificate stays as it is'
+    [ "$(expiry)" = "$(expiry_of two)" ]
+    stop_poold
+    start_poold
+    [ -z "$(expiry)" ]
+    http GET /metrics
+    [ "$STATUS" = 200 ]
 }
 
 @test "a certificate that cannot be used is refused at the start" {
