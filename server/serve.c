@@ -393,7 +393,8 @@ static void on_looked(void *data, enum status st, const struct error_text *err)
 
     server->looked = true;
     if (st != ST_OK)
-        server->exit_code = fail(EXIT_CONFIGURATION, err);
+        server->exit_code =
+            fail(st == ST_INVALID ? EXIT_CONFIGURATION : EXIT_SYSTEM, err);
 }
 
 /* Which tasks there are has to be known before the first forkserver is started. */

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "workers/forkserver.h"
 #include "workers/registry.h"
+#include "workers/scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,12 +156,15 @@ static void finish(struct task_folders *folders)
     if (!on_done)
         return;
     if (folders->term_signal != 0 || folders->exit_status != 0)
-        st = error_set(&err, ST_IO,
-                       "poold tasks %s %d instead of listing the tasks; what it says is "
-                       "above",
-                       folders->term_signal ? "was ended by signal" : "ended with code",
-                       folders->term_signal ? folders->term_signal
-                                            : (int)folders->exit_status);
+        st = error_set(
+            &err,
+            folders->term_signal == 0 && folders->exit_status == SCAN_EXIT_USAGE
+                ? ST_INVALID
+                : ST_IO,
+            "poold tasks %s %d instead of listing the tasks; what it says is "
+            "above",
+            folders->term_signal ? "was ended by signal" : "ended with code",
+            folders->term_signal ? folders->term_signal : (int)folders->exit_status);
     else if (folders->answer.failed)
         st = error_set(&err, ST_NO_MEMORY, "out of memory for the list of tasks");
     else

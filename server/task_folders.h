@@ -37,7 +37,9 @@ void task_folders_stop(struct task_folders *folders);
 
 /* Looks at the folders and takes the new catalog into use; files that are refused are
  * logged, with the reason. on_done is called later, once: `st` ST_OK, and the catalog has
- * changed; else err says why it is the old one still. ST_STATE: a look is under way. */
+ * changed; else err says why it is the old one still: ST_INVALID, a folder cannot be read;
+ * anything else is not the settings' fault, say that the process was killed. ST_STATE: a
+ * look is under way. */
 typedef void (*task_folders_done)(void *data, enum status st,
                                   const struct error_text *err);
 NODISCARD enum status task_folders_look(struct task_folders *folders,

@@ -903,8 +903,8 @@ def become_runner(template, data, fds):
     """Makes this process as if the worker had started it."""
     channel, page, output, cwd, life = fds
     worker, result_max, *limits = REQUEST.unpack_from(data)
+    die_with(life)  # first: of a worker that has died there may be no group any more
     os.setpgid(0, worker)
-    die_with(life)
     template.join(worker)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -1053,8 +1053,11 @@ def describe(entry):
 def main_describe(entry):
     answer = json.dumps(describe(entry)).encode()
     flush_output()
-    while answer:
-        answer = answer[os.write(CHANNEL_FD, answer) :]
+    try:
+        while answer:
+            answer = answer[os.write(CHANNEL_FD, answer) :]
+    except BrokenPipeError:
+        os._exit(1)  # who has asked was killed
     os._exit(0)  # whatever it has started need not end
 
 

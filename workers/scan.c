@@ -28,7 +28,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define EXIT_USAGE  2
 #define ANSWER_MAX  (16u << 20) /* bytes: what a file may say of itself */
 #define ANSWER_STEP (64u << 10)
 
@@ -378,7 +377,7 @@ static int print_json(const struct scan *scan)
         !catalog || json_dumpf(catalog, stdout, JSON_COMPACT) != 0 || fflush(stdout) != 0;
 
     json_decref(catalog);
-    return failed ? EXIT_USAGE : EXIT_SUCCESS;
+    return failed ? SCAN_EXIT_USAGE : EXIT_SUCCESS;
 }
 
 /* ---- the command ------------------------------------------------------------------- */
@@ -499,7 +498,7 @@ int scan_main(int argc, char **argv)
         return usage(stdout, EXIT_SUCCESS);
     if (!read_flags(argc, argv, &scan, &json, &i)) {
         json_decref(scan.settings);
-        return usage(stderr, EXIT_USAGE);
+        return usage(stderr, SCAN_EXIT_USAGE);
     }
     /* The service's own does not outlive it. */
     if (json)
@@ -508,10 +507,10 @@ int scan_main(int argc, char **argv)
     scan.taken = json_object();
     for (; i < argc && exit_code == EXIT_SUCCESS; i++) {
         if (!scan_folder(&scan, argv[i]))
-            exit_code = EXIT_USAGE;
+            exit_code = SCAN_EXIT_USAGE;
     }
     if (exit_code == EXIT_SUCCESS && !scan_listed(&scan))
-        exit_code = EXIT_USAGE;
+        exit_code = SCAN_EXIT_USAGE;
     if (exit_code == EXIT_SUCCESS)
         exit_code = json ? print_json(&scan) : print_table(&scan);
     json_decref(scan.settings);

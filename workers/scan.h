@@ -22,6 +22,8 @@
 #define PROBE_MS     10000 /* how long a file may take, unless told otherwise */
 #define PROBE_MS_MAX 300000
 
+#define SCAN_EXIT_USAGE 2
+
 int scan_main(int argc, char **argv);
 
 #endif

@@ -485,6 +485,19 @@ leaks() {
     eventually gone "$probe"
 }
 
+@test "a start whose look at the folders is killed fails with a code that asks for another one" {
+    offer hang
+    "${poold[@]}" serve --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --probe-timeout 300 \
+        --tasks "$TASKS" </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- &
+    POOLD_PID=$!
+    ALL_PIDS+=("$POOLD_PID")
+    eventually has_child "$POOLD_PID"
+    kill -KILL "$(pgrep -P "$POOLD_PID" | head -1)" # the system is short of memory, say
+    wait_for_exit
+    [ "$POOLD_STATUS" = 71 ]
+    log_has 'poold tasks was ended by signal 9'
+}
+
 has_child() { [ -n "$(pgrep -P "$1")" ]; }
 
 # ---- reload --------------------------------------------------------------------------------
