@@ -105,7 +105,8 @@ class Ledger:
 
     def check(self, client):
         """`client` is connected to a server that has come to rest. Returns the numbers."""
-        found = collections.Counter(lost=0, unexpected=0, doubled=0, wrong=self.wrong, rerun=0, changed=0)
+        found = collections.Counter(lost=0, unexpected=0, doubled=0, wrong=self.wrong, rerun=0, changed=0,
+                                    shown=0, read_again=0)
         there = self.list_jobs(client)
         for tag, ids in there.items():
             job, want = self.jobs.get(tag), self.tries.get(tag)
@@ -122,6 +123,7 @@ class Ledger:
                 self.check_job(client, job, found)
         runs = self.executions()
         for job in self.jobs.values():
+            found["shown"] += len(job.done_ns) if job.durable else 0
             for index, at_ns in job.done_ns.items() if job.durable else ():
                 late = [run for run in runs[job.tag, index] if run > at_ns]
                 found["rerun"] += bool(late)
@@ -162,6 +164,7 @@ class Ledger:
             self.note("check", "wrong", tag=job.tag, id=job.id, state=state, lines=lines)
         # A relaxed job may have to run again although its result was read: it ends at another time.
         same = 2 if job.durable else 1
+        found["read_again"] += bool(job.result)
         if job.result and (client.read_result(job.id) or ())[:same] != job.result[:same]:
             found["changed"] += 1
             self.note("check", "changed", tag=job.tag, id=job.id)
