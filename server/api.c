@@ -182,6 +182,8 @@ static void problem_reply(struct request *request, enum problem problem,
     buf_add_str(&reply.body, ",\"instance\":");
     buf_add_json_string(&reply.body, request_path(request));
     buf_add_text(&reply.body, members);
+    if (problem == PROBLEM_STORAGE_ERROR) /* unlike other answers with 503 */
+        buf_add_str(&reply.body, ",\"outcome\":\"unknown\"");
     buf_add_char(&reply.body, '}');
     if (retry || problem == PROBLEM_NO_MEMORY)
         reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);

@@ -119,6 +119,28 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     [[ $STATUS =~ ^20[02]$ ]]
 }
 
+@test "row 92: a cursor of another key's list is a place in one's own, and tells nothing" {
+    one=$(new_key one submit,read)
+    two=$(new_key two submit,read)
+    start_poold --processes 1
+    for key in "$two" "$one" "$one" "$two"; do
+        with "$key" post /v1/apply_async '{"task":"square","args":[3]}' >/dev/null
+        jobs+=("$(jq -r .id <<<"$BODY")")
+    done
+    with "$one" get '/v1/jobs?limit=1' >/dev/null
+    cursor=$(jq -r .next_cursor <<<"$BODY")
+    [ "$cursor" = "${jobs[2]}" ]
+    with "$two" get "/v1/jobs?cursor=$cursor" >/dev/null
+    expect 200
+    body_is '[.jobs[].id]' "[\"${jobs[0]}\"]"
+    # So is an id that no job has.
+    with "$two" get "/v1/jobs?cursor=${jobs[2]%?}x" >/dev/null
+    expect 400 invalid-parameter
+    with "$two" get "/v1/jobs?cursor=ffffffff-ffff-7fff-bfff-ffffffffffff" >/dev/null
+    expect 200
+    body_is '[.jobs[].id]' "[\"${jobs[3]}\",\"${jobs[0]}\"]"
+}
+
 @test "events are of one's own jobs" {
     one=$(new_key one submit,read)
     two=$(new_key two submit,read)

@@ -7,7 +7,10 @@ time, and behind a valid request on the same connection. Behind each the server 
 and its log has one line for each request that it has answered.
 """
 
+import signal
 import sys
+import threading
+import time
 
 import wire
 from wire import answered, closed, get, library, post, refused
@@ -212,7 +215,8 @@ def rows_of_json(suite):
         65: [b'{"task":"\x01"}', b'{"task":"a\0b"}'],
         66: [b'{"task":"echo","args":[%s]}' % number for number in
              (b"NaN", b"Infinity", b"+1", b"01", b".5", b"1.", b"0x1", b"'a'", b"1,", b"/**/1")],
-        67: [b'{"task":"square","task":"cube","args":[1]}'],
+        67: [b'{"task":"square","task":"cube","args":[1]}',
+             b'{"task":"square","args":[1],"args":[2]}'],
     }
     for number, bodies in texts.items():
         for body in bodies:
@@ -220,6 +224,16 @@ def rows_of_json(suite):
                 ways=("whole", "bytes"))
     for body in (b"1", b'"x"', b"null", b"[]"):
         row(60, f"the body {body.decode()}", post("/v1/apply", body), answered(400, 422))
+    row(67, "a member twice in what the server reads of a member",
+        post("/v1/apply", '{"task":"square","args":[1],"retry_backoff":'
+             '{"initial":1,"initial":1,"factor":2,"max":60}}'), answered(422, slug="validation-failed"))
+    # They are the task's: the server reads none of them, and changes nothing.
+    twice = b'{"a":1,"a":{"b":1,"b":2}}'
+    row(67, "a member twice in the arguments", post("/v1/apply", b'{"task":"echo","args":[%s]}' % twice),
+        lambda answer: answered(200)(answer) and b'"result":' + twice + b"}" in answer.data)
+    row(67, "a keyword argument twice",
+        post("/v1/apply", '{"task":"power","args":[2],"kwargs":{"exp":1,"exp":3}}'),
+        lambda answer: answered(200)(answer) and b'"result":8}' in answer.data)
     for depth, expected in ((61, answered(200)), (62, answered(200)),
                             (63, answered(400, slug="json-too-deep")),
                             (100000 // 2 - 50, answered(400, slug="json-too-deep"))):
@@ -304,6 +318,26 @@ def rows_of_keys(suite):
                   answered(422, slug="validation-failed"), ways=ONCE)
 
 
+def held_up(suite, server):
+    """That health is a measure: a server that does nothing for a moment is found slow."""
+    began = threading.Event()
+
+    def hold():
+        server.process.send_signal(signal.SIGSTOP)
+        began.set()
+        time.sleep(4 * wire.HEALTH)
+        server.process.send_signal(signal.SIGCONT)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    began.wait(wire.PATIENCE)
+    suite.report(server.is_slow(), "a server that is held up is found slow", server.healths[-1:])
+    holder.join(wire.PATIENCE)
+    server.healths.pop()
+    wrong = server.is_well()
+    suite.report(not wrong, "and well behind that", wrong)
+
+
 def main():
     server = wire.Server("--max-body-bytes", "100000", "--max-items", "100", "--max-item-bytes",
                          "1000", "--callback-allow", "hooks.example",
@@ -318,6 +352,7 @@ def main():
     rows_of_json(suite)
     rows_of_members(suite)
     rows_of_keys(suite)
+    held_up(suite, server)
     suite.done()
 
 
