@@ -456,6 +456,8 @@ static int run(struct server *server)
         if (server->handles_open)
             server_close_handles(server);
         close_loop(server);
+        if (exit_code == 0)
+            log_info("server stopped", "");
         return exit_code;
     }
     server->exit_code = open_all(server);
@@ -481,6 +483,18 @@ static int run(struct server *server)
     return server->exit_code;
 }
 
+/* Until the loop hears them (open_handles). Nothing has been begun, so there is nothing to
+ * put in order; without a handler the kernel would drop the signals of process 1. */
+static void on_early_stop(int number)
+{
+    static const char text[] = "poold: stopped before the start\n";
+    ssize_t told = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)number;
+    (void)told;
+    _exit(EXIT_SUCCESS);
+}
+
 int serve_main(int argc, char **argv)
 {
     struct server server = { .forkserver = { 0, -1, -1 } };
@@ -489,6 +503,8 @@ int serve_main(int argc, char **argv)
     struct buf help = BUF_INIT;
     int exit_code;
 
+    (void)signal(SIGTERM, on_early_stop);
+    (void)signal(SIGINT, on_early_stop);
     if (config_load(argc, argv, environ, &server.config, &action, &err) != ST_OK) {
         (void)fprintf(stderr, "poold: %s\n", err.text);
         return EXIT_CONFIGURATION;

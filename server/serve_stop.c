@@ -110,8 +110,9 @@ void server_on_signal(uv_signal_t *handle, int number)
     struct server *server = handle->data;
 
     task_folders_stop(server->folders);
-    if (!server->dispatch) { /* the folders are being looked at for the first time */
+    if (!server->dispatch) { /* nothing is open yet */
         server->stopping = true;
+        log_info("stopping before the start is over", "signal=%d", number);
         return;
     }
     if (server->stopping) {

@@ -4,10 +4,10 @@
 # root, without capabilities and new privileges, and can write in its data and scratch folders only.
 load helpers
 
-# start_contained [FLAG...]: sets PID1, the server as seen from here, and URL.
-start_contained() {
+# launch_contained [FLAG...]: sets POOLD_PID, which ends with the server.
+launch_contained() {
     unshare -mpf --mount-proc true 2>/dev/null || skip "namespaces need root"
-    local home=$BATS_RUN_TMPDIR/contained-$BATS_TEST_NUMBER line=
+    local home=$BATS_RUN_TMPDIR/contained-$BATS_TEST_NUMBER
     mkdir -p "$home/data" "$home/scratch"
     chown -R 10001:10001 "$home"
     cp "${poold[3]}" "$home/poold"
@@ -21,8 +21,15 @@ start_contained() {
             --bounding-set=-all "$@"
     ' bash "$home" "$home/poold" serve --listen 127.0.0.1:0 --data "$home/data" \
         --scratch-dir "$home/scratch" --processes 2 "$@" \
-        </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- &
+        </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- 7>&- &
     POOLD_PID=$!
+    ALL_PIDS=("$POOLD_PID")
+}
+
+# start_contained [FLAG...]: sets PID1, the server as seen from here, and URL.
+start_contained() {
+    local line
+    launch_contained "$@"
     eventually log_has 'server ready'
     line=$(ready_line 1)
     line=${line##*listen=}
@@ -63,6 +70,23 @@ no_zombies_below() {
     wait_for_exit
     [ "$POOLD_STATUS" = 0 ]
     log_has 'server stopped'
+}
+
+reads() {
+    PID1=$(children_of "$POOLD_PID" 2>/dev/null)
+    PID1=${PID1%% *}
+    [ -n "$PID1" ] && has_open "$PID1" "$1"
+}
+
+@test "as process 1 it ends with a SIGTERM that comes before anything is open" {
+    pipe_that_waits "$BATS_RUN_TMPDIR/settings"
+    launch_contained --config "$BATS_RUN_TMPDIR/settings"
+    eventually reads "$BATS_RUN_TMPDIR/settings"
+    ALL_PIDS=("$PID1" "$POOLD_PID")
+    kill -TERM "$PID1"
+    wait_for_exit
+    [ "$POOLD_STATUS" = 0 ]
+    log_has 'stopped before the start'
 }
 
 @test "as process 1 it reaps those whom nobody else waits for" {

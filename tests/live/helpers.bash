@@ -155,6 +155,15 @@ descendants() {
     done
 }
 
+# pipe_that_waits PATH: who opens it for reading gets it, and nothing from it: the test holds it as
+# descriptor 7.
+pipe_that_waits() {
+    mkfifo "$1"
+    exec 7<>"$1"
+}
+# has_open PID PATH
+has_open() { readlink "/proc/$1/fd"/* | grep -qxF "$2"; }
+
 log_has() { grep -qE -- "$1" "$POOLD_STDERR"; }
 
 # preload LIBRARY [NAME=VALUE]...: the servers that are started from now on have it, and these variables.

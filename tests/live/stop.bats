@@ -19,6 +19,22 @@ load helpers
     [ "$POOLD_STATUS" = 0 ]
 }
 
+@test "a SIGTERM or SIGINT that comes before anything is open ends it with 0" {
+    local signal
+    for signal in TERM INT; do
+        pipe_that_waits "$BATS_TEST_TMPDIR/$signal"
+        "${poold[@]}" serve --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR" --config "$BATS_TEST_TMPDIR/$signal" \
+            </dev/null >/dev/null 2>>"$POOLD_STDERR" 3>&- 7>&- &
+        POOLD_PID=$!
+        ALL_PIDS+=("$POOLD_PID")
+        eventually has_open "$POOLD_PID" "$BATS_TEST_TMPDIR/$signal"
+        stop_poold "$signal"
+        [ "$POOLD_STATUS" = 0 ]
+    done
+    [ "$(grep -c 'stopped before the start' "$POOLD_STDERR")" = 2 ]
+    [ ! -e "$POOLD_DATA_DIR" ]
+}
+
 @test "SIGTERM starts nothing new" {
     start_poold --processes 1
     running=$(submit map_async '{"task":"sleep","items":[0.5,600],"chunksize":1}')
