@@ -194,6 +194,15 @@ static void on_retry_stored(void *data, enum status st)
     mem_free(retry);
 }
 
+static enum status run_again(struct live *live)
+{
+    enum status st = job_retry(&live->job);
+
+    if (st == ST_OK)
+        live->job.status.forgiven = live->attempts.dropped + live->attempts.count;
+    return st;
+}
+
 /* Makes the job that was read a live one; takes the content of stored. */
 static enum status revive(struct retry *retry, struct stored_job *stored)
 {
@@ -211,7 +220,7 @@ static enum status revive(struct retry *retry, struct stored_job *stored)
                           &live);
     if (st != ST_OK)
         return st;
-    st = live->lane->state == POOL_RUNNING ? job_retry(&live->job) : ST_NOT_RUNNING;
+    st = live->lane->state == POOL_RUNNING ? run_again(live) : ST_NOT_RUNNING;
     if (st == ST_OK && !live_all_arrived(live))
         st = ST_NO_MEMORY;
     if (st == ST_OK)
@@ -259,7 +268,7 @@ static enum status retry_live(struct live *live)
     if (st == ST_OK &&
         !usage_enter(dispatch, live->job.spec->owner, live->job.place.bytes))
         st = ST_NO_MEMORY;
-    else if (st == ST_OK && (st = job_retry(&live->job)) != ST_OK)
+    else if (st == ST_OK && (st = run_again(live)) != ST_OK)
         usage_leave(dispatch, live->job.spec->owner, live->job.place.bytes);
     if (st != ST_OK) {
         unique_leave(live);

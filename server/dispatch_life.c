@@ -103,11 +103,14 @@ struct lane *lane_or_default(struct dispatch *dispatch, const char *name)
 /* What its items have used up of their budgets before the restart. */
 static enum status restore_budgets(struct live *live)
 {
+    uint64_t number = live->attempts.dropped;
     enum status st = ST_OK;
 
     for (size_t i = 0; i < live->attempts.count && st == ST_OK; i++) {
         struct attempt_cost cost;
 
+        if (++number <= live->job.status.forgiven)
+            continue;
         st = attempt_read(blob_text(attempt_log_at(&live->attempts, i)), &cost);
         if (st == ST_OK)
             st = job_restore_trouble(&live->job, cost.item, cost.number, cost.is_crash);

@@ -156,6 +156,8 @@ struct job_status {
     uint64_t failed;    /* items with an error */
     uint32_t
         attempt; /* largest number of the attempts at one item so far, 1 once started */
+    uint64_t forgiven; /* of the failed attempts, counted from 1 on: those up to here were
+                        * before the last retry, and have spent nothing of the budgets */
     int64_t started_at_ms, finished_at_ms; /* 0: not yet */
     struct blob
         *error; /* problem object as JSON text, or NULL; a status owns one reference */

@@ -130,8 +130,7 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
     "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
     "metadata, callback, error_callback, idempotency_key, request_hash, unique_key, "    \
     "owner, traceparent, input_len, checksum, state, completed, failed, attempt, "       \
-    "started_at_ms, "                                                                    \
-    "finished_at_ms, kept_bytes, error"
+    "forgiven, started_at_ms, finished_at_ms, kept_bytes, error"
 
 /* Every column of table pool, in that order, too. */
 #define SQLITE_POOL_COLUMNS                                                              \

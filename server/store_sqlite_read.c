@@ -117,6 +117,7 @@ static enum status read_status(struct row *row, struct job_status *ret_status)
     ret_status->completed = (uint64_t)row_int(row);
     ret_status->failed = (uint64_t)row_int(row);
     ret_status->attempt = (uint32_t)row_int(row);
+    ret_status->forgiven = (uint64_t)row_int(row);
     ret_status->started_at_ms = row_int(row);
     ret_status->finished_at_ms = row_int(row);
     ret_status->bytes = (uint64_t)row_int(row);

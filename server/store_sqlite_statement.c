@@ -13,7 +13,7 @@ const char *const sqlite_write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
     [SQLITE_WRITE_JOB] = "INSERT INTO job (" SQLITE_JOB_COLUMNS
                          ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
                          "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
                          "NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
@@ -41,7 +41,7 @@ const char *const sqlite_write_sql[SQLITE_WRITE_COUNT] = {
         "WHERE newer >= ?1 ORDER BY last_id DESC LIMIT 1)",
     [SQLITE_WRITE_STATUS] =
         "UPDATE job SET item_count = ?, state = ?, completed = ?, failed = ?, attempt = "
-        "?, "
+        "?, forgiven = ?, "
         "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
         "AND gone = 0 AND (? OR finished_at_ms = 0)",
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",

@@ -90,6 +90,7 @@ static void bind_status(struct binder *b, const struct job_status *status)
     bind_int(b, (int64_t)status->completed);
     bind_int(b, (int64_t)status->failed);
     bind_int(b, status->attempt);
+    bind_int(b, (int64_t)status->forgiven);
     bind_int(b, status->started_at_ms);
     bind_int(b, status->finished_at_ms);
     bind_int(b, (int64_t)status->bytes);

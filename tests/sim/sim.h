@@ -72,6 +72,7 @@ struct sim_job {
     int priority;
     unsigned pool;
     int unique, key; /* -1: none */
+    bool bad;        /* its task mostly raises */
     int64_t expires_at_ms, start_at_ms, result_ttl_ms;
     enum {
         SIM_ASKED,    /* the client has no answer yet */
@@ -140,7 +141,8 @@ struct sim {
     unsigned pids;
     uint64_t results; /* each has another value */
     bool wake_due, fatal, drained, stopped;
-    bool jumped; /* the wall clock was set */
+    bool jumped;    /* the wall clock was set */
+    bool crash_due; /* the server crashes after this step */
 
     struct sim_job jobs[SIM_JOBS];
     unsigned job_count;
@@ -203,6 +205,16 @@ bool sim_store_fail(struct sim *sim);
 void sim_store_cut(struct sim *sim);
 /* The book's idea of the disk is right. */
 void sim_disk_check(struct sim *sim);
+
+/* ---- the book's side of it (sim_book.c) -------------------------------------------- */
+
+/* The command was committed. */
+void sim_book_note(struct sim *sim, const struct store_command *command);
+/* What the disk has of the job is what the book says. */
+void sim_book_check(struct sim *sim, const struct sim_job *job,
+                    const struct stored_job *row);
+/* Whether retention may have let go of it: by age; nothing else is in the way. */
+bool sim_book_may_be_gone(const struct sim *sim, const struct sim_job *job);
 /* The values of the texts of an outcome, one for each item. */
 void sim_values(const struct sim *sim, const struct outcome *outcome,
                 uint64_t ret_values[SIM_ITEMS]);
@@ -211,6 +223,8 @@ void sim_values(const struct sim *sim, const struct outcome *outcome,
 
 extern const char *const sim_pool_names[SIM_POOLS];
 void sim_client_step(struct sim *sim);
+/* A job that has failed, if there is one, is to be run again. */
+void sim_client_retry(struct sim *sim);
 /* Something of what clients have no hand in. */
 void sim_fault_step(struct sim *sim);
 /* Everything that was broken works again. */

@@ -3,6 +3,8 @@
 #include "server/dispatch_private.h"
 #include "tests/sim/sim.h"
 
+#include <string.h>
+
 static int number_of(const struct sim_job *job)
 {
     return (int)sim_number(job);
@@ -36,6 +38,21 @@ static void check_state(struct sim *sim, struct sim_job *job, const struct live 
                job_state_names[state]);
 }
 
+/* An item fails with its task's error when it has had all of its attempts, unless the job is
+ * being stopped. */
+static void check_error(struct sim *sim, const struct sim_job *job,
+                        const struct live *live, const struct outcome *outcome)
+{
+    const struct sim_item *item = &job->item[outcome->first];
+
+    SIM_DEMAND(sim,
+               item->shown || item->stored || live->job.end != JOB_STATE_COUNT ||
+                   !strstr(outcome->text->data, "/problems/task-error") ||
+                   item->errors > job->retries,
+               "job %d: item %d has failed after %u of %u attempts", number_of(job),
+               (int)outcome->first, item->errors, job->retries + 1);
+}
+
 /* Every item has one outcome, for good; and a durable one is committed before it is shown. */
 static void check_outcomes(struct sim *sim, struct sim_job *job, const struct live *live)
 {
@@ -50,6 +67,8 @@ static void check_outcomes(struct sim *sim, struct sim_job *job, const struct li
             number_of(job));
         next = outcome->first + outcome->count;
         counts[outcome->is_error] += outcome->count;
+        if (outcome->is_error)
+            check_error(sim, job, live, outcome);
         sim_values(sim, outcome, values);
         for (uint64_t n = 0; n < outcome->count && outcome->shown; n++) {
             struct sim_item *item = &job->item[outcome->first + n];

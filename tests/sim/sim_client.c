@@ -85,6 +85,7 @@ static struct sim_job *new_job(struct sim *sim)
                                             : DURABILITY_MEMORY;
     job->items = 1 + sim_below(sim, SIM_ITEMS);
     job->retries = (unsigned)sim_below(sim, 3);
+    job->bad = sim_chance(sim, 15);
     job->crash_retries = (unsigned)sim_below(sim, 3);
     job->priority = sim_chance(sim, 70) ? 0 : (int)sim_below(sim, 3) - 1;
     job->pool = sim_chance(sim, 60) ? 0 : (unsigned)sim_below(sim, SIM_POOLS);
@@ -271,6 +272,7 @@ static void on_retried(void *data, enum status st, struct live *live,
     job->forgiven = true;
     job->told_end = job->begun = job->cancelled = false;
     job->queued_at = 0;
+    job->sim->crash_due = job->sim->crash_due || sim_chance(job->sim, 10);
     for (unsigned i = 0; i < SIM_ITEMS; i++) {
         struct sim_item *item = &job->item[i];
 
@@ -279,9 +281,24 @@ static void on_retried(void *data, enum status st, struct live *live,
     }
 }
 
-static void retry(struct sim *sim)
+/* One that has failed, if there is any: mostly there are few. */
+static struct sim_job *some_failed_job(struct sim *sim)
 {
-    struct sim_job *job = some_job(sim);
+    uint64_t from = sim_below(sim, SIM_JOBS);
+
+    for (unsigned i = 0; i < sim->job_count; i++) {
+        struct sim_job *job = &sim->jobs[(from + i) % sim->job_count];
+
+        if (job->state == JOB_FAILED ||
+            (job->in_store && job->stored_state == JOB_FAILED))
+            return job;
+    }
+    return some_job(sim);
+}
+
+void sim_client_retry(struct sim *sim)
+{
+    struct sim_job *job = some_failed_job(sim);
 
     if (!job || job->retrying)
         return;
@@ -383,7 +400,7 @@ void sim_client_step(struct sim *sim)
     else if (what < 72)
         cancel(sim, true);
     else if (what < 82)
-        retry(sim);
+        sim_client_retry(sim);
     else if (what < 85)
         delete (sim);
     else if (what < 90)

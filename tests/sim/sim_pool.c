@@ -417,16 +417,18 @@ static void answer(struct worker *worker)
 {
     struct pool *pool = worker->pool;
     struct sim *sim = pool->sim;
-    unsigned fail_percent = sim->quiet ? 0 : 25;
 
     do {
-        if (worker->asked || sim_chance(sim, 60)) {
+        const struct live *live = worker->chunks[0]->owner;
+        bool bad = sim_job_of(sim, live->id)->bad;
+
+        if (worker->asked || sim_chance(sim, bad ? 10 : 60)) {
             uint32_t count = worker->asked ? 1 : worker->chunks[0]->count;
 
             succeed(worker, 1 + (uint32_t)sim_below(sim, count));
             worker->killed =
                 worker->killed || worker->asked; /* it begins no other item */
-        } else if (sim_chance(sim, fail_percent)) {
+        } else if (sim_chance(sim, bad ? 90 : sim->quiet ? 0 : 25)) {
             fail_item(worker);
         } else {
             struct frame_progress progress = { .item = worker->chunks[0]->first,

@@ -165,10 +165,14 @@ static void step(struct sim *sim)
         sim_fault_step(sim);
     sim_turn(sim);
     sim_check(sim);
-    if (sim->fatal) {
+    if (sim->fatal)
         sim_server_stop(sim, true);
-        sim_server_start(sim);
-    }
+    else if (sim->crash_due)
+        sim_server_crash(sim);
+    else
+        return;
+    sim->crash_due = false;
+    sim_server_start(sim);
 }
 
 static void come_to_rest(struct sim *sim)
@@ -199,6 +203,23 @@ static void come_to_rest(struct sim *sim)
     sim_check_end(sim);
 }
 
+/* All is over, and some of it is run again; the server may crash before that has begun. */
+static void run_again(struct sim *sim)
+{
+    for (unsigned i = 0; i < 3; i++)
+        sim_client_retry(sim);
+    for (unsigned i = 0; i < 6; i++) {
+        (void)sim_store_step(sim);
+        sim_turn(sim);
+        sim_check(sim);
+    }
+    if (sim_chance(sim, 70)) {
+        sim_server_crash(sim);
+        sim_server_start(sim);
+    }
+    come_to_rest(sim);
+}
+
 void sim_run(uint64_t seed, enum sim_plant plant, bool trace)
 {
     static struct sim sim;
@@ -219,6 +240,8 @@ void sim_run(uint64_t seed, enum sim_plant plant, bool trace)
     for (uint64_t i = 0; i < count; i++)
         step(&sim);
     come_to_rest(&sim);
+    if (sim_chance(&sim, 15))
+        run_again(&sim);
     sim_server_stop(&sim, false);
     sim_disk_close(&sim);
 }

@@ -361,6 +361,42 @@ static void retried_job_goes_on_after_a_restart_and_expires_no_more(void **state
     live_unpin(live);
 }
 
+/* What it has spent of its budgets before the retry counts no more, also if the server is gone
+ * before anything is tried again. */
+static void retried_job_has_new_budgets_after_a_restart(void **state)
+{
+    struct rig *rig = *state;
+    struct job_spec from = plan(rig, "safe_square", DURABILITY_DURABLE);
+    struct heard heard;
+    struct live *live;
+    struct uuid id;
+
+    from.retries = 1;
+    from.backoff = (struct job_backoff){ .initial_ms = 1, .factor = 1, .max_ms = 1 };
+    live = submit_as(rig, from, "[-1]");
+    id = live->job.spec->id;
+    assert_ends(rig, live, JOB_FAILED);
+    assert_int_equal(live->attempts.count, 2);
+    live_unpin(live);
+    for (unsigned n = 1; n <= 2;
+         n++) { /* in the second one those of the first are forgiven, too */
+        WAIT(rig, !dispatch_find(rig->dispatch, id));
+        occupy_workers(rig);
+        heard = retry(rig, id);
+        assert_int_equal(heard.st, ST_OK);
+        live_unpin(heard.lives[0]);
+        close_all(rig);
+        open_all(rig);
+        WAIT(rig, dispatch_find(rig->dispatch, id));
+        live = dispatch_find(rig->dispatch, id);
+        assert_ends(rig, live, JOB_FAILED);
+        assert_int_equal(live->attempts.count, 2 + 2 * n);
+        assert_non_null(
+            strstr(attempt_log_at(&live->attempts, 2 * n)->data, "\"attempt\":1,"));
+        live_unpin(live);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +415,7 @@ int main(int argc, char **argv)
         CASE(only_what_has_failed_is_run_again),
         CASE(job_has_failed_as_before_if_its_retry_is_without_memory),
         CASE_SQLITE(retried_job_goes_on_after_a_restart_and_expires_no_more),
+        CASE_SQLITE(retried_job_has_new_budgets_after_a_restart),
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)

@@ -416,6 +416,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "DROP TABLE outcome_text; DROP TABLE identity; "                                     \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
     "ALTER TABLE job DROP COLUMN owner; ALTER TABLE job DROP COLUMN traceparent; "       \
+    "ALTER TABLE job DROP COLUMN forgiven; "                                             \
     "CREATE UNIQUE INDEX job_idempotency_key ON job (idempotency_key) "                  \
     "WHERE idempotency_key IS NOT NULL; DROP INDEX "                                     \
     "job_over; " VERSION_2_TALLY "PRAGMA user_version = 2"
