@@ -52,6 +52,7 @@ struct child {
 struct run {
     struct child *child;
     const struct task *task; /* NULL: there is none of that name */
+    struct task_call call;   /* of the task, one item after the other */
     struct frame_chunk chunk;
     uint64_t id;
     bool timed;
@@ -321,29 +322,24 @@ static enum status call_task(struct run *run, struct text positional)
 {
     struct buf *results = &run->child->results;
     size_t before = results->len, start;
-    struct task_call call;
+    struct task_call *call = &run->call;
     enum status st;
 
     if (run->gathered > 0)
         buf_add_char(results, ',');
     start = results->len;
-    call.result_max = run->child->result_max;
-    call.cpu_ms = run->cpu_ms;
-    call.trace = run->chunk.trace;
-    call.page = run->child->page;
-    task_run(&call, run->task, positional, run->chunk.style == CALL_MAP,
-             run->chunk.kwargs, results, &run->child->progress);
+    task_call_run(call, positional);
     progress_end(&run->child->progress);
-    if (call.end == CALL_RAISED) {
+    if (call->end == CALL_RAISED) {
         results->len = before;
         results->failed = false;
-        st = end_with_failure(run, call.kind, call_exception(&call));
+        st = end_with_failure(run, call->kind, call_exception(call));
     } else if (results->len - start > run->child->result_max) {
         st = fail_too_large(run, before, results->len - start);
     } else {
         st = end_with_result(run);
     }
-    task_call_clear(&call);
+    task_call_clear(call);
     return st;
 }
 
@@ -360,6 +356,21 @@ static enum status run_item(struct run *run, struct text item)
     if (item.at[0] != '[')
         return fail(run, FAILURE_TASK, "TypeError", "the arguments are not an array");
     return call_task(run, items_inside(item));
+}
+
+/* Behind hold_limits. */
+static void prepare_calls(struct run *run)
+{
+    struct child *child = run->child;
+
+    if (!run->task)
+        return;
+    run->call.result_max = child->result_max;
+    run->call.cpu_ms = run->cpu_ms;
+    run->call.trace = run->chunk.trace;
+    run->call.page = child->page;
+    task_call_init(&run->call, run->task, run->chunk.style == CALL_MAP, run->chunk.kwargs,
+                   &child->results, &child->progress);
 }
 
 /* The chunk has been cancelled: what is done is told, and the worker ends, before it is
@@ -409,6 +420,7 @@ static enum status run_chunk(struct child *child, const struct frame *frame)
     run.flushed_at = run.began_at = run.tidied_at = coarse_ns();
     run.loaded = run.task && run.task->file;
     hold_limits(&run);
+    prepare_calls(&run);
     rest = run.chunk.items;
     if (!run.timed)
         atomic_store_explicit(&child->page->item_started_ns, 0, memory_order_relaxed);

@@ -496,24 +496,11 @@ static void raise_missing(struct task_call *call, unsigned params, unsigned boun
                call->task->name, total, total == 1 ? "" : "s", names);
 }
 
-/* The call of most long maps. */
-static inline bool binds_one_to_one(const struct task_call *call)
-{
-    return call->single && call->kwargs.len == 0 && call->task->params[0] &&
-           !call->task->params[1];
-}
-
 static bool bind(struct task_call *call)
 {
-    unsigned params, bound;
-    size_t given;
+    unsigned params = param_count(call->task), bound;
+    size_t given = bind_positional(call);
 
-    if (binds_one_to_one(call)) {
-        call->args[0] = call->positional;
-        return true;
-    }
-    params = param_count(call->task);
-    given = bind_positional(call);
     bound = (1u << (given < params ? given : params)) - 1;
     if (call->kwargs.len > 0 && !bind_keywords(call, params, given, &bound))
         return false;
@@ -544,28 +531,38 @@ static void rewind_out(struct task_call *call)
         out->data[out->len] = '\0';
 }
 
-void task_run(struct task_call *call, const struct task *task, struct text positional,
-              bool single, struct text kwargs, struct buf *out, struct progress *progress)
+void task_call_init(struct task_call *call, const struct task *task, bool single,
+                    struct text kwargs, struct buf *out, struct progress *progress)
 {
     call->task = task;
-    call->positional = positional;
     call->single = single;
     call->kwargs = kwargs;
     call->out = out;
-    call->out_start = out->len;
     call->progress = progress;
-    call->end = CALL_RUNNING;
     call->kind = FAILURE_TASK;
     call->exception = (struct buf)BUF_INIT;
+    call->one_to_one = single && kwargs.len == 0 && task->params[0] && !task->params[1];
+}
+
+void task_call_run(struct task_call *call, struct text positional)
+{
+    const struct task *task = call->task;
+    struct buf *out = call->out;
+
+    call->positional = positional;
+    call->out_start = out->len;
+    call->end = CALL_RUNNING;
     if (out->failed) {
         call_raise(call, "MemoryError", "out of memory for results");
         return;
     }
-
+    /* Not read back from where it has just been stored in other pieces. */
+    if (call->one_to_one)
+        call->args[0] = positional;
     if (!task->run)
         call_raise(call, "LookupError", "the file of task %s could not be loaded",
                    task->name);
-    else if (task->unbound || bind(call))
+    else if (call->one_to_one || task->unbound || bind(call))
         task->run(call);
     if (call->end == CALL_RUNNING && !out->failed) {
         rewind_out(call);
@@ -578,4 +575,11 @@ void task_run(struct task_call *call, const struct task *task, struct text posit
         return;
     call->end = CALL_RUNNING; /* what it returned could not be kept */
     call_raise(call, "MemoryError", "out of memory for the result");
+}
+
+void task_run(struct task_call *call, const struct task *task, struct text positional,
+              bool single, struct text kwargs, struct buf *out, struct progress *progress)
+{
+    task_call_init(call, task, single, kwargs, out, progress);
+    task_call_run(call, positional);
 }

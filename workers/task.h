@@ -136,7 +136,8 @@ struct task_call {
     struct text args[TASK_PARAMS_MAX];
     /* As given: the elements of the array, or one value; and an object, or nothing. */
     struct text positional, kwargs;
-    bool single;         /* positional is one value */
+    bool single;         /* positional is one value, */
+    bool one_to_one;     /* and the only argument, as in most long maps */
     uint64_t result_max; /* bytes; set by the caller. More is refused: stop early */
     int64_t cpu_ms;      /* set by the caller: processor time that other processes may
                                 * use for it, which its runtime sees to; 0: any */
@@ -150,14 +151,21 @@ struct task_call {
     struct buf exception;   /* owned; empty unless CALL_RAISED: see call_exception */
 };
 
+/* What the calls of a task have in common: keyword arguments (JSON object text, or empty);
+ * whether what stands in its place is one positional argument or several; where results are
+ * gathered, and who wants to know how far a call is (or NULL). It needs no initialisation but
+ * result_max, cpu_ms, trace and page. */
+void task_call_init(struct task_call *call, const struct task *task, bool single,
+                    struct text kwargs, struct buf *out, struct progress *progress);
 /* Binds positional arguments (JSON array text without its brackets; or one value without
- * white space around it when `single`) and keyword arguments (JSON object text, or empty)
- * to the parameters and runs the task. After it, call->end is CALL_RETURNED, with the
- * result appended to out, or CALL_RAISED, with out as it was: it is no failed buffer,
- * unless it came as one. A task that returns without a result has returned null.
+ * white space around it when `single`) and the keyword arguments to the parameters and runs
+ * the task. After it, call->end is CALL_RETURNED, with the result appended to out, or
+ * CALL_RAISED, with out as it was: it is no failed buffer, unless it came as one. A task that
+ * returns without a result has returned null.
  *
- * The call needs no initialisation but result_max, cpu_ms, trace and page, and a
- * task_call_clear after it, which costs nothing after a result. */
+ * It may be run again after a task_call_clear, which costs nothing after a result. */
+void task_call_run(struct task_call *call, struct text positional);
+/* Both, for one call. */
 void task_run(struct task_call *call, const struct task *task, struct text positional,
               bool single, struct text kwargs, struct buf *out,
               struct progress *progress);

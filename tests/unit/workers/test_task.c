@@ -182,6 +182,45 @@ static void a_single_argument_is_not_split(void **state)
     buf_clear(&out);
 }
 
+/* Returns what it is given, but raises texts. */
+static void run_moody(struct task_call *call)
+{
+    struct text text = call_arg(call, 0);
+
+    if (text.at[0] == '"')
+        call_raise(call, "ValueError", "%.*s", (int)text.len, text.at);
+    else
+        call_return_text(call, text);
+}
+
+static const struct task moody = { .name = "moody", .params = { "x" }, .run = run_moody };
+
+static void calls_one_after_the_other_know_nothing_of_each_other(void **state)
+{
+    static const char *const items[] = { "1", "\"a\"", "[2]", "\"b\"", "\"c\"", "3" };
+    struct buf out = BUF_INIT;
+    struct task_call call;
+    char message[32];
+
+    (void)state;
+    task_call_init(&call, &moody, true, (struct text){ NULL, 0 }, &out, NULL);
+    for (size_t i = 0; i < sizeof(items) / sizeof(*items); i++) {
+        task_call_run(&call, text_of(items[i]));
+        if (items[i][0] == '"') {
+            assert_int_equal(call.end, CALL_RAISED);
+            assert_int_equal(call.kind, FAILURE_TASK);
+            (void)snprintf(message, sizeof(message), "\"message\":\"\\\"%c\\\"\"",
+                           items[i][1]);
+            assert_non_null(strstr(call_exception(&call).at, message));
+        } else {
+            assert_int_equal(call.end, CALL_RETURNED);
+        }
+        task_call_clear(&call);
+    }
+    assert_string_equal(out.data, "1[2]3");
+    buf_clear(&out);
+}
+
 static void keyword_arguments_go_to_parameters_by_name(void **state)
 {
     (void)state;
@@ -568,6 +607,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(positional_arguments_go_to_parameters_in_order),
         cmocka_unit_test(a_single_argument_is_not_split),
+        cmocka_unit_test(calls_one_after_the_other_know_nothing_of_each_other),
         cmocka_unit_test(keyword_arguments_go_to_parameters_by_name),
         cmocka_unit_test(the_last_of_two_equal_keywords_counts),
         cmocka_unit_test(keyword_names_are_compared_without_their_escapes),
