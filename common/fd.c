@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,6 +64,16 @@ enum status fd_memfd(const char *name, size_t size, int *ret_fd)
     }
     *ret_fd = fd;
     return ST_OK;
+}
+
+uint64_t fd_acknowledged(int sock)
+{
+    struct tcp_info info = { 0 };
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(sock, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return 0;
+    return info.tcpi_bytes_acked;
 }
 
 /* Room for the descriptors of one message, aligned as the kernel wants it. */

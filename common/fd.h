@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, and sets it to -1. errno is kept. */
@@ -23,6 +24,10 @@ NODISCARD enum status fd_set_nonblock(int fd, bool nonblock);
 NODISCARD enum status fd_socket_pair(int type, int ret_fds[2]);
 /* An anonymous file of `size` zero bytes that can no longer shrink or grow. */
 NODISCARD enum status fd_memfd(const char *name, size_t size, int *ret_fd);
+
+/* Bytes that the other side of a TCP socket has acknowledged since it was connected, about:
+ * the kernel counts its own SYN among them. 0 for other descriptors. */
+uint64_t fd_acknowledged(int sock);
 
 #define FD_PASS_MAX 8
 

@@ -3,6 +3,7 @@
 
 #include "common/mem.h"
 #include "server/access_log.h"
+#include "server/keys.h"
 
 #include <errno.h>
 #include <math.h>
@@ -81,8 +82,11 @@ const struct route *api_route(unsigned number)
 void api_on_over(void *data, const struct http_record *record)
 {
     const struct api *api = data;
+    const struct request_tag *tag = record->tag;
     unsigned mark = request_mark(record->request);
 
+    if (tag->counted)
+        keys_end(api->keys, tag->owner);
     traffic_add(api->traffic, mark ? mark - 1 : (unsigned)ROUTE_COUNT, record->status,
                 record->duration_ns);
     access_log_write(api->config->access_log, mark ? routes[mark - 1].pattern : NULL,

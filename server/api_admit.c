@@ -7,6 +7,7 @@
  *     Origin  the server's own, if any      else 403, for what changes something
  *     key     valid                         else 401, with one text for all that can be wrong
  *     rate    not used up                   else 429
+ *     others  of the key: max_key_requests  else 429
  *     scope   that the route needs          else 403
  *
  * Without keys only the first three are asked. What a key may see of jobs is looked at where
@@ -120,6 +121,12 @@ static enum problem admit_key(struct api *api, struct request *request,
         (void)error_set(err, ST_LIMIT, "this key may send %llu requests in a second",
                         (unsigned long long)key->rate);
         return PROBLEM_RATE_LIMITED;
+    }
+    tag->counted = keys_begin(api->keys, key, api->config->max_key_requests);
+    if (!tag->counted) {
+        (void)error_set(err, ST_LIMIT, "this key has max_key_requests requests, %llu",
+                        (unsigned long long)api->config->max_key_requests);
+        return PROBLEM_TOO_MANY_REQUESTS;
     }
     if (!route || (key->scopes & (route->scope | SCOPE_ADMIN)))
         return PROBLEM_COUNT;

@@ -77,12 +77,14 @@ struct config {
     uint64_t queue_window_bytes;   /* of their inputs */
     uint64_t max_processes;        /* workers of all pools together */
     uint64_t max_connections;
+    uint64_t max_key_requests; /* requests with the same key */
     uint64_t max_waiters;      /* requests that wait for a job */
     int64_t max_wait_ms;       /* setting max_wait, in seconds */
     uint64_t max_bodies_bytes; /* of those that are not complete */
     int64_t idle_timeout_ms;   /* of a connection */
     int64_t header_timeout_ms; /* how long headers may take */
     int64_t body_timeout_ms;   /* and how long a body */
+    int64_t answer_timeout_ms; /* and 64 KiB of an answer */
     int64_t drain_timeout_ms;  /* how long SIGTERM lets running items finish */
     int64_t cancel_grace_ms;   /* for tasks that ask whether they are cancelled */
     int64_t time_limit_ms;     /* default per item; 0: none */

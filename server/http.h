@@ -44,6 +44,7 @@ struct request_tag {
      * in a second, how many at once now, and in how many seconds there are more. */
     uint64_t rate, remaining;
     uint32_t reset_s;
+    bool counted; /* it is one of the requests of its key, see keys_begin */
 };
 
 /* Looks at a request whose headers are in: fills in the route of its tag, and says whether
@@ -64,7 +65,8 @@ struct http_record {
     uint64_t bytes_in, bytes_out; /* of the bodies */
     const char *method, *target;  /* as they were sent, whatever that is */
     const struct uuid *job;       /* see request_set_job, or NULL */
-    uint64_t owner;               /* as in its tag */
+    const struct request_tag *tag;
+    uint64_t owner; /* as in its tag */
 };
 
 struct http_options {
@@ -74,9 +76,10 @@ struct http_options {
     uint64_t max_bodies_bytes; /* of all that are not complete; one is always taken */
     unsigned max_connections;  /* and HTTP_RESERVED more */
     unsigned idle_timeout_s;   /* of a connection without a request */
-    uint64_t header_timeout_ms, body_timeout_ms; /* see http_connection.c */
-    bool tls;                                    /* http_tls_load has been called */
-    bool admin;                                  /* see request_is_admin */
+    /* See http_connection.c. */
+    uint64_t header_timeout_ms, body_timeout_ms, answer_timeout_ms;
+    bool tls;            /* http_tls_load has been called */
+    bool admin;          /* see request_is_admin */
     http_is_fed *is_fed; /* NULL: no request is; data as of on_request */
     /* Of every request whose first line has come, refused ones among them. May be NULL. */
     void (*on_over)(void *data, const struct http_record *record);

@@ -8,11 +8,19 @@
  *     accepted ─── header_timeout ───> first request's headers
  *     idle ─────── idle_timeout, then header_timeout ───> next request's headers
  *     body ─────── body_timeout ───> its end
+ *     answer ───── answer_timeout ───> TAKEN_MIN more of it taken, or all
  *
  * Each state takes equally long for all, so its connections lie in a list with the first to
  * end in front. Whose time is up is shut down, and the library, which finds the end of the
- * file, closes it. While a request is answered, and of one that is fed from its first line
- * on, nothing is due.
+ * file, closes it. While a request waits for its answer or is answered by a stream, and of
+ * one that is fed from its first line on, nothing is due: a stream holds no more than a
+ * block, and ends when nothing moves for idle_timeout.
+ *
+ * Who takes an answer slowly holds its memory. How much he has taken only the kernel knows,
+ * which counts the bytes that his side has acknowledged since the connection began. It is
+ * asked when time is up, and not before, so answers that leave at once cost no system call;
+ * what earlier answers on the connection have added is to the client's advantage, once.
+ * Whose time is up then is reset, or the kernel would go on trying to send what it has.
  *
  * When there are more connections than max_connections, the one that has been idle longest
  * has to go; or else the one that has been without a request longest. So a flood of idle
@@ -22,16 +30,21 @@
 #include "server/http_private.h"
 #include "server/http_tls.h"
 
+#include "common/fd.h"
 #include "common/mem.h"
 
 #include <errno.h>
 #include <sys/socket.h>
+
+#define TAKEN_MIN (64u << 10) /* bytes of an answer in answer_timeout */
 
 struct connection {
     TAILQ_ENTRY(connection) link; /* unless nothing is expected */
     int fd;
     enum expectation expected;
     uint64_t due_ms; /* the loop's time */
+    uint64_t
+        taken; /* bytes that the client had acknowledged when it was last looked at */
 };
 
 static void forget(struct http *http, struct connection *connection)
@@ -48,6 +61,8 @@ static uint64_t patience_ms(const struct http *http, enum expectation what)
     switch (what) {
     case EXPECT_BODY:
         return options->body_timeout_ms;
+    case EXPECT_TAKEN:
+        return options->answer_timeout_ms;
     case EXPECT_REQUEST:
         return options->idle_timeout_s * 1000ull + options->header_timeout_ms;
     default:
@@ -70,6 +85,24 @@ static void shut(struct http *http, struct connection *connection)
 {
     forget(http, connection);
     (void)shutdown(connection->fd, SHUT_RDWR);
+}
+
+/* The same without sending what the kernel still has. */
+static void reset(struct http *http, struct connection *connection)
+{
+    const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+
+    (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    shut(http, connection);
+}
+
+/* Whether the client has taken enough since it was last looked at. */
+static bool has_taken(struct connection *connection)
+{
+    uint64_t enough = connection->taken + TAKEN_MIN;
+
+    connection->taken = fd_acknowledged(connection->fd);
+    return connection->taken >= enough;
 }
 
 static void make_room(struct http *http)
@@ -134,6 +167,7 @@ void http_on_connection(void *cls, struct MHD_Connection *library, void **contex
     }
     connection->fd = http_socket_of(library);
     connection->expected = EXPECT_NOTHING;
+    connection->taken = 0;
     expect(http, connection, EXPECT_HEADERS);
 }
 
@@ -179,13 +213,20 @@ void http_connections_look(struct http *http)
 {
     uint64_t now_ms = uv_now(http->housekeeping.loop);
 
-    for (unsigned i = 0; i < EXPECT_NOTHING; i++)
+    /* Whoever has closed his side may still take an answer. */
+    for (unsigned i = 0; i < EXPECT_TAKEN; i++)
         shut_those_who_left(http, i);
     for (unsigned i = 0; i < EXPECT_NOTHING; i++) {
         struct connection *first;
 
-        while ((first = TAILQ_FIRST(&http->expecting[i])) && first->due_ms <= now_ms)
-            shut(http, first);
+        while ((first = TAILQ_FIRST(&http->expecting[i])) && first->due_ms <= now_ms) {
+            if (i != EXPECT_TAKEN)
+                shut(http, first);
+            else if (has_taken(first))
+                expect(http, first, EXPECT_TAKEN);
+            else
+                reset(http, first);
+        }
     }
 }
 

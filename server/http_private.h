@@ -26,6 +26,7 @@ enum expectation {
     EXPECT_HEADERS, /* of its first request, or the rest of those that have begun */
     EXPECT_REQUEST, /* the next one */
     EXPECT_BODY,
+    EXPECT_TAKEN, /* that the client takes an answer which is there as a whole */
     EXPECT_NOTHING
 };
 

@@ -254,6 +254,7 @@ static void tell_over(const struct request *request)
         .method = request->method_sent,
         .target = request->uri,
         .job = request->has_job ? &request->job : NULL,
+        .tag = &request->tag,
         .owner = request->tag.owner,
     };
 
@@ -497,6 +498,8 @@ static enum MHD_Result queue_answer(struct request *request)
                                 request->response);
     MHD_destroy_response(request->response);
     request->response = NULL;
+    if (!request->streaming)
+        http_expect(request, EXPECT_TAKEN);
     return result;
 }
 

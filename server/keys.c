@@ -11,17 +11,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A bucket that fills by `rate` in a second and holds as many: so in the first moment as
- * many requests may come as then in each second. */
-struct bucket {
+/* How a key is used. The bucket fills by `rate` in a second and holds as many: so in the first
+ * moment as many requests may come as then in each second. */
+struct use {
     double tokens;
     uint64_t filled_ns; /* CLOCK_MONOTONIC; 0: it is full */
+    uint64_t requests;  /* that have begun and are not over */
 };
 
 struct keys {
     uv_timer_t timer;
     struct key_list list;
-    struct bucket *buckets; /* as the list has them */
+    struct use *uses; /* as the list has them */
     bool required;
     struct stat seen; /* of the file when it was read; all zero: it was not there */
     char path[PATH_MAX];
@@ -39,22 +40,26 @@ static bool same_file(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* The keys are these from now on; takes the list. Those that stay keep their buckets. */
+/* The keys are these from now on; takes the list. The use of those that stay goes on, but that
+ * a new rate begins with a full bucket. */
 static enum status take_over(struct keys *keys, struct key_list *list)
 {
-    struct bucket *buckets = mem_zalloc((list->count + 1) * sizeof(*buckets));
+    struct use *uses = mem_zalloc((list->count + 1) * sizeof(*uses));
 
-    if (!buckets)
+    if (!uses)
         return ST_NO_MEMORY;
     for (size_t i = 0; i < list->count; i++) {
         const struct key *before = key_list_find(&keys->list, list->keys[i].id);
 
-        if (before && before->rate == list->keys[i].rate)
-            buckets[i] = keys->buckets[before - keys->list.keys];
+        if (!before)
+            continue;
+        uses[i] = keys->uses[before - keys->list.keys];
+        if (before->rate != list->keys[i].rate)
+            uses[i].filled_ns = 0;
     }
-    mem_free(keys->buckets);
+    mem_free(keys->uses);
     key_list_clear(&keys->list);
-    keys->buckets = buckets;
+    keys->uses = uses;
     keys->list = *list;
     *list = (struct key_list){ NULL, 0 };
     return ST_OK;
@@ -121,7 +126,7 @@ enum status keys_new(uv_loop_t *loop, const char *dir, struct keys **ret_keys,
         memset(&seen, 0, sizeof(seen));
     st = read_file(keys, &seen, err);
     if (st != ST_OK) {
-        mem_free(keys->buckets);
+        mem_free(keys->uses);
         mem_free(keys);
         return st;
     }
@@ -137,7 +142,7 @@ static void on_closed(uv_handle_t *handle)
     struct keys *keys = handle->data;
 
     key_list_clear(&keys->list);
-    mem_free(keys->buckets);
+    mem_free(keys->uses);
     mem_free(keys);
 }
 
@@ -180,7 +185,7 @@ const struct key *keys_verify(const struct keys *keys, const char *text)
 
 bool keys_take(struct keys *keys, const struct key *key, struct allowance *ret_allowance)
 {
-    struct bucket *bucket = &keys->buckets[key - keys->list.keys];
+    struct use *bucket = &keys->uses[key - keys->list.keys];
     double rate = (double)key->rate;
     uint64_t now_ns;
     bool taken;
@@ -200,4 +205,22 @@ bool keys_take(struct keys *keys, const struct key *key, struct allowance *ret_a
     ret_allowance->remaining = (uint64_t)bucket->tokens;
     ret_allowance->reset_s = 1; /* a second fills it, and one token comes in less */
     return taken;
+}
+
+bool keys_begin(struct keys *keys, const struct key *key, uint64_t max)
+{
+    struct use *use = &keys->uses[key - keys->list.keys];
+
+    if (use->requests >= max)
+        return false;
+    use->requests++;
+    return true;
+}
+
+void keys_end(struct keys *keys, uint64_t id)
+{
+    const struct key *key = keys_find(keys, id);
+
+    if (key)
+        keys->uses[key - keys->list.keys].requests--;
 }

@@ -49,5 +49,9 @@ struct allowance {
 };
 /* Counts a request; false: there are too many. */
 bool keys_take(struct keys *keys, const struct key *key, struct allowance *ret_allowance);
+/* A request of the key begins; false: it has `max` already, and this one does not count. */
+bool keys_begin(struct keys *keys, const struct key *key, uint64_t max);
+/* One that counts is over; its key may be gone. */
+void keys_end(struct keys *keys, uint64_t id);
 
 #endif

@@ -46,6 +46,12 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                "Try again after the seconds in Retry-After. The headers "
                                "RateLimit-Policy and RateLimit of every answer tell how "
                                "much is left." },
+    [PROBLEM_TOO_MANY_REQUESTS] = { "too-many-requests", 429,
+                                    "The key has too many requests at a time",
+                                    "The setting max_key_requests bounds how many "
+                                    "requests of a key are answered or wait at a time. "
+                                    "Nothing was done. Try again after the seconds in "
+                                    "Retry-After, or when one of the others is over." },
     [PROBLEM_QUOTA_EXCEEDED] = { "quota-exceeded", 429, "The key has too many jobs",
                                  "As many jobs of this key, or bytes of their inputs, as "
                                  "it may have are not over yet. Nothing was created. Try "

@@ -270,6 +270,7 @@ static int open_http(struct server *server)
                                                        config->max_connections),
         .header_timeout_ms = (uint64_t)config->header_timeout_ms,
         .body_timeout_ms = (uint64_t)config->body_timeout_ms,
+        .answer_timeout_ms = (uint64_t)config->answer_timeout_ms,
         .is_fed = api_is_fed,
         .on_over = api_on_over,
         .admit = api_admit,

@@ -235,6 +235,11 @@ const struct setting settings[] = {
       .help = "Connections at a time. When there are more, the one that is idle longest is closed; "
               "if all have requests: 503 too-many-connections, but for /healthz, /readyz and "
               "/metrics." },
+    { "max_key_requests", SETTING_NUMBER, AT(max_key_requests), .initial = "512",
+      .min = 1, .max = 65536,
+      .value = "N",
+      .help = "Requests with the same API key at a time, those that wait and streams among them. "
+              "More: 429 too-many-requests." },
     { "max_waiters", SETTING_NUMBER, AT(max_waiters), .initial = "512",
       .min = 1, .max = 65536,
       .value = "N",
@@ -253,6 +258,11 @@ const struct setting settings[] = {
       .value = "SECONDS",
       .help = "How long a body may take behind its headers. Items that are fed may take longer, "
               "once the first line is there." },
+    { "answer_timeout", SETTING_SECONDS, AT(answer_timeout_ms), .initial = "60",
+      .min = 1 * MS_PER_S, .max = 86400ull * MS_PER_S,
+      .value = "SECONDS",
+      .help = "How long a client may take for 64 KiB of an answer, or for what is left of it. "
+              "Streams may be read more slowly." },
     { "idle_timeout", SETTING_SECONDS, AT(idle_timeout_ms), .initial = "30",
       .min = 1 * MS_PER_S, .max = 86400ull * MS_PER_S,
       .value = "SECONDS",

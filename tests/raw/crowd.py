@@ -93,13 +93,54 @@ def queue(suite):
     return server
 
 
-def new_key(folder):
+def new_key(folder, name="one", scopes="read,admin"):
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith("POOLD_")}
-    made = subprocess.run([os.environ["POOLD_BIN"], "key", "new", "--data", folder, "--name", "one",
-                           "--scopes", "read,admin"], env=environment, check=True, timeout=wire.PATIENCE,
+    made = subprocess.run([os.environ["POOLD_BIN"], "key", "new", "--data", folder, "--name", name,
+                           "--scopes", scopes], env=environment, check=True, timeout=wire.PATIENCE,
                           capture_output=True, text=True)
     return made.stdout.strip()
+
+
+def key_requests(suite):
+    """Three requests of a key may be there at a time; those of another are not counted with them."""
+    made = []
+
+    def make_keys(folder):
+        made.extend(new_key(folder, name, "submit,read,admin") for name in ("one", "two"))
+        return made[1]
+
+    server = wire.Server("--max-key-requests", "3", prepare=make_keys)
+    mine, other = (f"Authorization: Bearer {key}" for key in made)
+    waiting = []
+    for count in range(1, 4):
+        connection = server.connect()
+        connection.sendall(post("/v1/apply", SLEEP, mine))
+        waiting.append(connection)
+        suite.report(not wire.readable(connection, 0.5),
+                     f"limit max_key_requests: number {count} of 3 waits")
+        answer = exchange(server, get("/v1/info", mine), enough=1)
+        good = answer.status == 200 if count < 3 else (
+            answer.status == 429 and answer.slug() == "too-many-requests" and
+            answer.has_header("Retry-After"))
+        suite.report(good, f"limit max_key_requests: number {count + 1} beside those", answer)
+    answer = exchange(server, get("/v1/info", other), enough=1)
+    suite.report(answer.status == 200, "limit max_key_requests: another key has its own", answer)
+    # Keys that are read again are the same keys.
+    answer = exchange(server, post("/v1/admin/keys", '{"name":"new","scopes":["read"]}', other),
+                      enough=1)
+    suite.report(answer.status == 201, "a third key is made", answer)
+    answer = exchange(server, get("/v1/info", mine), enough=1)
+    suite.report(answer.status == 429, "limit max_key_requests: a new key changes nothing", answer)
+    waiting[0].close()
+    deadline = time.monotonic() + wire.PATIENCE
+    while answer.status != 200 and time.monotonic() < deadline:
+        answer = exchange(server, get("/v1/info", mine), enough=1)
+    suite.report(answer.status == 200, "limit max_key_requests: the place of one that left is free",
+                 answer)
+    for connection in waiting[1:]:
+        connection.close()
+    return server
 
 
 def read_times(server, keys):
@@ -155,7 +196,8 @@ def main():
     server = wire.Server()
     suite = wire.Suite(server)
     same_key(suite, server)
-    servers = [server, waiters(suite), queue(suite), wrong_keys(suite)]
+    servers = [server, waiters(suite), queue(suite), key_requests(suite),
+               wrong_keys(suite)]
     for each in servers:
         wrong = each.is_well()
         suite.report(not wrong, "the server is well", wrong)

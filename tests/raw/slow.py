@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Clients that are slow, idle, or too many: over raw sockets."""
 
+import os
+import pathlib
+import re
 import resource
+import socket
 import sys
 import time
 
@@ -144,9 +148,94 @@ def large_bodies(suite):
     return server
 
 
+LARGE = 8_000_000  # bytes of a result: more than the kernel takes for a client that reads none
+ANSWER = 2  # seconds for 64 KiB of it
+
+
+def ask_slowly(server, job):
+    """A connection with little room for what comes, and the request for the result sent."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    connection.settimeout(wire.PATIENCE)
+    connection.connect(server.address)
+    connection.sendall(get(f"/v1/jobs/{job}/result", close=True))
+    return connection
+
+
+def read_on(connection, size, pause):
+    """Reads so much, each time that so long has passed; gives how many bytes came."""
+    came = 0
+    while True:
+        try:
+            piece = connection.recv(size)
+        except ConnectionResetError:
+            return came
+        came += len(piece)
+        if not piece:
+            return came
+        time.sleep(pause)
+
+
+def memory_of(server):
+    """Bytes in use; None under AddressSanitizer, which keeps what was freed."""
+    if b"__asan_init" in pathlib.Path(os.environ["POOLD_BIN"]).read_bytes():
+        return None
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
+
+
+def until_over(server, connections, count):
+    """Whether so many requests for results end; meanwhile the first client reads byte by byte."""
+    deadline = time.monotonic() + wire.PATIENCE
+    while server.said().count(" route=/v1/jobs/{id}/result ") < count:
+        if time.monotonic() > deadline:
+            return False
+        try:
+            connections[0].recv(1)
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return True
+
+
+def slow_readers(suite):
+    """Clients that take an answer slowly, or not at all."""
+    server = wire.Server("--answer-timeout", str(ANSWER), "--idle-timeout", "600",
+                         "--header-timeout", "600", "--access-log", "all")
+    text = '{"task":"echo","args":["%s"],"durability":"durable"}' % ("x" * LARGE)
+    answer = exchange(server, post("/v1/apply_async", text), enough=1)
+    job = re.search(rb'"id":"([0-9a-f-]{36})"', answer.data)[1].decode()
+    answer = exchange(server, get(f"/v1/jobs/{job}?timeout=30"), enough=1)
+    suite.report(b'"succeeded"' in answer.data, "there is a large result", answer)
+    used = []
+    for count in (1, 2):
+        connections = [ask_slowly(server, job) for _ in range(8)]
+        suite.report(until_over(server, connections, 8 * count),
+                     "F50: limit answer_timeout: who reads nothing, or a byte at a time, is closed",
+                     server.said()[-1000:])
+        came = [read_on(connection, 1 << 20, 0) for connection in connections]
+        suite.report(max(came) < LARGE, "F50: and has not got all of it", came)
+        used.append(memory_of(server))
+    # The C library need not give it back to the system, but has it for what comes next.
+    suite.report(not used[0] or used[1] < used[0] + 4 * LARGE,
+                 "F50: the memory of such answers is used for the next ones", used)
+    # The kernel holds some of it, and the rest takes longer than the limit.
+    with ask_slowly(server, job) as connection:
+        began = time.monotonic()
+        came = read_on(connection, 65536, 0.02)
+        took = time.monotonic() - began
+    suite.report(came > LARGE and took > ANSWER,
+                 "limit answer_timeout: who reads on gets all of it, however long that takes",
+                 (came, took))
+    wrong = server.is_well()
+    suite.report(not wrong, "the server is well behind them", wrong)
+    return server
+
+
 def main():
     suite = slow_clients()
-    servers = [suite.server, many_clients(suite), busy_clients(suite), large_bodies(suite)]
+    servers = [suite.server, many_clients(suite), busy_clients(suite), large_bodies(suite),
+               slow_readers(suite)]
     said = "".join(server.stop() for server in servers[:-1])
     suite.report(not said, "no sanitizer has said anything so far", said)
     suite.server = servers[-1]

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -313,6 +315,34 @@ static void fd_recv_takes_an_empty_message_for_the_end_and_leaks_nothing(void **
     close_pair(pair);
 }
 
+/* Waits for the kernel, which counts when the acknowledgement has come. */
+static void fd_acknowledged_counts_what_the_other_side_has_taken(void **state)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), server;
+    char bytes[1000] = { 0 };
+
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, len), 0);
+    server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(server >= 0);
+    assert_true(fd_acknowledged(server) <= 1);
+    assert_int_equal(write(server, bytes, sizeof(bytes)), sizeof(bytes));
+    for (int i = 0; i < 30000 && fd_acknowledged(server) < sizeof(bytes); i++)
+        (void)poll(NULL, 0, 1);
+    assert_in_range(fd_acknowledged(server), sizeof(bytes), sizeof(bytes) + 1);
+    assert_int_equal(fd_acknowledged(-1), 0);
+    fd_close(&client);
+    fd_close(&server);
+    fd_close(&listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +360,7 @@ int main(void)
         cmocka_unit_test(fd_recv_refuses_a_message_longer_than_its_room),
         cmocka_unit_test(fd_recv_refuses_more_descriptors_than_it_takes),
         cmocka_unit_test(fd_recv_takes_an_empty_message_for_the_end_and_leaks_nothing),
+        cmocka_unit_test(fd_acknowledged_counts_what_the_other_side_has_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

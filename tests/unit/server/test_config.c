@@ -113,6 +113,8 @@ static void config_without_settings_is_the_documented_defaults(void **state)
     assert_int_equal(got.config.max_queued_jobs, 100000);
     assert_int_equal(got.config.max_connections, 1024);
     assert_int_equal(got.config.max_waiters, 512);
+    assert_int_equal(got.config.max_key_requests, 512);
+    assert_int_equal(got.config.answer_timeout_ms, 60000);
     assert_int_equal(got.config.max_processes, 1024);
     assert_int_equal(got.config.max_wait_ms, 60000);
     assert_int_equal(got.config.idle_timeout_ms, 30000);

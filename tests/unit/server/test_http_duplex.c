@@ -201,6 +201,7 @@ static int set_up(void **state)
                                     .idle_timeout_s = 1,
                                     .header_timeout_ms = 10000,
                                     .body_timeout_ms = 60000,
+                                    .answer_timeout_ms = 60000,
                                     .is_fed = is_fed };
     struct sockaddr_in address = { .sin_family = AF_INET };
     struct rig *rig = calloc(1, sizeof(*rig));

@@ -97,6 +97,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "forbidden-origin", 403 },
         { "unknown-host", 421 },
         { "rate-limited", 429 },
+        { "too-many-requests", 429 },
         { "quota-exceeded", 429 },
         { "key-exists", 409 },
         { "too-many-keys", 409 },
