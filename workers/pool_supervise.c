@@ -28,7 +28,8 @@
 #include <unistd.h>
 
 #define AGAIN_NS       (10 * NS_PER_MS) /* until the next try when the forkserver is busy */
-#define DEAF_NS        (100 * NS_PER_MS) /* a live worker without its socket is killed then */
+#define DEAF_NS        (1 * NS_PER_SEC) /* a live worker without its socket is killed then */
+#define END_NS         (4 * NS_PER_SEC) /* the same of one that was asked to end */
 #define GIVE_UP_NS     (5 * NS_PER_SEC) /* after SIGKILL: it hangs inside the kernel */
 #define LOG_OUTPUT_MAX 1024             /* bytes of a lost worker's last words */
 
@@ -410,11 +411,13 @@ static uint64_t tend_pipeline(struct worker *worker, uint64_t now)
     return UINT64_MAX;
 }
 
-/* One that was killed, or whose socket has ended, and that should be reported as reaped.
- */
+/* One that was killed, or whose socket has ended, and that should be reported as reaped. A
+ * process that ends has closed its socket a moment before it has ended, and on a busy machine
+ * that moment is long. Whoever was asked to end does nothing else by then. */
 static uint64_t tend_end(struct worker *worker, uint64_t now)
 {
     uint64_t since_ns = worker->killed ? worker->kill_ns : worker->deaf_ns;
+    uint64_t deaf_ns = worker->ending ? END_NS : DEAF_NS;
 
     if (now >= since_ns + GIVE_UP_NS) {
         log_error("worker does not end, going on without it", "pool=%s worker=%d",
@@ -423,8 +426,8 @@ static uint64_t tend_end(struct worker *worker, uint64_t now)
         return UINT64_MAX;
     }
     if (!worker->killed && !worker_process_ended(worker)) {
-        if (now < since_ns + DEAF_NS)
-            return since_ns + DEAF_NS;
+        if (now < since_ns + deaf_ns)
+            return since_ns + deaf_ns;
         pool_kill_worker(worker, EXIT_PROTOCOL, NULL, now);
         return UINT64_MAX; /* the kill has set the timer */
     }

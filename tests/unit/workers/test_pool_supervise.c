@@ -550,6 +550,28 @@ static void idle_worker_is_asked_to_end_by_closing(void **state)
     assert_false(was_killed(actor));
 }
 
+static void worker_that_was_asked_to_end_has_time_for_it_behind_its_socket(void **state)
+{
+    struct stage *stage = *state;
+    struct actor *actor = idle_actor(stage);
+    uint64_t began_ns = uv_hrtime(), closed_ns = clock_mono_ns();
+
+    clock_fake(closed_ns, clock_wall_ms());
+    stage->stopping = true;
+    pool_stop(stage->rig.pool, rig_on_stopped);
+    fd_close(&actor->sock);
+    for (int i = 0; i < 3; i++)
+        rig_turn(&stage->rig); /* sees it */
+    /* So late that one that was not asked would be killed. */
+    clock_fake(closed_ns + 1500 * NS_PER_MS, clock_wall_ms());
+    while (uv_hrtime() < began_ns + 1200 * NS_PER_MS)
+        rig_turn(&stage->rig);
+    assert_false(was_killed(actor));
+    exited(stage, actor, EXITED_WITH(0));
+    WAIT(&stage->rig, stage->rig.stopped);
+    assert_int_equal(pool_lost_count(stage->rig.pool), 0);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -591,6 +613,7 @@ int main(int argc, char **argv)
         CASE(result_in_the_socket_beats_the_time_limit),
         CASE(answer_about_a_worker_nobody_knows_is_ignored),
         CASE(idle_worker_is_asked_to_end_by_closing),
+        CASE(worker_that_was_asked_to_end_has_time_for_it_behind_its_socket),
     };
 
     if (argc > 1 && strcmp(argv[1], "forkserver") == 0)
