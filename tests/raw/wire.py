@@ -143,7 +143,7 @@ class Server:
     def access_lines(self, count):
         """Ids of the requests whose lines are new in the log, None where there was no answer.
         Waits until there are so many."""
-        deadline, found = time.monotonic() + STALL, []
+        deadline, found = time.monotonic() + PATIENCE, []
         while True:
             with open(self.log.name, "rb") as log:
                 log.seek(self.read_to)

@@ -207,16 +207,22 @@ static void what_is_withdrawn_does_not_leave(void **state)
 static void held_frames_do_not_wait_for_the_time_of_an_offer(void **state)
 {
     struct rig *rig = *state;
-    uint64_t began_ns = clock_mono_ns();
+    bool quick = false;
 
-    offer(rig, 1, TEXT("first"));
-    offer(rig, 2, TEXT("second"));
-    outgoing_withdraw(&rig->out);
-    add(rig, 3, TEXT("done"));
-    outgoing_hold(&rig->out);
-    expect_frame(rig, 1, TEXT("first"));
-    expect_frame(rig, 3, TEXT("done"));
-    assert_true(clock_mono_ns() - began_ns < OUTGOING_OFFER_NS);
+    /* A busy machine may be in the way now and then, but not each time. */
+    for (int i = 0; i < 20 && !quick; i++) {
+        uint64_t began_ns = clock_mono_ns();
+
+        offer(rig, 1, TEXT("first"));
+        offer(rig, 2, TEXT("second"));
+        outgoing_withdraw(&rig->out);
+        add(rig, 3, TEXT("done"));
+        outgoing_hold(&rig->out);
+        expect_frame(rig, 1, TEXT("first"));
+        expect_frame(rig, 3, TEXT("done"));
+        quick = clock_mono_ns() - began_ns < OUTGOING_OFFER_NS;
+    }
+    assert_true(quick);
 }
 
 /* Fills the socket; returns how many bytes that took. */

