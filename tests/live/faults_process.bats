@@ -69,10 +69,10 @@ another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
         jobs[i]=$(submit apply_async '{"task":"sleep","args":[600],"crash_retries":0,"retries":0}')
         wait_for_state "${jobs[i]}" running
     done
-    begin=$(date +%s%N)
+    begin=$SECONDS
     stop_poold TERM
     [ "$POOLD_STATUS" = 0 ]
-    [ $(($(date +%s%N) - begin)) -lt 9500000000 ]
+    [ $((SECONDS - begin)) -lt 15 ] # a busy machine's end takes its time, too
     start_poold --processes 2
     for i in 1 2; do
         wait_for_state "${jobs[i]}" running

@@ -45,7 +45,7 @@ uninterruptible() { [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = D ]; }
 @test "F11 a worker that was given up and comes back with a result is not heard" {
     head -c 24 /dev/zero >"$BATS_TEST_TMPDIR/fault"
     POOLD_FAULT=before_worker_kill:1:EIO:$BATS_TEST_TMPDIR/fault start_poold --processes 1
-    job=$(submit apply_async '{"task":"sleep","args":[1],"time_limit":1.5,"retries":1}')
+    job=$(submit apply_async '{"task":"sleep","args":[1],"time_limit":3,"retries":1}')
     eventually worker_of "$job"
     stuck=$(worker_of "$job")
     kill -STOP "$stuck"

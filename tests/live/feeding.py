@@ -50,21 +50,33 @@ class Feed:
         self.raw("".join(json.dumps(value) + "\n" for value in values))
 
     def send_until_full(self, value, count=4096):
-        """Until the server has taken nothing for a second; gives the number of items sent."""
+        """Until the server takes no more, although it is awake; gives the number of items sent."""
         text = (json.dumps(value) + "\n") * count
         data = memoryview(b"%x\r\n%s\r\n" % (len(text), text.encode()))
         sent = 0
-        self.socket.settimeout(1)
-        try:
-            while True:
-                rest = data
-                while rest:
-                    rest = rest[self.socket.send(rest):]
-                sent += count
-        except socket.timeout:
-            pass
-        self.socket.settimeout(PATIENCE)
-        return sent
+        while True:
+            rest = data
+            while rest:
+                taken = self.send_some(rest)
+                if not taken:
+                    return sent
+                rest = rest[taken:]
+            sent += count
+
+    def send_some(self, data):
+        """How many bytes were taken; 0 when none are for a second, and none once more when the
+        server has answered somebody else meanwhile: it was no busy machine that kept it."""
+        taken = 0
+        for _ in range(2):
+            self.socket.settimeout(1)
+            try:
+                taken = self.socket.send(data)
+            except socket.timeout:
+                assert get("%s:%d" % self.socket.getpeername()[:2], "/healthz")[0] == 200
+            self.socket.settimeout(PATIENCE)
+            if taken:
+                break
+        return taken
 
     def end(self):
         if self.chunked:

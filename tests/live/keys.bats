@@ -162,19 +162,19 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     admin=$(new_key root admin)
     start_poold
     key=$(new_key late read)
-    within 5 status_is "$key" /v1/jobs 200
+    eventually status_is "$key" /v1/jobs 200
     id=$(key list | awk '/ late / { print $1 }')
     new=$(key rotate late --keep-old 1h 2>/dev/null)
-    within 5 status_is "$new" /v1/jobs 200
+    eventually status_is "$new" /v1/jobs 200
     with "$key" get /v1/jobs >/dev/null
     expect 200
     newer=$(key rotate "$id" 2>/dev/null)
     kill -HUP "$POOLD_PID" # at once
-    within 5 status_is "$key" /v1/jobs 401
+    eventually status_is "$key" /v1/jobs 401
     with "$newer" get /v1/jobs >/dev/null
     expect 200
     key revoke late
-    within 5 status_is "$newer" /v1/jobs 401
+    eventually status_is "$newer" /v1/jobs 401
     run key revoke late
     [ "$status" = 1 ]
     # And over HTTP.
@@ -193,7 +193,7 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
 @test "row 50: an expired key opens nothing" {
     key=$(new_key short read --expires 1s)
     start_poold
-    within 5 status_is "$key" /v1/jobs 401
+    eventually status_is "$key" /v1/jobs 401
 }
 
 @test "row 93: a key with a rate is held to it, and told how much is left" {
@@ -205,7 +205,7 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     done)
     head -1 <<<"$counts" | grep -q '^200 "key";q=3;w=1 "key";r=2'
     grep -q '^429 "key";q=3;w=1 "key";r=0 1$' <<<"$counts"
-    within 5 status_is "$key" /v1/tasks/square 200
+    eventually status_is "$key" /v1/tasks/square 200
 }
 
 @test "neither the file, the log nor a listing holds a secret" {

@@ -95,11 +95,11 @@ still_serves() {
         expect 422 time-limit
     done
     still_serves
-    post /v1/map '{"task":"faults:sleep","items":[0.4,600,0.4,0.4],"time_limit":1,"chunksize":4}' >/dev/null
+    post /v1/map '{"task":"faults:sleep","items":[0.2,600,0.2,0.2,0.2,0.2,0.2,0.2,0.2,0.2],"time_limit":1.5,"chunksize":10}' >/dev/null
     expect 422 time-limit
     body_is .item 1
     job=$(jq -r .job <<<"$BODY")
-    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[3,1]' ]
+    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[9,1]' ]
 }
 
 @test "F30: the start of a runner is not the item's time" {

@@ -84,7 +84,7 @@ load helpers
 
 @test "killing every worker at once costs no job" {
     start_poold --processes 3
-    job=$(submit map_async '{"task":"sleep","items":[0.7,0.7,0.7,0,0,0],"chunksize":1}')
+    job=$(submit map_async '{"task":"sleep","items":[3,3,3,0,0,0],"chunksize":1}')
     follow "$job" '.state == "running"'
     eventually all_busy 3
     for pid in $(workers | jq .pid); do
@@ -132,11 +132,11 @@ all_busy() { [ "$(workers | jq -s '[.[] | select(.alive and .state == "busy")] |
 
 @test "the time limit holds for each item, not for the map" {
     start_poold --processes 1
-    post /v1/map '{"task":"sleep","items":[0.4,600,0.4,0.4],"time_limit":1,"chunksize":4}'
+    post /v1/map '{"task":"sleep","items":[0.2,600,0.2,0.2,0.2,0.2,0.2,0.2,0.2,0.2],"time_limit":1.5,"chunksize":10}'
     expect 422 time-limit
     body_is .item 1
     job=$(jq -r .job <<<"$BODY")
-    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[3,1]' ]
+    [ "$(field "$job" '.progress | [.completed, .failed]')" = '[9,1]' ]
 }
 
 @test "the setting time_limit holds for jobs that say nothing" {
