@@ -259,7 +259,7 @@ static const struct {
     [ST_STORAGE_FULL] = { PROBLEM_STORAGE_FULL, true,
                           "the disk is full, or has less free space than disk_high" },
     [ST_UNKNOWN] = { PROBLEM_STORAGE_ERROR, true, "the disk failed during the commit" },
-    [ST_IO] = { PROBLEM_INTERNAL_ERROR, false, "the store could not be read" },
+    [ST_IO] = { PROBLEM_STORAGE_UNREADABLE, true, "the store could not be read" },
     [ST_BUSY] = { PROBLEM_STORAGE_FULL, true,
                   "another program keeps the database locked; nothing was changed" },
     [ST_CLOSED] = { PROBLEM_SHUTTING_DOWN, true, "the server is shutting down" },

@@ -155,6 +155,10 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                "The job does not exist. Free some disk space where the "
                                "data directory is: less is left than the setting "
                                "disk_high keeps for the results of jobs that exist." },
+    [PROBLEM_STORAGE_UNREADABLE] = { "storage-unreadable", 503,
+                                     "The storage could not be read",
+                                     "The disk has failed to read. Nothing was changed; "
+                                     "the same request may succeed later." },
     [PROBLEM_STORAGE_ERROR] = { "storage-error", 503, "The storage has failed",
                                 "Whether the job exists is not known. The server "
                                 "restarts; a retry with the same "

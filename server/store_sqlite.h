@@ -73,6 +73,9 @@ NODISCARD enum status sqlite_check_identity(sqlite3 *db, const char *path,
 /* How long to wait for a foreign program that keeps the database locked. */
 #define SQLITE_BUSY_MS 5000
 
+/* From now on a read of the disk that fails is SQLITE_IOERR_READ, and never taken for damage.
+ * Before SQLite opens its first file; any thread. sqlite_open does it. */
+void sqlite_keep_read_errors(void);
 /* A connection for one thread at a time; flags as for sqlite3_open_v2. */
 NODISCARD enum status sqlite_open(const char *path, int flags, sqlite3 **ret_db,
                                   struct error_text *err);

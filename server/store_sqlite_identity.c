@@ -55,6 +55,7 @@ static int open_view(const char *path, const char *parameter, sqlite3 **ret_db)
     int rc = SQLITE_NOMEM;
 
     *ret_db = NULL;
+    sqlite_keep_read_errors();
     sqlite_add_uri(&uri, path, parameter);
     if (!uri.failed)
         rc = sqlite3_open_v2(uri.data, ret_db,

@@ -164,9 +164,11 @@ enum status sqlite_open(const char *path, int flags, sqlite3 **ret_db,
 {
     enum status st = ST_OK;
     sqlite3 *db = NULL;
-    int rc = sqlite3_open_v2(path, &db,
-                             flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    int rc;
 
+    sqlite_keep_read_errors();
+    rc = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                         NULL);
     if (rc == SQLITE_OK) {
         sqlite3_busy_timeout(db, SQLITE_BUSY_MS);
         sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

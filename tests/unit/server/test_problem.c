@@ -141,6 +141,7 @@ static void status_says_whose_fault_it_is(void **state)
         { "too-many-waiters", 503 },
         { "shutting-down", 503 },
         { "storage-full", 503 },
+        { "storage-unreadable", 503 },
         { "storage-error", 503 },
         { "not-ready", 503 },
         { "version-not-supported", 505 },
