@@ -117,6 +117,7 @@ sleeper() {
 @test "F52: a client that closes its side and waits for long is asked, and gets its answer" {
     start_poold
     for members in '' ',"on_disconnect":"cancel"'; do
+        rm -f "$BATS_TEST_TMPDIR/answer" # that of the client before
         talk "$(sleeper "$members")" half-close await 'HTTP/1.1 100 Continue\r\n\r\n' read \
             >"$BATS_TEST_TMPDIR/answer" 3>&- &
         client=$!
