@@ -30,6 +30,7 @@
 #include "server/backup.h"
 #include "server/callback.h"
 #include "server/config.h"
+#include "server/descriptors.h"
 #include "server/dispatch.h"
 #include "server/http.h"
 #include "server/job_json.h"
@@ -57,6 +58,7 @@ struct api {
     struct backup *backup;              /* NULL: there is no folder for them */
     struct traffic *traffic;            /* by number of route; see api_route */
     struct keys *keys;
+    struct descriptors descriptors;
 };
 
 unsigned api_route_count(void);
@@ -238,6 +240,8 @@ route_handler api_pools_list, api_pool_get, api_workers_list, api_tasks_list,
     api_task_get;
 route_handler api_pool_post, api_pool_patch, api_pool_delete;
 route_handler api_pool_close, api_pool_terminate, api_pool_join;
+/* Leaves to clients what the pools, as they are now, do not need. */
+void api_share_descriptors(struct api *api);
 /* What keeps the server from committing and dispatching; NULL if nothing. */
 const char *api_not_ready(const struct api *api);
 route_handler api_admin_backup;

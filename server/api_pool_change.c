@@ -8,6 +8,7 @@
  */
 #include "server/api.h"
 
+#include "common/log.h"
 #include "common/mem.h"
 #include "server/failure.h"
 #include "server/pool_json.h"
@@ -60,6 +61,58 @@ static void refuse(struct request *request, enum status st, const char *name)
     default:
         api_problem_status(request, st);
     }
+}
+
+/* ---- descriptors ------------------------------------------------------------------- */
+
+/* Sums of all pools; of those that have workers with the tasks of before, these, too. */
+static void count_processes(const struct api *api, uint64_t *ret_pools,
+                            uint64_t *ret_processes)
+{
+    const struct lane *lane = dispatch_first_lane(api->dispatch);
+
+    *ret_pools = *ret_processes = 0;
+    for (; lane; lane = TAILQ_NEXT(lane, link)) {
+        unsigned sets = lane->old.pool ? 2 : 1;
+
+        *ret_pools += sets;
+        *ret_processes += (uint64_t)sets * lane->spec->processes;
+    }
+}
+
+void api_share_descriptors(struct api *api)
+{
+    uint64_t pools, processes;
+    unsigned connections;
+
+    count_processes(api, &pools, &processes);
+    connections = descriptors_share(&api->descriptors, pools - 1, processes);
+    if (connections == http_max_connections(api->http))
+        return;
+    http_set_max_connections(api->http, connections);
+    log_info("the workers leave clients another number of descriptors",
+             "connections=%u processes=%llu open_files=%llu", connections,
+             (unsigned long long)processes, (unsigned long long)api->descriptors.limit);
+}
+
+/* Whether there may be so many pools and processes more; answers if not. */
+static bool descriptors_suffice(const struct api *api, struct request *request,
+                                unsigned more_pools, unsigned more_processes)
+{
+    uint64_t pools, processes;
+
+    count_processes(api, &pools, &processes);
+    if (descriptors_hold(&api->descriptors, pools - 1 + more_pools,
+                         processes + more_processes))
+        return true;
+    api_problem(
+        request, PROBLEM_TOO_MANY_PROCESSES,
+        "the server may have %llu descriptors (open files) only: %llu processes in "
+        "%llu pools would leave clients too few",
+        (unsigned long long)api->descriptors.limit,
+        (unsigned long long)(processes + more_processes),
+        (unsigned long long)(pools + more_pools));
+    return false;
 }
 
 /* ---- answers that wait for the store ----------------------------------------------- */
@@ -189,12 +242,18 @@ void api_pool_post(struct api *api, struct request *request, struct text param)
         pool_spec_unref(spec);
         return;
     }
+    if (!descriptors_suffice(api, request, 1, spec->processes)) {
+        pool_spec_unref(spec);
+        return;
+    }
     (void)snprintf(name, sizeof(name), "%s", spec->name);
     st = dispatch_make_pool(api->dispatch, spec, &lane);
-    if (st != ST_OK)
+    if (st != ST_OK) {
         refuse(request, st, name);
-    else
-        answer_pool(api, request, lane, &applied, 201);
+        return;
+    }
+    api_share_descriptors(api);
+    answer_pool(api, request, lane, &applied, 201);
 }
 
 void api_pool_patch(struct api *api, struct request *request, struct text param)
@@ -211,13 +270,20 @@ void api_pool_patch(struct api *api, struct request *request, struct text param)
     spec = read_spec(request, &intake, &applied);
     if (!spec)
         return;
+    if (spec->processes > lane->spec->processes &&
+        !descriptors_suffice(api, request, 0, spec->processes - lane->spec->processes)) {
+        pool_spec_unref(spec);
+        return;
+    }
     st = dispatch_change_pool(lane, spec);
-    if (st == ST_NOT_RUNNING)
+    if (st == ST_NOT_RUNNING) {
         api_pool_not_running(request, lane);
-    else if (st != ST_OK)
+    } else if (st != ST_OK) {
         refuse(request, st, lane->spec->name);
-    else
+    } else {
+        api_share_descriptors(api);
         answer_pool(api, request, lane, &applied, 200);
+    }
 }
 
 /* ---- ending ------------------------------------------------------------------------ */
@@ -260,6 +326,7 @@ void api_pool_delete(struct api *api, struct request *request, struct text param
         return;
     st = dispatch_delete_pool(lane, on_stored, change);
     if (st == ST_OK) {
+        api_share_descriptors(api);
         request_park(request, on_gone, change);
         return;
     }

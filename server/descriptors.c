@@ -1,21 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/descriptors.h"
 
-#include "common/log.h"
-
 #include <dirent.h>
 #include <limits.h>
 #include <sys/resource.h>
 
-unsigned descriptors_share(uint64_t limit, uint64_t used, uint64_t processes,
-                           uint64_t wanted)
+/* What is left for connections. */
+static uint64_t left(const struct descriptors *descriptors, uint64_t more_pools,
+                     uint64_t processes)
 {
-    uint64_t kept = used + DESCRIPTORS_KEPT + processes * DESCRIPTORS_PER_WORKER;
-    uint64_t share = limit > kept ? limit - kept : 1;
+    uint64_t kept = descriptors->used + DESCRIPTORS_KEPT +
+                    more_pools * DESCRIPTORS_PER_POOL +
+                    processes * DESCRIPTORS_PER_WORKER;
 
-    if (share > wanted)
-        share = wanted;
+    return descriptors->limit > kept ? descriptors->limit - kept : 0;
+}
+
+unsigned descriptors_share(const struct descriptors *descriptors, uint64_t more_pools,
+                           uint64_t processes)
+{
+    uint64_t share = left(descriptors, more_pools, processes);
+
+    if (share > descriptors->connections)
+        share = descriptors->connections;
+    if (share < 1)
+        share = 1;
     return share < UINT_MAX ? (unsigned)share : UINT_MAX;
+}
+
+bool descriptors_hold(const struct descriptors *descriptors, uint64_t more_pools,
+                      uint64_t processes)
+{
+    uint64_t share = left(descriptors, more_pools, processes);
+
+    return share >= DESCRIPTORS_CONNECTIONS || share >= descriptors->connections;
 }
 
 /* What cannot be counted is taken for few: DESCRIPTORS_KEPT is no exact figure either. */
@@ -32,17 +50,15 @@ static uint64_t count_open(void)
     return count;
 }
 
-unsigned descriptors_for_connections(uint64_t processes, uint64_t besides,
-                                     uint64_t wanted)
+void descriptors_look(uint64_t besides, uint64_t connections,
+                      struct descriptors *ret_descriptors)
 {
     struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-    unsigned share;
 
     (void)getrlimit(RLIMIT_NOFILE, &limit);
-    share = descriptors_share(limit.rlim_cur, count_open() + besides, processes, wanted);
-    if (share < wanted)
-        log_info("descriptors allow fewer connections than max_connections",
-                 "connections=%u max_connections=%llu open_files=%llu", share,
-                 (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);
-    return share;
+    *ret_descriptors = (struct descriptors){
+        .limit = limit.rlim_cur,
+        .used = count_open() + besides,
+        .connections = connections,
+    };
 }

@@ -98,6 +98,10 @@ NODISCARD enum status http_open(uv_loop_t *loop, const struct http_options *opti
                                 struct http **ret_http, struct error_text *err);
 uint16_t http_port(const struct http *http);
 unsigned http_connections(const struct http *http);
+/* Another max_connections, at most the one that it was opened with. If there are more
+ * connections, those that have been without a request longest have to go. */
+void http_set_max_connections(struct http *http, unsigned max_connections);
+unsigned http_max_connections(const struct http *http);
 /* There are more connections than max_connections: only what is vital is to be answered. */
 bool http_is_crowded(const struct http *http);
 /* Takes no new connection, and closes each one behind its next answer. */

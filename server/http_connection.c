@@ -105,7 +105,8 @@ static bool has_taken(struct connection *connection)
     return connection->taken >= enough;
 }
 
-static void make_room(struct http *http)
+/* False: all are at work. */
+static bool make_room(struct http *http)
 {
     struct connection *oldest = TAILQ_FIRST(&http->expecting[EXPECT_REQUEST]);
 
@@ -113,6 +114,17 @@ static void make_room(struct http *http)
         oldest = TAILQ_FIRST(&http->expecting[EXPECT_HEADERS]);
     if (oldest)
         shut(http, oldest);
+    return oldest != NULL;
+}
+
+void http_set_max_connections(struct http *http, unsigned max_connections)
+{
+    unsigned over =
+        http->connections > max_connections ? http->connections - max_connections : 0;
+
+    http->options.max_connections = max_connections;
+    while (over > 0 && make_room(http))
+        over--;
 }
 
 int http_socket_of(struct MHD_Connection *library)
@@ -158,7 +170,7 @@ void http_on_connection(void *cls, struct MHD_Connection *library, void **contex
         return;
     }
     if (++http->connections > http->options.max_connections)
-        make_room(http);
+        (void)make_room(http);
     connection = mem_alloc(sizeof(*connection));
     *context = connection;
     if (!connection) {
@@ -228,6 +240,11 @@ void http_connections_look(struct http *http)
                 reset(http, first);
         }
     }
+}
+
+unsigned http_max_connections(const struct http *http)
+{
+    return http->options.max_connections;
 }
 
 bool http_is_crowded(const struct http *http)

@@ -206,8 +206,10 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
     [PROBLEM_TOO_MANY_PROCESSES] = { "too-many-processes", 409,
                                      "The pools have too many processes",
                                      "The setting max_processes bounds how many worker "
-                                     "processes all pools may have together. Nothing was "
-                                     "changed. Delete or shrink another pool." },
+                                     "processes all pools may have together, and so do "
+                                     "the descriptors that the server may open (ulimit "
+                                     "-n). Nothing was changed. Delete or shrink another "
+                                     "pool." },
     [PROBLEM_NO_BACKUPS] = { "no-backups", 409, "No backups are made here",
                              "They go into the folder that the setting backup_dir names, "
                              "and there has to be a database." },

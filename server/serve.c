@@ -256,6 +256,24 @@ static int open_keys(struct server *server)
 /* A few people and programs look here. */
 #define ADMIN_CONNECTIONS 64
 
+/* Connections that there may be. */
+static unsigned share_descriptors(struct server *server, unsigned besides)
+{
+    const struct config *config = &server->config;
+    struct descriptors *descriptors = &server->api.descriptors;
+    unsigned share;
+
+    descriptors_look(besides, config->max_connections, descriptors);
+    share = descriptors_share(descriptors, 0, config->processes);
+    if (share < config->max_connections)
+        log_info("descriptors allow fewer connections than max_connections",
+                 "connections=%u max_connections=%llu open_files=%llu", share,
+                 (unsigned long long)config->max_connections,
+                 (unsigned long long)descriptors->limit);
+    descriptors->connections = share; /* the library keeps places for so many */
+    return share;
+}
+
 static int open_http(struct server *server)
 {
     const struct config *config = &server->config;
@@ -266,8 +284,7 @@ static int open_http(struct server *server)
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
         .max_bodies_bytes = config->max_bodies_bytes,
-        .max_connections = descriptors_for_connections(config->processes, besides,
-                                                       config->max_connections),
+        .max_connections = share_descriptors(server, besides),
         .header_timeout_ms = (uint64_t)config->header_timeout_ms,
         .body_timeout_ms = (uint64_t)config->body_timeout_ms,
         .answer_timeout_ms = (uint64_t)config->answer_timeout_ms,
@@ -314,6 +331,7 @@ static int open_http(struct server *server)
         .backup = server->backup,
         .traffic = server->api.traffic,
         .keys = server->keys,
+        .descriptors = server->api.descriptors,
     };
     return 0;
 }
@@ -323,6 +341,8 @@ static int take_up_jobs(struct server *server)
     struct error_text err = { "" };
     enum status st = dispatch_start(server->dispatch, &err);
 
+    if (st == ST_OK)
+        api_share_descriptors(&server->api);
     return st == ST_OK ? 0 : fail(exit_code_of_store(st), &err);
 }
 

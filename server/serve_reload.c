@@ -19,8 +19,10 @@ static void on_looked_again(void *data, enum status st, const struct error_text 
         st = dispatch_reload(server->dispatch, task_folders_fd(server->folders));
     else
         log_error("the tasks stay as they are", "error=\"%s\"", err->text);
-    if (!server->stopping)
+    if (!server->stopping) {
+        api_share_descriptors(&server->api);
         notify_ready(server->notify);
+    }
     if (server->reload_due)
         reload(server);
 }
@@ -48,6 +50,7 @@ void server_on_reloaded(void *data)
 {
     struct server *server = data;
 
+    api_share_descriptors(&server->api);
     if (server->reload_due)
         reload(server);
 }

@@ -115,6 +115,50 @@ workers_alive() { [ "$(pgrep -c -x poold-worker -P "$(pgrep -P "$POOLD_PID" -x p
     [ "$(idle_workers)" = 2 ]
 }
 
+# connections_after WORD: what the log said last.
+connections_after() { sed -n "s/.* $1 .* connections=\([0-9]*\) .*/\1/p" "$POOLD_STDERR" | tail -1; }
+has_open_files() { [ "$(open_files)" -ge "$1" ]; }
+workers_of_are() { [ "$(idle_workers "$1")" = "$2" ]; }
+
+@test "F14 a pool gets the descriptors of its workers from idle clients, and none that they do not leave" {
+    hard=$(ulimit -Hn)
+    ulimit -Sn 100
+    start_poold --processes 1 --idle-timeout 300
+    ulimit -Sn "$hard"
+    allowed=$(connections_after allow)
+    eventually workers_of_are default 1
+    before=$(open_files)
+    idle_clients $((allowed - 1)) # and one for the requests
+    eventually has_open_files $((before + allowed - 3))
+    # A pool needs 4 and a worker 4, and 8 connections have to be left.
+    most=$(((allowed - 8 - 4) / 4))
+    post /v1/pools "{\"name\":\"large\",\"processes\":$((most + 1))}"
+    expect 409 too-many-processes
+    body_is '.detail | contains("may have 100 descriptors (open files) only")' true
+    post /v1/pools "{\"name\":\"small\",\"processes\":$((most - 1))}"
+    expect 201
+    [ "$(connections_after leave)" = $((allowed - 4 * most)) ]
+    eventually workers_of_are small $((most - 1))
+    http PATCH /v1/pools/small -H 'Content-Type: application/json' -d "{\"processes\":$((most + 1))}"
+    expect 409 too-many-processes
+    http PATCH /v1/pools/small -H 'Content-Type: application/json' -d "{\"processes\":$most}"
+    expect 200
+    eventually workers_of_are small "$most"
+    post /v1/map '{"task":"square","items":[1,2,3],"pool":"small"}'
+    body_is .result '[1,4,9]'
+    # What is stored counts at the next start, and what is deleted no more.
+    kill -KILL "$CLIENTS"
+    ulimit -Sn 100
+    restart_poold
+    ulimit -Sn "$hard"
+    allowed=$(connections_after allow)
+    [ "$(connections_after leave)" = $((allowed - 4 - 4 * most)) ]
+    eventually workers_of_are small "$most"
+    http DELETE /v1/pools/small
+    expect 204
+    [ "$(connections_after leave)" = "$allowed" ]
+}
+
 # ---- processes -----------------------------------------------------------------------------
 
 unready() {
