@@ -5,11 +5,11 @@
  *
  *     sqlite_rate DATABASE COUNT PER_COMMIT
  *
- * DATABASE is one of poold's, with at least one job that has succeeded: its rows in the
- * tables job and outcome are the pattern, so that the rows here are always those of the
- * present schema, with its indexes. COUNT jobs are inserted, PER_COMMIT in a transaction,
- * and each transaction of inserts is followed by one that gives the same jobs an outcome
- * and their end. synchronous = FULL. Prints jobs per second.
+ * DATABASE is one of poold's, with at least one job that has succeeded: its row is the
+ * pattern, so that the rows here are always those of the present schema, with its indexes.
+ * COUNT jobs are inserted, PER_COMMIT in a transaction, and each transaction of inserts is
+ * followed by one that gives the same jobs their end, with the result. synchronous = FULL.
+ * Prints jobs per second.
  */
 #include <sqlite3.h>
 
@@ -88,6 +88,7 @@ static void read_table(struct table *table, const char *select, const char *name
 /* A job that is not over yet differs from the pattern in these. */
 static void bind_unfinished(sqlite3_stmt *insert, int at, const char *name)
 {
+    static const char *const null[] = { "result", "result_checksum" };
     static const char *const zero[] = { "completed",     "failed",         "attempt",
                                         "started_at_ms", "finished_at_ms", "kept_bytes" };
 
@@ -96,16 +97,28 @@ static void bind_unfinished(sqlite3_stmt *insert, int at, const char *name)
     for (size_t i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
         if (strcmp(name, zero[i]) == 0)
             sqlite3_bind_int(insert, at, 0);
+    for (size_t i = 0; i < sizeof(null) / sizeof(null[0]); i++)
+        if (strcmp(name, null[i]) == 0)
+            sqlite3_bind_null(insert, at);
 }
 
-static void insert(struct table *table, sqlite3_int64 key, int finished)
+/* The pattern's value of a column. */
+static const sqlite3_value *value_of(const struct table *table, const char *name)
+{
+    for (int i = 0; i < table->columns; i++)
+        if (strcmp(table->names[i], name) == 0)
+            return table->pattern[i];
+    fail(name);
+    return NULL;
+}
+
+static void insert(struct table *table, sqlite3_int64 key)
 {
     unsigned char id[16] = { 0 };
 
     for (int i = 0; i < table->columns; i++) {
         sqlite3_bind_value(table->insert, i + 1, table->pattern[i]);
-        if (!finished)
-            bind_unfinished(table->insert, i + 1, table->names[i]);
+        bind_unfinished(table->insert, i + 1, table->names[i]);
     }
     sqlite3_bind_int64(table->insert, table->key + 1, key);
     memcpy(id, &key, sizeof(key));
@@ -124,7 +137,7 @@ static double now(void)
 
 int main(int argc, char **argv)
 {
-    static struct table job, outcome;
+    static struct table job;
     sqlite3_int64 key, end_ms;
     sqlite3_stmt *end, *number;
     long count, per_commit;
@@ -141,11 +154,12 @@ int main(int argc, char **argv)
     run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = "
         "-16384;"
         "PRAGMA wal_autocheckpoint = 2048");
-    read_table(&job, "SELECT * FROM job WHERE state = 'succeeded' LIMIT 1", "job", "key");
-    read_table(&outcome, "SELECT * FROM outcome LIMIT 1", "outcome", "job");
-    end =
-        prepare("UPDATE job SET state = 'succeeded', completed = 1, attempt = 1, "
-                "started_at_ms = ?1, finished_at_ms = ?1, kept_bytes = 7 WHERE key = ?2");
+    read_table(&job, "SELECT * FROM job WHERE result IS NOT NULL LIMIT 1", "job", "key");
+    end = prepare("UPDATE job SET state = 'succeeded', completed = 1, attempt = 1, "
+                  "started_at_ms = ?1, finished_at_ms = ?1, kept_bytes = 7, result = ?3, "
+                  "result_checksum = ?4 WHERE key = ?2");
+    sqlite3_bind_value(end, 3, value_of(&job, "result"));
+    sqlite3_bind_value(end, 4, value_of(&job, "result_checksum"));
     number = prepare("SELECT max(key), max(finished_at_ms) FROM job");
     sqlite3_step(number);
     key = sqlite3_column_int64(number, 0);
@@ -155,10 +169,9 @@ int main(int argc, char **argv)
     for (long done = 0; done < count; done += per_commit) {
         run("BEGIN IMMEDIATE");
         for (long i = 1; i <= per_commit; i++)
-            insert(&job, key + done + i, 0);
+            insert(&job, key + done + i);
         run("COMMIT; BEGIN IMMEDIATE");
         for (long i = 1; i <= per_commit; i++) {
-            insert(&outcome, key + done + i, 1);
             sqlite3_bind_int64(end, 1, end_ms + done / 20);
             sqlite3_bind_int64(end, 2, key + done + i);
             step(end);

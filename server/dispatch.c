@@ -252,7 +252,9 @@ static void show_end(struct live *live)
     struct job_status status = job_end_status(&live->job, live->end, live->end_at_ms);
     struct dispatch *dispatch = live->dispatch;
 
-    live->ending = false;
+    if (live->result_waits)
+        live_show_outcome(live, 0);
+    live->ending = live->result_waits = false;
     dispatch->counts.ended[live->end]++;
     if (live->began_ns) {
         uint64_t since_ns = live_waits_since_ns(live);
@@ -331,12 +333,26 @@ void live_store_log(struct live *live)
     blob_unref(log);
 }
 
+/* With the result, if that is not there yet. */
+static void store_end(struct live *live, const struct job_status *status)
+{
+    struct store *store = live->dispatch->store;
+    struct event buffer;
+    const struct event *event =
+        live_announce(live, event_of_end(live->end), live->end, &buffer);
+
+    if (live->result_waits)
+        store_put_end(store, live->job.spec, status, &live->job.outcomes[0], event,
+                      on_end_stored, live);
+    else
+        store_put_status(store, live->job.spec, status, event, on_end_stored, live);
+}
+
 static void end(struct live *live, enum job_state state)
 {
     struct dispatch *dispatch = live->dispatch;
     struct job *job = &live->job;
     struct job_status status;
-    struct event event;
     /* A fed one may have let go of outcomes: when it is over, the store has them all. */
     bool show = job->spec->durability == DURABILITY_RELAXED && !job->spec->fed &&
                 store_backlog(dispatch->store) < RELAXED_BACKLOG_MAX;
@@ -362,9 +378,7 @@ static void end(struct live *live, enum job_state state)
     status.bytes += live->log.bytes;
     if (live->in_store) {
         live_store_log(live);
-        store_put_status(dispatch->store, job->spec, &status,
-                         live_announce(live, event_of_end(state), state, &event),
-                         on_end_stored, live);
+        store_end(live, &status);
     } else {
         struct blob *log = job_log_blob(&live->log);
 

@@ -101,6 +101,7 @@ struct live {
     bool progress_due;    /* there is progress that is to be told, in `unsaid` */
     TAILQ_ENTRY(live) unsaid;
     struct feeder *feeder; /* of a fed job, while it is fed */
+    bool result_waits;     /* its only outcome goes to the store with its end */
     size_t storing;        /* outcomes of a fed job on their way to the store */
     unsigned holds;        /* those that need all outcomes of a fed job to stay */
     size_t

@@ -252,7 +252,7 @@ struct pending_outcome {
     uint64_t first;
 };
 
-static void show_outcome(struct live *live, uint64_t first)
+void live_show_outcome(struct live *live, uint64_t first)
 {
     struct outcome *outcome = job_outcome(&live->job, first);
 
@@ -273,12 +273,23 @@ static void on_outcome_stored(void *data, enum status st)
 
     live->storing--;
     if (st == ST_OK) {
-        show_outcome(live, pending->first);
+        live_show_outcome(live, pending->first);
         live_outcome_stored(live, pending->first);
     }
     live_settle(live);
     mem_free(pending);
     live_unpin(live);
+}
+
+/* Whether the job is over with this outcome, and it is no trouble to keep it until the end is
+ * stored, in this turn. */
+static bool is_all(const struct live *live, const struct outcome *outcome)
+{
+    const struct job *job = &live->job;
+
+    return !job->spec->fed && !outcome->is_error && outcome->first == 0 &&
+           outcome->count == job->spec->item_count &&
+           outcome->text->len <= STORE_RESULT_MAX;
 }
 
 /* The outcome that starts with `first` is new. It is stored as it comes if the job's row
@@ -290,7 +301,13 @@ static void publish(struct live *live, uint64_t first)
     struct pending_outcome *pending;
 
     if (!live->in_store) {
-        show_outcome(live, first);
+        live_show_outcome(live, first);
+        return;
+    }
+    if (is_all(live, outcome)) {
+        live->result_waits = true;
+        if (live->job.spec->durability != DURABILITY_DURABLE)
+            live_show_outcome(live, first);
         return;
     }
     pending = mem_alloc(sizeof(*pending));
@@ -304,7 +321,7 @@ static void publish(struct live *live, uint64_t first)
     store_put_outcome(dispatch->store, live->job.spec, outcome, on_outcome_stored,
                       pending);
     if (live->job.spec->durability != DURABILITY_DURABLE)
-        show_outcome(live, first);
+        live_show_outcome(live, first);
 }
 
 static void learn_cost(struct live *live, uint64_t items, uint64_t run_ns)

@@ -120,6 +120,8 @@ bool live_all_arrived(struct live *live);
 /* After any change of the job's items: ends it if nothing is left to do. live may be gone
  * afterwards. */
 void live_settle(struct live *live);
+/* Clients may see the outcome that starts with `first`, if it is still there. */
+void live_show_outcome(struct live *live, uint64_t first);
 /* The outcome that starts with `first` is shown from now on; false without memory. */
 bool live_arrived(struct live *live, uint64_t first);
 /* A wall time that is over, on the monotonic clock. */

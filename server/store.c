@@ -12,20 +12,6 @@
 /* Enough for what the loop gives between two drains when memory has just run out. */
 #define RESERVE_COUNT 256
 
-/* ---- records ---------------------------------------------------------------------- */
-
-void stored_job_clear(struct stored_job *stored)
-{
-    for (size_t i = 0; i < stored->outcome_count; i++)
-        blob_unref(stored->outcomes[i].text);
-    mem_free(stored->outcomes);
-    attempt_log_clear(&stored->attempts);
-    blob_unref(stored->log);
-    job_status_clear(&stored->status);
-    job_spec_unref(stored->spec);
-    memset(stored, 0, sizeof(*stored));
-}
-
 /* ---- commands --------------------------------------------------------------------- */
 
 static struct store_command *reserve_take(struct store *store)
@@ -262,9 +248,10 @@ void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
     store_command_submit(store, command);
 }
 
-void store_put_status(struct store *store, struct job_spec *spec,
-                      const struct job_status *status, const struct event *event,
-                      store_done *done, void *data)
+/* result: or NULL. */
+static void put_status(struct store *store, struct job_spec *spec,
+                       const struct job_status *status, const struct outcome *result,
+                       const struct event *event, store_done *done, void *data)
 {
     struct store_command *command = store_command_new(store, STORE_PUT_STATUS);
 
@@ -273,10 +260,29 @@ void store_put_status(struct store *store, struct job_spec *spec,
     command->spec = job_spec_ref(spec);
     command->id = spec->id;
     command->status = job_status_copy(status);
+    if (result)
+        command_add_outcomes(command, result, 1);
     command_add_events(command, event, 1);
     command->on.done = done;
     command->data = data;
     store_command_submit(store, command);
+}
+
+void store_put_status(struct store *store, struct job_spec *spec,
+                      const struct job_status *status, const struct event *event,
+                      store_done *done, void *data)
+{
+    put_status(store, spec, status, NULL, event, done, data);
+}
+
+void store_put_end(struct store *store, struct job_spec *spec,
+                   const struct job_status *status, const struct outcome *result,
+                   const struct event *event, store_done *done, void *data)
+{
+    assert(job_state_final(status->state));
+    assert(result->first == 0 && result->count == job_items(spec, status));
+    assert(!result->is_error && result->text->len <= STORE_RESULT_MAX);
+    put_status(store, spec, status, result, event, done, data);
 }
 
 void store_put_events(struct store *store, const struct event events[], size_t count)

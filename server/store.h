@@ -137,6 +137,12 @@ void store_put_log(struct store *store, struct job_spec *spec, struct blob *log)
 void store_put_status(struct store *store, struct job_spec *spec,
                       const struct job_status *status, const struct event *event,
                       store_done *done, void *data);
+/* As store_put_status for a job that is over, with its result: of all its items, not stored
+ * before, and not longer than this. Takes a reference of its own to the text. */
+#define STORE_RESULT_MAX 512
+void store_put_end(struct store *store, struct job_spec *spec,
+                   const struct job_status *status, const struct outcome *result,
+                   const struct event *event, store_done *done, void *data);
 /* Events alone; nobody waits for them. */
 void store_put_events(struct store *store, const struct event events[], size_t count);
 /* Stores a new job that is over already, with all its outcomes, attempts and log (NULL:

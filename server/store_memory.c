@@ -189,6 +189,10 @@ static enum status add_job(struct memory_store *memory, struct job_spec *spec,
         return ST_NO_MEMORY;
     kept->job.spec = job_spec_ref(spec);
     kept->job.status = job_status_copy(status);
+    if (outcomes_reserve(&kept->job, 1) != ST_OK) { /* its end may bring one */
+        kept_free(kept);
+        return ST_NO_MEMORY;
+    }
     if (keyed)
         node = tsearch(kept, &memory->by_idempotency_key, compare_idempotency_keys);
     if (node && *node != kept) {
@@ -225,8 +229,9 @@ static enum status add_outcome(struct stored_job *job, const struct outcome *out
         at--;
     if (at < job->outcome_count && job->outcomes[at].first == outcome->first)
         return ST_OK;
-    /* Doubles at each power of two. */
-    if ((job->outcome_count & (job->outcome_count - 1)) == 0 &&
+    /* At first there is room for one; it doubles at each power of two. */
+    if ((job->outcome_count > 0 || !job->outcomes) &&
+        (job->outcome_count & (job->outcome_count - 1)) == 0 &&
         outcomes_reserve(job, job->outcome_count ? 2 * job->outcome_count : 1) != ST_OK)
         return ST_NO_MEMORY;
     memmove(&job->outcomes[at + 1], &job->outcomes[at],
@@ -309,6 +314,10 @@ static enum status put_status(struct memory_store *memory, struct store_command 
     if (!slot || slot->kept->job.gone)
         return ST_NOT_FOUND;
     st = add_delivery(memory, command->spec, &command->status);
+    if (st != ST_OK)
+        return st;
+    if (command->outcome_count > 0)
+        st = add_outcome(&slot->kept->job, &command->outcomes[0]);
     if (st != ST_OK)
         return st;
     if (command->status.state == JOB_QUEUED)

@@ -9,6 +9,20 @@
 #include <jansson.h>
 #include <string.h>
 
+/* ---- answers ------------------------------------------------------------------------ */
+
+void stored_job_clear(struct stored_job *stored)
+{
+    for (size_t i = 0; i < stored->outcome_count; i++)
+        blob_unref(stored->outcomes[i].text);
+    mem_free(stored->outcomes);
+    attempt_log_clear(&stored->attempts);
+    blob_unref(stored->log);
+    job_status_clear(&stored->status);
+    job_spec_unref(stored->spec);
+    memset(stored, 0, sizeof(*stored));
+}
+
 /* ---- which jobs -------------------------------------------------------------------- */
 
 void job_filter_clear(struct job_filter *filter)

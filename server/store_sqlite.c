@@ -184,7 +184,8 @@ static int pass_commit(const struct store_command_list *batch)
     {
         if (puts_job(command) && !error)
             error = FAULT(after_commit_before_reply);
-        if (command->kind == STORE_PUT_OUTCOME && !error)
+        if ((command->kind == STORE_PUT_OUTCOME || command->kind == STORE_PUT_STATUS) &&
+            command->outcome_count > 0 && !error)
             error = FAULT(after_result_commit);
     }
     return error ? SQLITE_IOERR : SQLITE_OK;

@@ -125,7 +125,8 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
 
 /* ---- rows ------------------------------------------------------------------------- */
 
-/* Every column of table job but gone and body, in the order in which they are written and read. */
+/* Every column of table job but gone, body and the result, in the order in which they are
+ * written and read. */
 #define SQLITE_JOB_COLUMNS                                                               \
     "key, id, method, durability, task, pool, priority, item_count, chunksize, "         \
     "created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, result_ttl_ms, retries, " \
@@ -163,6 +164,7 @@ enum sqlite_write_statement {
     SQLITE_WRITE_EVENTS,
     SQLITE_WRITE_TRIM_EVENTS,
     SQLITE_WRITE_STATUS,
+    SQLITE_WRITE_END, /* with the result */
     SQLITE_WRITE_FORGET_ERRORS,
     SQLITE_WRITE_ADD_DELIVERY,
     SQLITE_WRITE_DELIVERY,

@@ -59,6 +59,10 @@ static enum status check_structure(struct check *check, struct error_text *err)
 
 #define OVER "state IN ('succeeded', 'failed', 'cancelled', 'expired')"
 
+#define OUTCOMES                                                                         \
+    "(SELECT job, first, count, is_error FROM outcome UNION ALL "                        \
+    "SELECT key, 0, item_count, 0 FROM job WHERE result IS NOT NULL)"
+
 /* Each query gives the ids of the jobs that are wrong. */
 static const struct rule {
     const char *sql, *says;
@@ -72,7 +76,7 @@ static const struct rule {
     { "SELECT id FROM job WHERE state = 'succeeded' AND completed + failed <> item_count",
       "it has succeeded without an outcome for each item" },
     { "SELECT id FROM job LEFT JOIN (SELECT job, sum(iif(is_error, 0, count)) AS good, "
-      "sum(iif(is_error, count, 0)) AS bad FROM outcome GROUP BY job) ON job = key "
+      "sum(iif(is_error, count, 0)) AS bad FROM " OUTCOMES " GROUP BY job) ON job = key "
       "WHERE gone = 0 AND " OVER
       " AND (coalesce(good, 0) <> completed OR coalesce(bad, 0) <> failed)",
       "its outcomes are not as many as its progress says" },
@@ -82,10 +86,11 @@ static const struct rule {
       "OR " OVER "))",
       "an outcome is for items that it does not have" },
     { "SELECT DISTINCT id FROM (SELECT job, first + count AS end, lead(first) OVER "
-      "(PARTITION BY job ORDER BY first) AS next FROM outcome) JOIN job ON job = key "
+      "(PARTITION BY job ORDER BY first) AS next FROM " OUTCOMES
+      ") JOIN job ON job = key "
       "WHERE next < end",
       "two outcomes are for the same item" },
-    { "SELECT id FROM job WHERE gone AND (body IS NOT NULL OR "
+    { "SELECT id FROM job WHERE gone AND (body IS NOT NULL OR result IS NOT NULL OR "
       "EXISTS (SELECT 1 FROM body WHERE body.job = key) OR "
       "EXISTS (SELECT 1 FROM outcome WHERE outcome.job = key))",
       "it was stripped, and has a text all the same" },

@@ -24,9 +24,11 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
         "LEFT JOIN body ON body.job = key WHERE key = ?",
     [SQLITE_READ_PARTS] = "SELECT bytes FROM body_part WHERE job = ? ORDER BY part",
     [SQLITE_READ_OUTCOMES] =
-        "SELECT outcome.first, count, is_error, checksum, coalesce(bytes, body) "
+        "SELECT outcome.first AS first, count, is_error, checksum, coalesce(bytes, body) "
         "FROM outcome LEFT JOIN outcome_text USING (job, first) "
-        "WHERE outcome.job = ? ORDER BY outcome.first",
+        "WHERE outcome.job = ?1 UNION ALL "
+        "SELECT 0, item_count, 0, result_checksum, result FROM job "
+        "WHERE key = ?1 AND result IS NOT NULL ORDER BY 1",
     [SQLITE_READ_ATTEMPTS] = "SELECT seq, body FROM attempt WHERE job = ? ORDER BY seq",
     [SQLITE_READ_LOG] = "SELECT body FROM job_log WHERE job = ?",
     /* The number of all comes with each, so that the oldest can be left out. */

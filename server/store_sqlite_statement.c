@@ -7,15 +7,23 @@
     "CASE gone WHEN 0 THEN finished_at_ms + result_ttl_ms ELSE finished_at_ms END"
 #define JOB_OVER "job INDEXED BY job_over WHERE finished_at_ms > 0"
 
+#define STATUS_IS                                                                        \
+    "item_count = ?1, state = ?2, completed = ?3, failed = ?4, attempt = ?5, "           \
+    "forgiven = ?6, started_at_ms = ?7, finished_at_ms = ?8, kept_bytes = ?9, "          \
+    "error = ?10"
+/* ?12: also if it is over already. */
+#define STATUS_MAY_CHANGE "key = ?11 AND gone = 0 AND (?12 OR finished_at_ms = 0)"
+
 const char *const sqlite_write_sql[SQLITE_WRITE_COUNT] = {
     [SQLITE_WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [SQLITE_WRITE_COMMIT] = "COMMIT",
     [SQLITE_WRITE_ROLLBACK] = "ROLLBACK",
-    [SQLITE_WRITE_JOB] = "INSERT INTO job (" SQLITE_JOB_COLUMNS
-                         ", body) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,"
-                         "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-                         "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
-                         "NOT NULL DO NOTHING",
+    [SQLITE_WRITE_JOB] =
+        "INSERT INTO job (" SQLITE_JOB_COLUMNS ", body, result, result_checksum) VALUES "
+        "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
+        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+        "ON CONFLICT (owner, idempotency_key) WHERE idempotency_key IS "
+        "NOT NULL DO NOTHING",
     [SQLITE_WRITE_BODY] = "INSERT INTO body (job, bytes) VALUES (?, ?)",
     [SQLITE_WRITE_PART] = "INSERT INTO body_part (job, part, bytes) VALUES (?, ?, ?)",
     [SQLITE_WRITE_EXISTING] =
@@ -39,11 +47,9 @@ const char *const sqlite_write_sql[SQLITE_WRITE_COUNT] = {
         "DELETE FROM event_run WHERE last_id <= (SELECT last_id FROM (SELECT last_id, "
         "sum(count) OVER (ORDER BY last_id DESC) - count AS newer FROM event_run) "
         "WHERE newer >= ?1 ORDER BY last_id DESC LIMIT 1)",
-    [SQLITE_WRITE_STATUS] =
-        "UPDATE job SET item_count = ?, state = ?, completed = ?, failed = ?, attempt = "
-        "?, forgiven = ?, "
-        "started_at_ms = ?, finished_at_ms = ?, kept_bytes = ?, error = ? WHERE key = ? "
-        "AND gone = 0 AND (? OR finished_at_ms = 0)",
+    [SQLITE_WRITE_STATUS] = "UPDATE job SET " STATUS_IS " WHERE " STATUS_MAY_CHANGE,
+    [SQLITE_WRITE_END] = "UPDATE job SET " STATUS_IS
+                         ", result = ?13, result_checksum = ?14 WHERE " STATUS_MAY_CHANGE,
     [SQLITE_WRITE_FORGET_ERRORS] = "DELETE FROM outcome WHERE job = ? AND is_error = 1",
     [SQLITE_WRITE_ADD_DELIVERY] =
         "INSERT INTO delivery (job, number, state, tries, created_at_ms, due_at_ms, url, "
@@ -53,7 +59,8 @@ const char *const sqlite_write_sql[SQLITE_WRITE_COUNT] = {
                               "attempts = ? WHERE job = ? AND number = ?",
     [SQLITE_WRITE_DELETE] = "DELETE FROM job WHERE key = ?",
     [SQLITE_WRITE_STRIP] =
-        "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL WHERE key = ?",
+        "UPDATE job SET gone = 1, kept_bytes = 0, body = NULL, result = NULL, "
+        "result_checksum = NULL WHERE key = ?",
     [SQLITE_WRITE_DROP_BODY] = "DELETE FROM body WHERE job = ?",
     [SQLITE_WRITE_DROP_PARTS] = "DELETE FROM body_part WHERE job = ?",
     [SQLITE_WRITE_DROP_OUTCOMES] = "DELETE FROM outcome WHERE job = ?",

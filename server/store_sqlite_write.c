@@ -97,6 +97,31 @@ static void bind_status(struct binder *b, const struct job_status *status)
     bind_string(b, status->error ? status->error->data : NULL);
 }
 
+/* The outcome that goes into the row of the command's job: its only one, of all its items, and
+ * short. NULL: there is none. */
+static const struct outcome *inline_result(const struct store_command *command)
+{
+    const struct outcome *outcome = command->outcomes;
+
+    if (command->outcome_count != 1 || outcome->first > 0 || outcome->is_error ||
+        outcome->text->len > STORE_RESULT_MAX ||
+        outcome->count != job_items(command->spec, &command->status))
+        return NULL;
+    return outcome;
+}
+
+static void bind_result(struct binder *b, struct uuid id, const struct outcome *result)
+{
+    if (!result) {
+        bind_string(b, NULL);
+        bind_string(b, NULL);
+        return;
+    }
+    bind_blob(b, blob_text(result->text));
+    bind_int(b, (int64_t)sqlite_outcome_checksum(id, 0, result->count, false,
+                                                 blob_text(result->text)));
+}
+
 static int find_existing(struct sqlite_writer *writer, struct store_command *command)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_EXISTING], 0, SQLITE_OK };
@@ -203,7 +228,8 @@ static int uncount(struct sqlite_writer *writer, struct uuid id)
 
 /* *ret_added is false if the job's idempotency key is there already. */
 static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
-                   const struct job_status *status, bool *ret_added)
+                   const struct job_status *status, const struct outcome *result,
+                   bool *ret_added)
 {
     struct binder b = { writer->statements[SQLITE_WRITE_JOB], 0, SQLITE_OK };
     struct buf joined = BUF_INIT;
@@ -220,6 +246,7 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
         bind_blob(&b, body);
     else
         bind_string(&b, NULL);
+    bind_result(&b, spec->id, result);
     b.rc = bind_run(&b);
     *ret_added = b.rc == SQLITE_OK && sqlite3_changes(writer->db) > 0;
     if (*ret_added && status->finished_at_ms > 0)
@@ -235,7 +262,8 @@ static int add_job(struct sqlite_writer *writer, const struct job_spec *spec,
 static int put_job(struct sqlite_writer *writer, struct store_command *command)
 {
     bool added;
-    int rc = add_job(writer, command->spec, &command->status, &added);
+    int rc =
+        add_job(writer, command->spec, &command->status, inline_result(command), &added);
 
     return rc == SQLITE_OK && !added ? find_existing(writer, command) : rc;
 }
@@ -246,7 +274,8 @@ static int put_jobs(struct sqlite_writer *writer, struct store_command *command)
     int rc = SQLITE_OK;
 
     for (size_t i = 0; i < command->job_count && rc == SQLITE_OK; i++)
-        rc = add_job(writer, command->jobs[i].spec, &command->jobs[i].status, &added);
+        rc = add_job(writer, command->jobs[i].spec, &command->jobs[i].status, NULL,
+                     &added);
     return rc;
 }
 
@@ -331,7 +360,7 @@ static int put_finished(struct sqlite_writer *writer, struct store_command *comm
     const struct attempt_log *attempts = &command->attempts;
     int rc = put_job(writer, command);
 
-    for (size_t i = 0; i < command->outcome_count; i++) {
+    for (size_t i = 0; i < command->outcome_count && !inline_result(command); i++) {
         if (rc != SQLITE_OK || command->st != ST_OK)
             break;
         rc = add_outcome(writer, command, &command->outcomes[i]);
@@ -351,12 +380,17 @@ static int put_finished(struct sqlite_writer *writer, struct store_command *comm
 static int update_status(struct sqlite_writer *writer,
                          const struct store_command *command, bool counted)
 {
-    struct binder b = { writer->statements[SQLITE_WRITE_STATUS], 0, SQLITE_OK };
+    const struct outcome *result = inline_result(command);
+    struct binder b = {
+        writer->statements[result ? SQLITE_WRITE_END : SQLITE_WRITE_STATUS], 0, SQLITE_OK
+    };
 
     bind_int(&b, (int64_t)job_items(command->spec, &command->status));
     bind_status(&b, &command->status);
     bind_int(&b, key_of(command->id));
     bind_int(&b, counted);
+    if (result)
+        bind_result(&b, command->id, result);
     return bind_run(&b);
 }
 

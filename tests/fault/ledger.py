@@ -176,6 +176,8 @@ class Ledger:
         wrong += [f"overlap in job {row[0]}" for row in db.execute(
             "SELECT a.job FROM outcome a JOIN outcome b ON b.job = a.job AND b.first > a.first"
             " AND b.first < a.first + a.count")]
+        wrong += [f"a result in and beside job {row[0]}" for row in db.execute(
+            "SELECT DISTINCT key FROM job JOIN outcome ON job = key WHERE result IS NOT NULL")]
         wrong += [f"a job too few or too many items: {row}" for row in db.execute(
             "SELECT j.key, j.item_count, sum(o.count) FROM job j JOIN outcome o ON o.job = j.key"
             " WHERE j.state IN ('succeeded', 'failed') GROUP BY j.key HAVING sum(o.count) <> j.item_count")]

@@ -137,13 +137,15 @@ make_jobs() {
     stop_poold TERM
     db=$POOLD_DATA_DIR/poold.db
     sqlite3 "$db" "UPDATE outcome SET checksum = checksum + 1;
+                   UPDATE job SET result_checksum = result_checksum + 1;
                    UPDATE job SET failed = failed + 1 WHERE state = 'failed'"
     before=$(sha256sum "$db")
     check_data
     [ "$status" = 65 ]
     [[ $output == *"progress says"* ]]
     [ "$(grep -c '^job .*damaged' <<<"$output")" = "$(sqlite3 "$db" \
-        'SELECT count(DISTINCT job) FROM outcome')" ]
+        'SELECT (SELECT count(DISTINCT job) FROM outcome) +
+                (SELECT count(*) FROM job WHERE result IS NOT NULL)')" ]
     [ "$(sha256sum "$db")" = "$before" ]
 }
 

@@ -48,6 +48,7 @@ old_jobs_gone() { log_has 'old jobs were let go'; }
     [ "$(job_count)" = 1 ]
     stop_poold
     [ "$(sql 'SELECT count(*) FROM outcome')" = 0 ]
+    [ "$(sql 'SELECT count(*) FROM job WHERE result IS NOT NULL')" = 0 ]
     [ "$(sql 'SELECT count(*) FROM job WHERE body IS NULL')" = 1 ]
 }
 
@@ -111,7 +112,7 @@ old_jobs_gone() { log_has 'old jobs were let go'; }
             retries, crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor,
             backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags,
             metadata, NULL, 0, input_len, checksum, state, completed, failed, attempt,
-            started_at_ms, finished_at_ms, error, body, NULL, kept_bytes, 0, NULL, NULL, 0, NULL, 0 FROM job, n;
+            started_at_ms, finished_at_ms, error, body, NULL, kept_bytes, 0, NULL, NULL, 0, NULL, 0, NULL, NULL FROM job, n;
         UPDATE tally SET finished_jobs = 2001,
             finished_bytes = (SELECT sum(kept_bytes) FROM job)"
     start_poold

@@ -65,6 +65,23 @@ static void durable_job_is_shown_as_ended_only_after_that_commit(void **state)
     live_unpin(live);
 }
 
+static void a_result_goes_to_the_store_with_the_end_that_it_makes(void **state)
+{
+    struct rig *rig = *state;
+    struct store_info before, after;
+    struct live *live;
+
+    store_get_info(rig->store, &before);
+    live = submit(rig, "square", "[3]", DURABILITY_DURABLE);
+    WAIT(rig, live->accepted);
+    assert_ends(rig, live, JOB_SUCCEEDED);
+    store_get_info(rig->store, &after);
+    assert_int_equal(after.commands - before.commands,
+                     3); /* it is there, it has begun, this */
+    assert_outcomes(live, "9");
+    live_unpin(live);
+}
+
 static void relaxed_job_is_over_before_it_is_stored(void **state)
 {
     struct rig *rig = *state;
@@ -406,6 +423,7 @@ int main(int argc, char **argv)
 #define CASE_SQLITE(name) cmocka_unit_test_setup_teardown(name, set_up_sqlite, tear_down)
         CASE(durable_job_is_accepted_only_after_its_commit),
         CASE(durable_job_is_shown_as_ended_only_after_that_commit),
+        CASE(a_result_goes_to_the_store_with_the_end_that_it_makes),
         CASE(relaxed_job_is_over_before_it_is_stored),
         CASE(relaxed_job_that_takes_long_is_stored_meanwhile),
         CASE(recorded_job_is_stored_with_what_it_has),

@@ -784,6 +784,8 @@ static void events_of_an_older_schema_are_taken_over(void **state)
                "x'0190000000007000800000000000002a', 'failed', 9, 4, 5, 3); "
                "DROP TABLE event_run; ALTER TABLE job DROP COLUMN traceparent; "
                "ALTER TABLE job DROP COLUMN forgiven; "
+               "ALTER TABLE job DROP COLUMN result; "
+               "ALTER TABLE job DROP COLUMN result_checksum; "
                "DROP TABLE identity; PRAGMA user_version = 12");
     fixture_open(fx);
     assert_int_equal(store_load_events(fx->store, copy_event, &event, &err), ST_OK);

@@ -414,6 +414,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "ALTER TABLE job DROP COLUMN error_callback; DROP TABLE attempt; "                   \
     "DROP TABLE event_run; DROP TABLE pool; DROP TABLE body_part; "                      \
     "DROP TABLE outcome_text; DROP TABLE identity; "                                     \
+    "ALTER TABLE job DROP COLUMN result; ALTER TABLE job DROP COLUMN result_checksum; "  \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
     "ALTER TABLE job DROP COLUMN owner; ALTER TABLE job DROP COLUMN traceparent; "       \
     "ALTER TABLE job DROP COLUMN forgiven; "                                             \

@@ -1,0 +1,5 @@
+-- SPDX-License-Identifier: MIT
+-- Described in README.md. Frozen: a change is a new file.
+
+ALTER TABLE job ADD COLUMN result BLOB;
+ALTER TABLE job ADD COLUMN result_checksum INTEGER;
