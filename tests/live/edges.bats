@@ -91,3 +91,94 @@ metric() { curl -sS "$URL/metrics" | sed -n "s/^$1 //p"; }
     [ "$(field "$job" '[.error.type,.progress.completed]')" = '["/problems/result-too-large",0]' ]
     eventually idle_workers_are 2
 }
+
+@test "limit max_body_bytes: a body as large, and a byte more" {
+    start_poold --max-body-bytes 200
+    for size in 199 200; do
+        post /v1/apply "$(printf '%-*s' "$size" '{"task":"square","args":[3]}')" >/dev/null
+        expect 200
+    done
+    post /v1/apply "$(printf '%-201s' '{"task":"square","args":[3]}')"
+    expect 413 body-too-large
+}
+
+@test "limit max_result_bytes: a result as large, and a byte more" {
+    start_poold --processes 1 --max-result-bytes 100
+    for size in 99 100; do
+        post /v1/apply "$(echo_of "$size")" >/dev/null
+        expect 200
+        [ "$(result_text <<<"$BODY" | tr -d '\n' | wc -c)" = "$size" ]
+    done
+    post /v1/apply "$(echo_of 101)"
+    expect 422 result-too-large
+    body_is .item 0
+}
+
+@test "limit max_processes: as many workers in all pools, and one more" {
+    start_poold --processes 1 --max-processes 3
+    post /v1/pools '{"name":"p","processes":1}' >/dev/null
+    expect 201
+    for processes in 2 3; do
+        http PATCH /v1/pools/p -H 'Content-Type: application/json' -d "{\"processes\":$processes}"
+        [ "$processes" = 3 ] || expect 200
+    done
+    expect 409 too-many-processes
+    post /v1/pools '{"name":"q","processes":1}'
+    expect 409 too-many-processes
+}
+
+# Retention has run since the start: it has let go of the result that was to be gone at once.
+retained() { tail -n "+$1" "$POOLD_STDERR" | grep -q 'old jobs were let go'; }
+
+# restart_retaining FLAG...: behind one more job, and waits until what is too much is gone.
+restart_retaining() {
+    local from
+    job=$(submit apply_async '{"task":"square","args":[0],"result_ttl":0}')
+    wait_for_state "$job" succeeded
+    stop_poold
+    from=$(($(wc -l <"$POOLD_STDERR") + 1))
+    start_poold "$@"
+    eventually retained "$from"
+}
+
+@test "limit max_finished_jobs: as many are known, of one more the first is forgotten" {
+    start_poold --processes 1
+    for i in 1 2 3 4; do
+        restart_retaining --processes 1 --max-finished-jobs 3
+        jobs[i]=$job
+        get "/v1/jobs/${jobs[1]}" >/dev/null
+        [ "$i" = 4 ] || expect 200
+    done
+    expect 404 not-found
+    get "/v1/jobs/${jobs[2]}" >/dev/null
+    expect 200
+}
+
+@test "limit max_finished_bytes: as many are kept, of one more the first go" {
+    start_poold --processes 1
+    for i in 1 2; do # 102 of input and 100 of the result
+        jobs[i]=$(submit apply_async "$(echo_of 100)")
+        wait_for_state "${jobs[i]}" succeeded
+    done
+    for bytes in 405 404; do
+        restart_retaining --max-finished-bytes "$bytes"
+        get "/v1/jobs/${jobs[1]}/result" >/dev/null
+        expect 200
+    done
+    restart_retaining --max-finished-bytes 403
+    get "/v1/jobs/${jobs[1]}/result"
+    expect 410 result-gone
+    get "/v1/jobs/${jobs[2]}/result" >/dev/null
+    expect 200
+}
+
+@test "limit max_wait: a longer wait is that" {
+    start_poold --max-wait 2
+    for wait in 1 2 3; do
+        post /v1/apply '{"task":"square","args":[3]}' -H "Prefer: wait=$wait" >/dev/null
+        expect 200
+        [ "$(header preference-applied)" = "wait=$((wait < 2 ? wait : 2))" ]
+    done
+    post /v1/apply '{"task":"sleep","args":[600],"on_disconnect":"cancel"}' -H 'Prefer: wait=600' >/dev/null
+    expect 202
+}

@@ -78,6 +78,15 @@ status_is() { with "$1" get "$2" >/dev/null && [ "$STATUS" = "$3" ]; }
     expect 422
     with "$key" post /v1/apply_async '{"task":"echo","args":[]}' # 2
     expect 429 quota-exceeded
+    [ -n "$(header retry-after)" ]
+    key=$(new_key other submit --max-queued-bytes 100)
+    eventually quota_fits
+    with "$key" post /v1/apply_async '{"task":"echo","args":[]}'
+    expect 429 quota-exceeded
+}
+# A new key holds within a second; its first job is as large as it may be.
+quota_fits() {
+    with "$key" post /v1/apply_async "$(fill 96)" && [ "$STATUS" = 202 ]
 }
 
 @test "jobs, idempotency keys and unique keys are each key's own" {

@@ -100,6 +100,27 @@ static void the_oldest_go_first_and_are_counted(void **state)
     job_log_clear(&log);
 }
 
+static void a_log_may_have_as_many_bytes_as_the_limit_and_no_more(void **state)
+{
+    struct job_log log = { 0 };
+    size_t one, both;
+
+    (void)state;
+    add(&log, 0, "some line", LOG_MAX);
+    one = log.bytes;
+    add(&log, 1, "some line", LOG_MAX);
+    both = log.bytes;
+    assert_true(both > one);
+    for (size_t max = both - 1; max <= both + 1; max++) {
+        job_log_clear(&log);
+        add(&log, 0, "some line", max);
+        add(&log, 1, "some line", max);
+        assert_int_equal(log.dropped, max < both ? 1 : 0);
+        assert_int_equal(log.bytes, max < both ? one : both);
+    }
+    job_log_clear(&log);
+}
+
 static void a_piece_that_is_too_large_keeps_its_end(void **state)
 {
     struct job_log log = { 0 };
@@ -183,6 +204,7 @@ int main(void)
         cmocka_unit_test(pieces_come_in_the_order_in_which_they_were_added),
         cmocka_unit_test(nothing_printed_is_no_piece),
         cmocka_unit_test(the_oldest_go_first_and_are_counted),
+        cmocka_unit_test(a_log_may_have_as_many_bytes_as_the_limit_and_no_more),
         cmocka_unit_test(a_piece_that_is_too_large_keeps_its_end),
         cmocka_unit_test(with_a_limit_of_0_all_is_dropped),
         cmocka_unit_test(a_log_comes_back_from_the_store),
