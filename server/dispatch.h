@@ -113,13 +113,15 @@ struct live {
     uint64_t *arrivals; /* first items of the outcomes that are shown, in that order, */
     uint64_t arrivals_gone; /* after so many that are not needed any more */
     size_t arrival_count, arrival_cap;
-    bool findable;         /* is in the hash and the list */
-    bool in_store;         /* its row is in the store, or on the way there */
-    bool stored;           /* it is there */
-    bool accepted;         /* its submitter may know of it */
-    bool ending;           /* its end is on the way to the store */
-    bool doomed;           /* it has come from the store to be ended */
-    struct unique *unique; /* its unique_key, while it has it; or NULL */
+    bool findable;          /* is in the hash and the list */
+    bool in_store;          /* its row is in the store, or on the way there */
+    bool stored;            /* it is there */
+    bool accepted;          /* its submitter may know of it */
+    bool ending;            /* its end is on the way to the store */
+    bool doomed;            /* it has come from the store to be ended */
+    struct unique *unique;  /* its unique_key, while it has it; or NULL */
+    struct unique *legacy;  /* that it gets if it is not for who has it; or NULL */
+    TAILQ_ENTRY(live) heir; /* in legacy->heirs */
     bool gone; /* stripped: there is no input and there are no outcomes any more */
 };
 

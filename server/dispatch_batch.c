@@ -22,7 +22,8 @@ static enum status may_return(struct dispatch *dispatch, const struct job_spec *
 {
     if (gone || spec->fed)
         return ST_GONE;
-    return dispatch_rival(dispatch, spec) ? ST_CONFLICT : ST_OK;
+    return unique_is_taken(lane_or_default(dispatch, spec->pool), spec) ? ST_CONFLICT
+                                                                        : ST_OK;
 }
 
 /* ---- batches ----------------------------------------------------------------------- */

@@ -25,6 +25,9 @@ struct unique {
     UT_hash_handle hh; /* in its lane */
     struct live *live;
     struct stub *stub;
+    /* The same request that was sent again while this job was not accepted: if the store
+     * refuses it, the first of these has the key. */
+    TAILQ_HEAD(, live) heirs;
     const char *idempotency_key; /* of that job, or NULL; behind the key */
     char key[];                  /* with its owner; see dispatch_unique.c */
 };
@@ -233,16 +236,19 @@ NODISCARD enum status unique_check(struct lane *lane, const struct job_spec *spe
                                    struct live **ret_live);
 /* Of the job that a job with this spec replaces, after unique_check; or NULL. */
 struct unique *unique_rival(struct lane *lane, const struct job_spec *spec);
-/* Cancels it, after the new one has its unique_key. NULL is fine. */
+/* Whether any job has the unique_key of this spec, be it of the same request. */
+bool unique_is_taken(struct lane *lane, const struct job_spec *spec);
+/* Cancels it, and its heirs, after the new one has its unique_key. NULL is fine. */
 void unique_replace(struct unique *rival);
 /* The job has its unique_key from here on, unless another one but `rival` (NULL: none) has
- * it. ST_NO_MEMORY: it has not. */
+ * it: the same request, whose heir it is then. ST_NO_MEMORY: it has not. */
 NODISCARD enum status unique_enter(struct live *live, const struct unique *rival);
 /* The same for a stub of the store at the start; both keys may be NULL. An older job that has
  * the key was replaced by this one, and the server has crashed before that was stored: it is
  * doomed to be cancelled. Without memory it has not. */
 void unique_enter_stub(struct stub *stub, const char *unique_key,
                        const char *idempotency_key);
+/* It has it, or waits for it, no longer. */
 void unique_leave(struct live *live);
 void unique_leave_stub(struct stub *stub);
 /* The key goes with the job when it becomes a stub, or whole. */

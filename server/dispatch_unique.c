@@ -50,6 +50,16 @@ struct unique *unique_rival(struct lane *lane, const struct job_spec *spec)
     return unique && same_request(unique, spec) ? NULL : unique;
 }
 
+bool unique_is_taken(struct lane *lane, const struct job_spec *spec)
+{
+    struct place place;
+
+    if (!spec->unique_key)
+        return false;
+    place = place_of(spec->owner, spec->unique_key);
+    return holder_of(lane, &place) != NULL;
+}
+
 static const struct rival *look_at(struct dispatch *dispatch, const struct unique *unique)
 {
     if (!unique)
@@ -91,16 +101,24 @@ enum status unique_check(struct lane *lane, const struct job_spec *spec,
     }
 }
 
-void unique_replace(struct unique *rival)
+/* It has not started, and not ended. */
+static void cancel_replaced(struct live *live)
 {
     enum status st;
 
-    if (rival && rival->live) {
-        struct live *live = rival->live;
+    unique_leave(live);
+    st = dispatch_cancel(live, false);
+    assert(st == ST_OK);
+}
 
-        unique_leave(live);
-        st = dispatch_cancel(live, false);
-        assert(st == ST_OK); /* it has not started, and not ended */
+void unique_replace(struct unique *rival)
+{
+    struct live *heir;
+
+    if (rival && rival->live) {
+        while ((heir = TAILQ_FIRST(&rival->heirs)))
+            cancel_replaced(heir);
+        cancel_replaced(rival->live);
     } else if (rival) {
         stub_end(rival->stub, JOB_CANCELLED);
     }
@@ -124,6 +142,7 @@ static enum status take(struct lane *lane, const struct place *place,
     unique = mem_zalloc(sizeof(*unique) + place->len + more);
     if (!unique)
         return ST_NO_MEMORY;
+    TAILQ_INIT(&unique->heirs);
     memcpy(unique->key, place->bytes, place->len);
     if (idempotency_key)
         unique->idempotency_key = memcpy(unique->key + place->len, idempotency_key, more);
@@ -136,10 +155,21 @@ static enum status take(struct lane *lane, const struct place *place,
     return ST_OK;
 }
 
+static void disinherit(struct live *live)
+{
+    if (live->legacy)
+        TAILQ_REMOVE(&live->legacy->heirs, live, heir);
+    live->legacy = NULL;
+}
+
 static void let_go(struct lane *lane, struct unique *unique)
 {
+    struct live *heir;
+
     if (!unique)
         return;
+    while ((heir = TAILQ_FIRST(&unique->heirs)))
+        disinherit(heir);
     HASH_DEL(lane->uniques, unique);
     mem_free(unique);
 }
@@ -154,8 +184,12 @@ enum status unique_enter(struct live *live, const struct unique *rival)
         return ST_OK;
     place = place_of(spec->owner, spec->unique_key);
     st = take(live->lane, &place, spec->idempotency_key, rival, &live->unique);
-    if (live->unique)
+    if (live->unique) {
         live->unique->live = live;
+    } else if (st == ST_OK) {
+        live->legacy = holder_of(live->lane, &place);
+        TAILQ_INSERT_TAIL(&live->legacy->heirs, live, heir);
+    }
     return st;
 }
 
@@ -179,8 +213,19 @@ void unique_enter_stub(struct stub *stub, const char *unique_key,
 
 void unique_leave(struct live *live)
 {
-    let_go(live->lane, live->unique);
+    struct unique *unique = live->unique;
+    /* One that was accepted is what the store answers the same request with. */
+    struct live *heir = unique && !live->accepted ? TAILQ_FIRST(&unique->heirs) : NULL;
+
+    disinherit(live);
     live->unique = NULL;
+    if (heir) {
+        disinherit(heir);
+        heir->unique = unique;
+        unique->live = heir;
+    } else {
+        let_go(live->lane, unique);
+    }
 }
 
 void unique_leave_stub(struct stub *stub)
@@ -191,6 +236,7 @@ void unique_leave_stub(struct stub *stub)
 
 void unique_to_stub(struct live *live, struct stub *stub)
 {
+    disinherit(live);
     stub->unique = live->unique;
     live->unique = NULL;
     if (stub->unique) {

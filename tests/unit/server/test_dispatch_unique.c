@@ -191,6 +191,81 @@ static void same_idempotency_key_is_no_rival(void **state)
     assert_null(dispatch_rival(rig->dispatch, &from));
 }
 
+/* One request that is sent twice. The store has no memory for it the first time: that is the
+ * allocation that fails last. */
+struct sent_twice {
+    struct live *first, *second;
+    struct told told, told_again;
+};
+
+static void send_twice(struct rig *rig, struct sent_twice *ret_sent)
+{
+    struct job_spec from = unique_plan(rig, "square", CONFLICT_RETURN);
+    enum status st = ST_NO_MEMORY;
+    bool last = false;
+    char key[16];
+
+    from.start_at_ms = clock_wall_ms() + 3600000;
+    from.unique_key = "customer-8"; /* tables have something in them from here on */
+    submit_as(rig, from, "[3]");
+    from.unique_key = "customer-7";
+    from.idempotency_key = key;
+    for (unsigned n = 1; !last; n++) {
+        struct job_spec *spec;
+
+        (void)snprintf(key, sizeof(key), "%u", n);
+        from.id = dispatch_new_id(rig->dispatch, clock_wall_ms());
+        spec = spec_of(from, "[3]");
+        rig->holding = true;
+        mem_fail_at(n, 0);
+        st = dispatch_submit(rig->dispatch, spec, &ret_sent->first);
+        last = st == ST_OK && mem_calls() == n;
+        mem_fail_at(0, 0);
+        if (st == ST_OK && !last) { /* it does without */
+            release(rig);
+            assert_int_equal(dispatch_cancel(ret_sent->first, false), ST_OK);
+        }
+    }
+    wait_for(ret_sent->first, WAIT_ACCEPTED, &ret_sent->told);
+    from.id = dispatch_new_id(rig->dispatch, clock_wall_ms());
+    ret_sent->second = submit_as(rig, from, "[3]");
+    wait_for(ret_sent->second, WAIT_ACCEPTED, &ret_sent->told_again);
+}
+
+static void unique_key_passes_to_the_request_that_was_sent_again(void **state)
+{
+    struct rig *rig = *state;
+    struct sent_twice sent;
+    struct live *rival = NULL;
+
+    send_twice(rig, &sent);
+    release(rig);
+    WAIT(rig, sent.told.times && sent.told_again.times);
+    assert_int_equal(sent.told.st, ST_NO_MEMORY);
+    assert_int_equal(sent.told_again.st, ST_OK);
+    assert_int_equal(submit_rival(rig, CONFLICT_RETURN, &rival), ST_EXISTS);
+    assert_ptr_equal(rival, sent.second);
+    assert_int_equal(dispatch_cancel(sent.second, false), ST_OK);
+    assert_int_equal(submit_rival(rig, CONFLICT_REJECT, &rival), ST_OK);
+}
+
+/* Who replaces a job that is not accepted yet replaces it in each of its requests. */
+static void request_that_was_sent_again_is_replaced_with_the_first(void **state)
+{
+    struct rig *rig = *state;
+    struct sent_twice sent;
+    struct live *rival;
+
+    send_twice(rig, &sent);
+    assert_int_equal(submit_rival(rig, CONFLICT_REPLACE, &rival), ST_OK);
+    release(rig);
+    WAIT(rig, sent.told.times && sent.told_again.times);
+    assert_int_equal(sent.told.st, ST_NO_MEMORY);
+    assert_ends(rig, rival, JOB_SUCCEEDED);
+    live_unpin(rival);
+    WAIT(rig, dispatch_jobs(rig->dispatch) == 1); /* the one with the other key */
+}
+
 static void unique_key_is_known_after_a_restart(void **state)
 {
     struct rig *rig = *state;
@@ -246,6 +321,8 @@ int main(int argc, char **argv)
         CASE(running_job_is_not_replaced),
         CASE(full_queue_refuses_before_it_replaces),
         CASE(same_idempotency_key_is_no_rival),
+        CASE(unique_key_passes_to_the_request_that_was_sent_again),
+        CASE(request_that_was_sent_again_is_replaced_with_the_first),
         CASE_SQLITE(unique_key_is_known_after_a_restart),
         CASE_SQLITE(job_that_was_replaced_before_a_crash_is_cancelled_after_it),
     };
