@@ -45,20 +45,20 @@ told_often() { [ "$(times_told "$1")" -ge "$2" ]; }
 
 @test "the loop feeds systemd's watchdog, also while it drains; one that hangs does not" {
     start_manager
-    WATCHDOG_USEC=100000 start_poold --processes 1
+    WATCHDOG_USEC=100000 start_poold --processes 1 --drain-timeout 600
     eventually told_often WATCHDOG=1 3
     kill -STOP "$POOLD_PID"
     before=$(times_told WATCHDOG=1)
     pause 0.3
     [ "$(times_told WATCHDOG=1)" -le $((before + 1)) ] # one may have been on its way
     kill -CONT "$POOLD_PID"
-    job=$(submit apply_async '{"task":"sleep","args":[0.5]}')
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
     wait_for_state "$job" running
     kill -TERM "$POOLD_PID"
     eventually told STOPPING=1
     before=$(times_told WATCHDOG=1)
     eventually told_often WATCHDOG=1 $((before + 2))
-    wait_for_exit
+    stop_poold TERM
     [ "$POOLD_STATUS" = 0 ]
 }
 
