@@ -18,6 +18,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* ThreadSanitizer keeps signals back until the next call of the system. */
+#ifdef __SANITIZE_THREAD__
+#define SIGNALS_INTERRUPT false
+#else
+#define SIGNALS_INTERRUPT true
+#endif
+
 static struct outgoing *current; /* whom the signal is for */
 
 static uint64_t coarse_ns(void)
@@ -124,7 +131,8 @@ void outgoing_init(struct outgoing *outgoing, int sock)
     outgoing->offer_ns = 0;
     current = outgoing;
     (void)sigemptyset(&action.sa_mask);
-    outgoing->has_timer = sigaction(OUTGOING_SIGNAL, &action, NULL) == 0 &&
+    outgoing->has_timer = SIGNALS_INTERRUPT &&
+                          sigaction(OUTGOING_SIGNAL, &action, NULL) == 0 &&
                           timer_create(CLOCK_MONOTONIC, &event, &outgoing->timer) == 0;
 }
 

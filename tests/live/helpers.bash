@@ -61,6 +61,9 @@ stop_or_gone() {
     gone "$1"
 }
 
+# What memory costs and where it lies is another matter with a sanitizer.
+sanitized() { grep -qE '__(asan|tsan)_init' "$POOLD_BIN"; }
+
 # ---- waiting -------------------------------------------------------------------------------
 
 # within SECONDS COMMAND...: until it succeeds. For what no request can wait for.

@@ -6,7 +6,7 @@ limit_of() { sed -n "s/^$2  *\([^ ]*\) .*/\1/p" "/proc/$1/limits"; }
 scratch_dirs() { find "$BATS_TEST_TMPDIR/tmp" -mindepth 1 -maxdepth 1 -name 'poold-*'; }
 
 no_sanitizer() {
-    ! grep -q __asan_init "$POOLD_BIN" || skip 'AddressSanitizer needs terabytes of address space'
+    ! sanitized || skip 'a sanitizer needs terabytes of address space'
 }
 
 @test "limits of the settings hold for workers, and are told" {

@@ -343,8 +343,8 @@ pids_of() { workers | jq "select(.pool == \"$1\") | .pid" | sort; }
 }
 
 @test "a memory limit fails the item that asks for more" {
-    if grep -q __asan_init "$POOLD_BIN"; then
-        skip 'AddressSanitizer needs terabytes of address space'
+    if sanitized; then
+        skip 'a sanitizer needs terabytes of address space'
     fi
     start_poold --processes 1
     for method in forkserver spawn; do

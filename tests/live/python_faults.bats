@@ -126,8 +126,8 @@ still_serves() {
 }
 
 @test "row 104: memory beyond the pool's limit is the failure of the item" {
-    if grep -q __asan_init "$POOLD_BIN"; then
-        skip 'AddressSanitizer needs terabytes of address space'
+    if sanitized; then
+        skip 'a sanitizer needs terabytes of address space'
     fi
     start_faults
     post /v1/pools '{"name":"small","processes":1,"memory_limit":400000000}' >/dev/null
@@ -240,7 +240,7 @@ still_serves() {
 }
 
 @test "F28: memory that a function leaks is its worker's, which is replaced" {
-    ! grep -q __asan_init "$POOLD_BIN" || skip 'a sanitizer has memory in use of its own'
+    ! sanitized || skip 'a sanitizer has memory in use of its own'
     start_faults --max-worker-rss 120000000
     for _ in {1..16}; do
         call leak '[30000000]'
