@@ -38,7 +38,15 @@ NODISCARD enum status channel_queue(struct channel *channel, enum frame_kind kin
                                     uint8_t flags, uint64_t chunk_id,
                                     const struct text *parts, size_t part_count);
 NODISCARD enum status channel_flush(struct channel *channel);
-bool channel_wants_write(const struct channel *channel);
+/* Bytes that are queued. What was sent of them takes no more memory than the rest. */
+static inline size_t channel_unsent(const struct channel *channel)
+{
+    return channel->out.len - channel->out_sent;
+}
+static inline bool channel_wants_write(const struct channel *channel)
+{
+    return channel_unsent(channel) > 0;
+}
 
 /* Called for each whole frame; the frame is valid during the call. Not ST_OK stops the
  * reading and becomes channel_read's status. The callback may not clear the channel. */

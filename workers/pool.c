@@ -24,6 +24,9 @@
 /* What a worker is handed in a row before another one is: neighbours that are handed over
  * together come back together. */
 #define TURN_NS 20000
+/* Bytes that wait until the worker's socket takes them: it has enough to do, and what is
+ * handed to it would be copied here. */
+#define UNSENT_MAX (64u << 10)
 
 /* ---- states and places ------------------------------------------------------------- */
 
@@ -64,7 +67,8 @@ static enum worker_slot slot_of(const struct worker *worker)
     if (worker->state == WORKER_IDLE)
         return SLOT_IDLE;
     if (worker->state == WORKER_BUSY && worker->chunk_count < room_of(worker) &&
-        is_short(worker_expected_ns(worker)))
+        is_short(worker_expected_ns(worker)) &&
+        channel_unsent(&worker->channel) < UNSENT_MAX)
         return SLOT_OPEN;
     return SLOT_NONE;
 }
@@ -133,6 +137,16 @@ void pool_update(struct worker *worker, uint64_t now)
         move_to_slot(pool, worker, slot);
 }
 
+void pool_flush(struct worker *worker)
+{
+    bool was_full = channel_unsent(&worker->channel) >= UNSENT_MAX;
+
+    if (channel_flush(&worker->channel) == ST_NO_MEMORY)
+        pool_kill_worker(worker, EXIT_TERMINATED, NULL, clock_mono_ns());
+    else if (was_full)
+        pool_update(worker, clock_mono_ns());
+}
+
 /* Sends what was queued in this turn of the loop. */
 static void flush_all(struct pool *pool)
 {
@@ -142,8 +156,7 @@ static void flush_all(struct pool *pool)
     TAILQ_FOREACH (worker, &pool->workers, link) {
         if (worker->deaf || !channel_wants_write(&worker->channel))
             continue;
-        if (channel_flush(&worker->channel) == ST_NO_MEMORY)
-            pool_kill_worker(worker, EXIT_TERMINATED, NULL, clock_mono_ns());
+        pool_flush(worker);
         worker_watch(worker);
     }
 }

@@ -162,8 +162,8 @@ void pool_kill(struct pool *pool);
 void pool_free(struct pool *pool);
 
 /* A worker that can take a chunk of this expected duration now, or NULL: an idle one,
- * else one whose chunks are expected to end within PIPELINE_NS, if this chunk is
- * short as well (expected_ns 0 counts as long). */
+ * else one whose chunks are expected to end within PIPELINE_NS and have left for it but for
+ * few bytes, if this chunk is short as well (expected_ns 0 counts as long). */
 #define PIPELINE_NS 1000000ull
 struct worker *pool_free_slot(struct pool *pool, uint64_t expected_ns);
 /* Hands a chunk to a worker that pool_free_slot has just given. Takes the chunk; a worker

@@ -70,6 +70,8 @@ struct pool {
 
 /* Brings the worker's state and place in the lists in line with what happened to it. */
 void pool_update(struct worker *worker, uint64_t now);
+/* Sends what its socket takes of what is queued for it, and kills it without memory. */
+void pool_flush(struct worker *worker);
 /* Has the prepare handle called before the loop sleeps, with what is due there. */
 void pool_stay_awake(struct pool *pool);
 /* One handle less; the last one ends the pool. */

@@ -166,9 +166,8 @@ void pool_on_worker_event(uv_poll_t *poll, int status, int events)
         pool_read(worker);
         events = UV_READABLE;
     }
-    if (!worker->deaf && (events & UV_WRITABLE) &&
-        channel_flush(&worker->channel) == ST_NO_MEMORY)
-        pool_kill_worker(worker, EXIT_TERMINATED, NULL, clock_mono_ns());
+    if (!worker->deaf && (events & UV_WRITABLE))
+        pool_flush(worker);
     if (!worker->deaf && (events & UV_READABLE))
         pool_read(worker);
     worker_watch(worker);

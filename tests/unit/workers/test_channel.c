@@ -133,6 +133,35 @@ static void large_frame_waits_in_the_queue_and_arrives_whole(void **state)
     buf_clear(&big);
 }
 
+/* Takes `len` bytes out of the socket, which holds as many. */
+static void take_bytes(int fd, size_t len)
+{
+    static char bytes[64u * 1024];
+
+    while (len > 0) {
+        ssize_t n = recv(fd, bytes, len < sizeof(bytes) ? len : sizeof(bytes), 0);
+
+        assert_true(n > 0);
+        len -= (size_t)n;
+    }
+}
+
+static void queue_that_is_never_empty_does_not_grow(void **state)
+{
+    struct pair *pair = *state;
+    static const char block[32u * 1024];
+    struct text part = { block, sizeof(block) };
+
+    while (channel_unsent(&pair->a) < 4 * sizeof(block))
+        assert_int_equal(channel_send(&pair->a, FRAME_CHUNK, 0, 1, &part, 1), ST_OK);
+    for (int i = 0; i < 500; i++) {
+        take_bytes(pair->b.fd, FRAME_HEADER_LEN + sizeof(block));
+        assert_int_equal(channel_send(&pair->a, FRAME_CHUNK, 0, 1, &part, 1), ST_OK);
+        assert_true(channel_wants_write(&pair->a));
+        assert_true(pair->a.out.cap < 64 * sizeof(block));
+    }
+}
+
 static void end_of_file_comes_after_what_was_written(void **state)
 {
     struct pair *pair = *state;
@@ -238,6 +267,7 @@ int main(void)
         CASE(frames_in_one_read_are_handed_out_in_order),
         CASE(frame_that_comes_byte_by_byte_is_put_together),
         CASE(large_frame_waits_in_the_queue_and_arrives_whole),
+        CASE(queue_that_is_never_empty_does_not_grow),
         CASE(end_of_file_comes_after_what_was_written),
         CASE(peer_that_dies_with_unread_input_is_still_heard),
         CASE(half_a_frame_before_the_end_is_no_frame),

@@ -238,6 +238,37 @@ static void only_a_short_chunk_may_wait_behind_a_short_one(void **state)
     assert_null(pool_free_slot(rig->pool, PIPELINE_NS)); /* two are enough */
 }
 
+/* What a socket does not take is not copied for a worker that has enough to do. */
+static void worker_whose_socket_is_full_gets_nothing_more(void **state)
+{
+    enum { BLANKS = 1 << 20, SHORT_NS = 1000 };
+    struct rig *rig = *state;
+    struct chunk *blocker = &rig->chunks[0], *head = &rig->chunks[1],
+                 *second = &rig->chunks[2];
+    struct buf items = BUF_INIT;
+    pid_t pid;
+
+    for (int i = 0; i < BLANKS; i++)
+        buf_add_char(&items, ' ');
+    buf_add_str(&items, "30");
+    rig_stop_clock(); /* to the end: the head is not to look slow */
+    head->expected_ns = second->expected_ns = SHORT_NS;
+    rig_send(rig, blocker, "sleep", 1, "30");
+    rig_send(rig, head, "sleep", 1, "0");
+    pid = info_of(rig, head).pid;
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_non_null(pool_free_slot(rig->pool, SHORT_NS));
+    rig_send(rig, second, "sleep", 1, items.data);
+    assert_ptr_equal(second->worker, head->worker);
+    assert_null(pool_free_slot(rig->pool, SHORT_NS));
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    /* It reads the second one, and is at it for long. */
+    WAIT(rig, rig->seen_count == 1 && pool_free_slot(rig->pool, SHORT_NS));
+    assert_ptr_equal(rig->seen[0].chunk, head);
+    assert_ptr_equal(pool_free_slot(rig->pool, SHORT_NS), second->worker);
+    buf_clear(&items);
+}
+
 static void chunk_that_waits_too_long_comes_back(void **state)
 {
     struct rig *rig = *state;
@@ -597,6 +628,7 @@ int main(int argc, char **argv)
         CASE(item_over_its_time_limit_is_killed_and_guilty),
         CASE(time_limit_is_for_each_item_and_not_for_the_chunk),
         CASE(only_a_short_chunk_may_wait_behind_a_short_one),
+        CASE(worker_whose_socket_is_full_gets_nothing_more),
         CASE(chunk_that_waits_too_long_comes_back),
         CASE(reclaim_takes_back_only_what_was_not_begun),
         CASE(killed_chunk_is_lost_for_the_cause_it_was_killed_for),
