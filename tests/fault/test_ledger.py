@@ -129,14 +129,25 @@ class Checks(unittest.TestCase):
     def test_outcomes_that_overlap_in_the_database_are_told(self):
         path = self.folder + "/db"
         with contextlib.closing(sqlite3.connect(path)) as db:
-            db.executescript("CREATE TABLE job(key, item_count, state); CREATE TABLE outcome(job, first, count);"
-                             "INSERT INTO job VALUES (1, 3, 'succeeded'); INSERT INTO outcome VALUES (1, 0, 2);"
+            db.executescript("CREATE TABLE job(key, item_count, state, result);"
+                             "CREATE TABLE outcome(job, first, count);"
+                             "INSERT INTO job VALUES (1, 3, 'succeeded', NULL); INSERT INTO outcome VALUES (1, 0, 2);"
                              "INSERT INTO outcome VALUES (1, 2, 1);")
             self.assertEqual(self.ledger.check_database(path), [])
             db.executescript("UPDATE outcome SET first = 1 WHERE first = 2;")
             self.assertEqual(self.ledger.check_database(path), ["overlap in job 1"])
             db.executescript("DELETE FROM outcome WHERE first = 1;")
             self.assertEqual(len(self.ledger.check_database(path)), 1)
+
+    def test_a_result_in_two_places_of_the_database_is_told(self):
+        path = self.folder + "/db"
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.executescript("CREATE TABLE job(key, item_count, state, result);"
+                             "CREATE TABLE outcome(job, first, count);"
+                             "INSERT INTO job VALUES (1, 1, 'succeeded', '9');")
+            self.assertEqual(self.ledger.check_database(path), [])
+            db.executescript("INSERT INTO outcome VALUES (1, 0, 1);")
+            self.assertEqual(self.ledger.check_database(path), ["a result in and beside job 1"])
 
 
 if __name__ == "__main__":
