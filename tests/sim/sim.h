@@ -47,6 +47,8 @@ enum sim_plant {
     PLANT_TWO_OUTCOMES, /* the pool tells the outcome of an item twice */
     PLANT_NO_OUTCOME,   /* a worker's answer gets lost */
     PLANT_OTHER_RESULT, /* the store changes a result */
+    PLANT_WIDE_WINDOW,  /* a window moves further than its reader has read */
+    PLANT_NO_END,       /* the end of an input gets lost */
     PLANT_RUN_AGAIN,    /* it forgets an outcome that it has committed */
     PLANT_COUNT
 };
@@ -98,7 +100,14 @@ struct sim_job {
     bool begun;         /* handed over, since the last start or retry */
     unsigned waits;     /* waiters that were not told yet */
     struct lane *lane;  /* where it is or was last */
-    uint64_t start_ns;  /* not to be handed over before, by the clock of this server */
+    uint64_t window;    /* of a job of imap; 0: none */
+    bool fed;           /* its items come one by one */
+    bool cut;           /* they did not all come, or may not have: it does not succeed */
+    struct live *at;    /* pinned, while a client reads or feeds it */
+    bool reads, feeds;  /* which of them he does */
+    uint64_t read;      /* items whose outcomes he has */
+    struct feeder feeder;
+    uint64_t start_ns; /* not to be handed over before, by the clock of this server */
     struct sim_item item[SIM_ITEMS];
     struct sim *sim;
 };
@@ -229,6 +238,15 @@ void sim_client_retry(struct sim *sim);
 void sim_fault_step(struct sim *sim);
 /* Everything that was broken works again. */
 void sim_heal(struct sim *sim);
+
+/* ---- clients at both ends of a job (sim_feed.c) ------------------------------------ */
+
+/* A client reads the job from here on, if it has a window or is fed, and feeds it. */
+void sim_feed_begin(struct sim_job *job, struct live *live);
+/* Something at one of these ends; false: there is nobody. */
+bool sim_feed_step(struct sim *sim);
+/* Their connections are closed. */
+void sim_feed_leave_all(struct sim *sim);
 
 /* ---- the server (sim_server.c) ----------------------------------------------------- */
 

@@ -85,9 +85,20 @@ static void check_outcomes(struct sim *sim, struct sim_job *job, const struct li
         }
     }
     SIM_DEMAND(sim,
-               live->gone || (counts[0] == live->job.status.completed &&
-                              counts[1] == live->job.status.failed),
+               live->gone || live_let_go_of(live) ||
+                   (counts[0] == live->job.status.completed &&
+                    counts[1] == live->job.status.failed),
                "job %d: its progress is not the number of its outcomes", number_of(job));
+}
+
+/* Items that are to be handed over, the window's or not. */
+static uint64_t to_do(const struct job *job)
+{
+    uint64_t count = job_items(job->spec, &job->status) - job->next_item;
+
+    for (size_t i = 0; i < job->returned_count; i++)
+        count += job->returned[i].count;
+    return count + job->waiting_count;
 }
 
 /* Each item is done, with a worker, or still to do. */
@@ -103,10 +114,14 @@ static void check_items(struct sim *sim, const struct sim_job *job,
     SIM_DEMAND(sim, with_workers == live->job.in_flight,
                "job %d: %d items are with workers, and it counts %d", number_of(job),
                (int)with_workers, (int)live->job.in_flight);
-    all = status->completed + status->failed + with_workers + job_todo(&live->job);
-    SIM_DEMAND(sim, all == job->items || live->gone,
+    all = status->completed + status->failed + with_workers + to_do(&live->job);
+    SIM_DEMAND(sim, all == job_items(live->job.spec, status) || live->gone,
                "job %d: %d of %d items are done, with workers or to do", number_of(job),
                (int)all, (int)job->items);
+    SIM_DEMAND(sim,
+               !job->at || live != job->at || status->fed == (job->fed ? job->items : 0),
+               "job %d: %d items have come, and it counts %d", number_of(job),
+               (int)job->items, (int)status->fed);
 }
 
 static bool is_over(const struct live *live)
@@ -185,11 +200,12 @@ static bool is_queued(const struct place *place)
                        : place->stub && place->stub->place.queued;
 }
 
-/* The order in which jobs come into the queue; not of those that are scheduled or run again, of
- * which several may come in one step. */
+/* The order in which jobs come into the queue; not of those that are scheduled, fed or run
+ * again, of which several may come in one step. */
 static void note_queued(struct sim *sim, struct sim_job *job, const struct place *place)
 {
-    if (is_queued(place) && !job->queued_at && !job->start_at_ms && !job->forgiven)
+    if (is_queued(place) && !job->queued_at && !job->start_at_ms && !job->forgiven &&
+        !job->fed)
         job->queued_at = ++sim->queue_order;
 }
 
@@ -273,6 +289,10 @@ void sim_check_handed_over(struct sim *sim, const struct live *live, uint64_t fi
                number_of(job));
     SIM_DEMAND(sim, !job->told_end || job->retrying,
                "job %d was handed over after its end", number_of(job));
+    SIM_DEMAND(sim,
+               !job->reads || !job->window || first + count <= job->read + job->window,
+               "job %d: items up to %d were handed over, its window ends at %d",
+               number_of(job), (int)(first + count), (int)(job->read + job->window));
     SIM_DEMAND(sim, sim->jumped || sim->mono_ns + NS_PER_MS > job->start_ns,
                "job %d was handed over too early", number_of(job));
     for (uint64_t i = first; i < first + count; i++) {
@@ -320,6 +340,9 @@ void sim_check_told_end(struct sim *sim, struct sim_job *job)
 
     SIM_DEMAND(sim, job_state_final(state), "job %d: its end is told, and it is %s",
                number_of(job), job_state_names[state]);
+    SIM_DEMAND(sim, !job->cut || state != JOB_SUCCEEDED,
+               "job %d: it has succeeded, and its input was not complete",
+               number_of(job));
     job->told_end = true;
     job->told_state = state;
     if (job->durability != DURABILITY_DURABLE)
@@ -354,6 +377,8 @@ void sim_check_end(struct sim *sim)
 
         if (job->word != SIM_ACCEPTED || job->deleted || job->lost)
             continue;
+        SIM_DEMAND(sim, !job->cut || !job->in_store || job->stored_state != JOB_SUCCEEDED,
+                   "job %u: it has succeeded, and its input was not complete", i);
         SIM_DEMAND(sim,
                    job->in_store ? job_state_final(job->stored_state)
                                  : job_state_final(job->state),

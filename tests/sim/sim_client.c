@@ -99,7 +99,21 @@ static struct sim_job *new_job(struct sim *sim)
     if (job->start_at_ms > sim->wall_ms)
         job->start_ns =
             sim->mono_ns + (uint64_t)(job->start_at_ms - sim->wall_ms) * NS_PER_MS;
+    if (sim_chance(sim, 25))
+        job->window = 1 + sim_below(sim, 3);
     return job;
+}
+
+/* Of one job alone: not in a batch. */
+static void make_fed(struct sim_job *job)
+{
+    job->fed = job->feeds = job->reads = true;
+    job->items = 0;
+    job->unique = job->key = -1;
+    job->start_at_ms = 0;
+    job->start_ns = 0;
+    if (job->durability == DURABILITY_DURABLE)
+        job->durability = DURABILITY_RELAXED;
 }
 
 static struct job_spec *spec_of(struct sim *sim, const struct sim_job *job)
@@ -108,14 +122,19 @@ static struct job_spec *spec_of(struct sim *sim, const struct sim_job *job)
     const char *input = inputs[job->items];
     struct job_spec *spec, from = {
         .id = job->id,
-        .method = job->items == 1 && sim_chance(sim, 50) ? JOB_APPLY
-                                                         : methods[sim_below(sim, 3)],
+        .method = job->window || job->fed                  ? JOB_IMAP
+                  : job->items == 1 && sim_chance(sim, 50) ? JOB_APPLY
+                                                           : methods[sim_below(sim, 3)],
         .durability = job->durability,
         .task = sim_chance(sim, 50) ? "t" : "slow",
         .pool = sim_pool_names[job->pool],
         .priority = job->priority,
         .item_count = job->items,
-        .chunksize = sim_chance(sim, 50) ? JOB_CHUNKSIZE_AUTO : 1 + sim_below(sim, 3),
+        .window = job->window,
+        .fed = job->fed,
+        .chunksize = sim_chance(sim, 50)
+                         ? JOB_CHUNKSIZE_AUTO
+                         : 1 + sim_below(sim, job->window ? job->window : 3),
         .created_at_ms = sim->wall_ms,
         .start_at_ms = job->start_at_ms,
         .expires_at_ms = job->expires_at_ms,
@@ -131,6 +150,11 @@ static struct job_spec *spec_of(struct sim *sim, const struct sim_job *job)
         .on_conflict = (enum job_conflict)sim_below(sim, CONFLICT_COUNT),
     };
 
+    if (job->fed) {
+        spec = job_spec_new(&from);
+        assert(spec);
+        return spec;
+    }
     from.body = blob_new(input, strlen(input));
     assert(from.body);
     from.input = blob_text(from.body);
@@ -164,6 +188,8 @@ static void submit(struct sim *sim)
     job->unique = sim_chance(sim, 25) ? (int)sim_below(sim, SIM_KEYS) : -1;
     if (job->durability != DURABILITY_MEMORY && sim_chance(sim, 20))
         job->key = (int)sim_below(sim, SIM_KEYS);
+    if (sim_chance(sim, 15))
+        make_fed(job);
     job->lane = dispatch_lane(sim->dispatch, sim_pool_names[job->pool]);
     spec = spec_of(sim, job);
     rival = rival_of(sim, spec);
@@ -179,6 +205,8 @@ static void submit(struct sim *sim)
         job->word = SIM_REFUSED;
         return;
     }
+    job->reads = job->window || job->fed;
+    sim_feed_begin(job, live);
     if (rival)
         rival->cancelled = true;
     SIM_DEMAND(sim, dispatch_jobs(sim->dispatch) <= sim->max_jobs, "too many jobs wait");
@@ -220,6 +248,7 @@ static void submit_batch(struct sim *sim)
     for (size_t i = 0; i < count; i++) {
         jobs[i] = new_job(sim);
         jobs[i]->word = SIM_ASKED;
+        jobs[i]->window = 0; /* nobody reads along */
         jobs[i]->lane = dispatch_lane(sim->dispatch, sim_pool_names[jobs[i]->pool]);
         specs[i] = spec_of(sim, jobs[i]);
     }
@@ -271,6 +300,7 @@ static void on_retried(void *data, enum status st, struct live *live,
     job->word = SIM_ACCEPTED;
     job->forgiven = true;
     job->told_end = job->begun = job->cancelled = false;
+    job->reads = false; /* whoever read it has seen its end: it has no window any more */
     job->queued_at = 0;
     job->sim->crash_due = job->sim->crash_due || sim_chance(job->sim, 10);
     for (unsigned i = 0; i < SIM_ITEMS; i++) {

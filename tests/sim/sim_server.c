@@ -76,6 +76,7 @@ static void reopen_book(struct sim *sim)
         job->state = JOB_STATE_COUNT;
         if (!job_state_final(job->stored_state))
             job->told_end = false; /* that was lost, or it is run again */
+        job->cut = job->cut || (job->fed && !job_state_final(job->stored_state));
         job->retrying = job->begun = job->forgiven = false;
         job->cancelled = job->told_end && job->told_state == JOB_CANCELLED;
         job->queued_at = job->start_ns = 0;
@@ -159,6 +160,7 @@ static void take_apart(struct sim *sim)
     retention_free(sim->retention);
     dispatch_wake_all(sim->dispatch);
     store_drain(sim->store);
+    sim_feed_leave_all(sim);
     dispatch_free(sim->dispatch);
     sim->dispatch = NULL;
     store_close(sim->store);

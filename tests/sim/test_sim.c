@@ -31,6 +31,8 @@ const char *const sim_plant_names[PLANT_COUNT] = {
     [PLANT_TWO_OUTCOMES] = "two_outcomes",
     [PLANT_NO_OUTCOME] = "no_outcome",
     [PLANT_OTHER_RESULT] = "other_result",
+    [PLANT_WIDE_WINDOW] = "wide_window",
+    [PLANT_NO_END] = "no_end",
     [PLANT_RUN_AGAIN] = "run_again",
 };
 
@@ -155,6 +157,8 @@ static void step(struct sim *sim)
     sim->steps++;
     if (what < 27)
         sim_client_step(sim);
+    else if (what < 36)
+        (void)(sim_feed_step(sim) || sim_pool_step(sim));
     else if (what < 62)
         (void)sim_pool_step(sim);
     else if (what < 85)
@@ -181,14 +185,16 @@ static void come_to_rest(struct sim *sim)
 
     sim_heal(sim);
     for (unsigned i = 0; !sim_at_rest(sim); i++) {
-        bool pool, store;
+        bool pool, store, feed;
 
         sim->steps++;
         pool = sim_pool_step(sim);
         sim_turn(sim);
         store = sim_store_step(sim);
         sim_turn(sim);
-        if (i % 8 == 0 || (!pool && !store)) {
+        feed = sim_feed_step(sim);
+        sim_turn(sim);
+        if (i % 8 == 0 || (!pool && !store && !feed)) {
             uint64_t due_ns = sim_next_due(sim);
 
             sim_advance(sim, due_ns == UINT64_MAX ? NS_PER_SEC : due_ns);
