@@ -1,23 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Every promise of README.md names tests, and every test that it names is there:
-#
-#     `FILE.bats: TEXT`     tests/live/FILE.bats has a test whose name begins with TEXT, and is run
-#     `test_X.c: function`  a test program of that name has that test
-#     `tests/fault/NAME`    is a program, and is run by ctest or told of in tests/fault/README.md
+# Every promise of README.md names tests, every test that it names is there and is run, and every
+# promise has a figure that one of these tests prints (promises.bash), or `bench/run --only PART`:
 #
 #     tests/check_promises.sh [ROOT]        prints what is wrong, exit code 1 if anything is
 #     tests/check_promises.sh --self-test   proves that it would be found
 # shellcheck disable=SC2016 # backticks are Markdown's
 set -euo pipefail
 
-self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/promises.bash"
 PROMISES=16
 
-rows() { sed -n '/<!-- promises:begin -->/,/<!-- promises:end -->/p' README.md | grep -E '^\| G[0-9]+ \|'; }
-
-# there TEST: what stands between backticks.
+# there TEST
 there() {
     local file=${1%%: *} name=${1#*: }
     case $1 in
@@ -26,28 +22,40 @@ there() {
             grep -qw "${file%.bats}" tests/CMakeLists.txt
         ;;
     test_*.c:*)
-        file=$(find tests -name "$file" -print -quit)
+        file=$(source_of "$file")
         [ -n "$file" ] && grep -qw "$name" "$file"
         ;;
-    tests/*) [ -x "$1" ] && grep -qw "${1#tests/}" tests/CMakeLists.txt tests/fault/README.md ;;
+    *) [ -x "$1" ] && grep -qw "${1#tests/}" tests/CMakeLists.txt tests/fault/README.md ;;
     esac
 }
 
+# Whether the last column has a number, and it can be made again.
+has_figure() {
+    local column test part
+    column=$(awk -F'|' '{ print $(NF - 1) }' <<<"$2")
+    [[ $column =~ [0-9] ]] || return 1
+    part=$(sed -n 's/.*`bench\/run --only \([a-z]*\)`.*/\1/p' <<<"$column")
+    [ -z "$part" ] || [ ! -f "bench/$part.py" ] || return 0
+    while IFS= read -r test; do
+        there "$test" && prints "$1" "$test" && return 0
+    done < <(tests_of "$2")
+    return 1
+}
+
 check() {
-    local number row name found test
+    local number row test tests
     for ((number = 1; number <= PROMISES; number++)); do
-        row=$(rows | grep "^| G$number |" || true)
-        [ -n "$row" ] || echo "README.md: G$number is no row of the promises"
-        found=
+        row=$(promise "G$number")
+        if [ -z "$row" ]; then
+            echo "README.md: G$number is no row of the promises"
+            continue
+        fi
+        tests=$(tests_of "$row")
+        [ -n "$tests" ] || echo "README.md: G$number names no test"
         while IFS= read -r test; do
-            case $test in
-            *.bats* | test_*.c* | tests/*) ;;
-            *) continue ;;
-            esac
-            found=1
-            there "$test" || echo "README.md: G$number names $test, which is not there"
-        done < <(grep -oE '`[^`]+`' <<<"$row" | tr -d '`')
-        [ -n "$found" ] || echo "README.md: G$number names no test"
+            [ -z "$test" ] || there "$test" || echo "README.md: G$number names $test, which is not there"
+        done <<<"$tests"
+        has_figure "G$number" "$row" || echo "README.md: G$number has no figure that one of its tests prints"
     done
 }
 
@@ -55,30 +63,45 @@ self_test() {
     dir=$(mktemp -d) # not local: the trap comes after the function
     trap 'rm -rf "$dir"' EXIT
     cd "$dir"
-    mkdir -p tests/live tests/unit tests/fault
-    printf '@test "F1 it holds" {\n}\n' >tests/live/good.bats
-    echo 'static void holds(void **state)' >tests/unit/test_good.c
-    printf '#!/bin/sh\n' >tests/fault/run
+    mkdir -p tests/live tests/unit tests/fault bench
+    {
+        printf '@test "F1 it holds" {\n    figure G1 "3"\n    figure G5 "3"\n}\n'
+        printf '@test "F2 it prints nothing" {\n}\n'
+    } >tests/live/good.bats
+    printf 'static void holds(void **state)\n    print_message("G6: 3");\n' >tests/unit/test_good.c
+    printf '#!/bin/sh\necho "G7: 3"\n' >tests/fault/run
     chmod +x tests/fault/run
     echo 'good fault/run' >tests/CMakeLists.txt
     : >tests/fault/README.md
+    : >bench/good.py
     {
         echo '<!-- promises:begin -->'
-        echo '| G1 | x | `good.bats: F1`, `test_good.c: holds`, `tests/fault/run`, `durable` |'
-        echo '| G2 | x | `good.bats: F2` |'
-        echo '| G3 | x | `gone.bats: F1`, `test_good.c: breaks`, `tests/fault/gone` |'
-        echo '| G4 | x | `durable` |'
+        echo '| G1 | x | `good.bats: F1`, `test_good.c: holds`, `tests/fault/run`, `durable` | 3 |'
+        echo '| G2 | x | `good.bats: F3` | 3 |'
+        echo '| G3 | x | `gone.bats: F1`, `test_good.c: breaks`, `tests/fault/gone` | 3 |'
+        echo '| G4 | x | `durable` | 3 |'
+        echo '| G5 | x | `good.bats: F1` | many |'
+        echo '| G6 | x | `test_good.c: holds` | 3 |'
+        echo '| G7 | x | `tests/fault/run` | 3 |'
+        echo '| G8 | x | `good.bats: F2` | 3 of `bench/run --only good` |'
+        echo '| G9 | x | `good.bats: F2` | 3 of `bench/run --only gone` |'
+        echo '| G10 | x | `good.bats: F2`, `test_good.c: holds` | 3 |'
         echo '<!-- promises:end -->'
     } >README.md
-    PROMISES=5
+    PROMISES=11
     diff - <(check) <<'EXPECTED'
-README.md: G2 names good.bats: F2, which is not there
+README.md: G2 names good.bats: F3, which is not there
+README.md: G2 has no figure that one of its tests prints
 README.md: G3 names gone.bats: F1, which is not there
 README.md: G3 names test_good.c: breaks, which is not there
 README.md: G3 names tests/fault/gone, which is not there
+README.md: G3 has no figure that one of its tests prints
 README.md: G4 names no test
-README.md: G5 is no row of the promises
-README.md: G5 names no test
+README.md: G4 has no figure that one of its tests prints
+README.md: G5 has no figure that one of its tests prints
+README.md: G9 has no figure that one of its tests prints
+README.md: G10 has no figure that one of its tests prints
+README.md: G11 is no row of the promises
 EXPECTED
 }
 
@@ -86,7 +109,7 @@ if [ "${1:-}" = --self-test ]; then
     self_test
     exit
 fi
-cd "${1:-$(dirname "$self")/..}"
+cd "${1:-$here/..}"
 found=$(check)
 [ -z "$found" ] && exit
 printf '%s\n' "$found"

@@ -172,6 +172,29 @@ delivery_is() { newest_is "$1" ".state == \"$2\""; }
     [ "$(received length)" = 3 ]
 }
 
+@test "of a hundred ends none stays untold while the server is killed and messages are refused" {
+    start_receiver
+    start_with_callbacks
+    batch=$(jq -nc --arg url "http://$RECEIVER/done" \
+        '[range(100) | {method: "apply_async", task: "square", args: [.], callback: $url}]')
+    post /v1/batch "$batch" >/dev/null
+    expect 202
+    mapfile -t ids < <(jq -r '.jobs[].id' <<<"$BODY")
+    for kill in {1..4}; do
+        answer_with 500 500 500 500 500
+        eventually received_count $((kill * 20))
+        restart_poold KILL
+    done
+    for id in "${ids[@]}"; do
+        eventually delivery_is "$id" delivered
+    done
+    ids=$(printf '%s-1\n' "${ids[@]}" | sort)
+    [ "$(received 'map(select(.answer == "200").id) | unique[]' | tr -d '"' | sort)" = "$ids" ]
+    [ "$(received 'map(.right) | unique')" = '[true]' ]
+    refused=$(received 'map(select(.answer == "500")) | length')
+    figure G16 "100 ends, 4 kills of the server, $refused refusals: 0 not delivered, $(($(received length) - refused - 100)) delivered twice"
+}
+
 @test "SIGTERM does not wait for a receiver that hangs" {
     start_receiver
     start_with_callbacks

@@ -2,6 +2,8 @@
 # Ending jobs early: Future.cancel, and what Python cannot do: ending a running task.
 load helpers
 
+: "${PLUGINS:=$BATS_TEST_DIRNAME/../../build/dev/tests/plugins}"
+
 @test "row 90, 91: a queued job is cancelled and never runs" {
     start_poold --processes 1
     blocker=$(submit apply_async '{"task":"sleep","args":[20]}')
@@ -88,6 +90,49 @@ load helpers
     expect 200
     [ "$(jq -c 'select(has("result")) | .index' <<<"$BODY" | paste -sd,)" = 0,1 ]
     [ "$(jq -c 'select(.done) | .state' <<<"$BODY")" = '"cancelled"' ]
+}
+
+@test "of three hundred jobs that are cancelled at any time none starts an item afterwards" {
+    mkdir "$BATS_TEST_TMPDIR/tasks"
+    cp "$PLUGINS/record.so" "$BATS_TEST_TMPDIR/tasks"
+    : >"$BATS_TEST_TMPDIR/records"
+    start_poold --processes 2 --tasks "$BATS_TEST_TMPDIR/tasks"
+    "${PYTHON3:-python3}" - "${URL#http://}" "$BATS_TEST_TMPDIR/records" >"$BATS_TEST_TMPDIR/figure" 3>&- <<'PYTHON'
+import collections, http.client, json, random, sys, time
+records = sys.argv[2]
+connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
+def ask(method, path, body=None):
+    connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"} if body else {})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+waiting, answered, count = {}, {}, collections.Counter()
+for n in range(600):
+    items = [f"{records} {n} {i} {random.randrange(10)}" for i in range(random.randint(1, 12))]
+    status, job = ask("POST", "/v1/map_async", {"task": "record", "items": items, "chunksize": random.randint(1, 5)})
+    assert status == 202, job
+    waiting[job["id"]] = n
+    if n % 2 == 0:
+        continue
+    running = [job["id"] for job in ask("GET", "/v1/jobs?state=running")[1]["jobs"] if job["id"] in waiting]
+    id = random.choice(running) if running and n % 4 == 1 else random.choice(list(waiting)[-8:])
+    n, terminate = waiting.pop(id), n % 4 == 1 or random.random() < 0.5
+    status, answer = ask("POST", f"/v1/jobs/{id}/cancel", {"terminate": terminate})
+    if status in (200, 202):
+        answered[n] = time.monotonic_ns(), terminate
+    else:
+        assert status == 409, answer
+    count[status] += 1
+for id in waiting:
+    assert ask("GET", f"/v1/jobs/{id}/result?timeout=60")[0] == 200, id
+late, runs = 0, [line.split() for line in open(records, encoding="ascii")]
+for n, _, _, at in runs:
+    time_ns, terminate = answered.get(int(n), (1 << 63, True))
+    late += int(at) > time_ns or not terminate  # who did not ask for that was told that nothing has run
+print(f"{sum(count.values())} cancellations at random, beside 300 other jobs: {count[200]} of jobs that waited, "
+      f"{count[202]} of running ones, {count[409]} too late; {late} items started after the answer")
+assert late == 0 and count[200] and count[202], count
+PYTHON
+    figure G14 "$(cat "$BATS_TEST_TMPDIR/figure")"
 }
 
 @test "row 91: a finished job cannot be cancelled" {

@@ -82,10 +82,19 @@ load helpers
 @test "F64: a second server on the same data is refused, and the first goes on" {
     start_poold
     job=$(submit apply_async '{"task":"sleep","args":[0.5]}')
-    try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
-    [ "$status" = 75 ]
-    [[ $output == *"$POOLD_DATA_DIR"* ]]
+    most=0
+    for _ in {1..20}; do
+        begin=$(date +%s%N)
+        try_poold --listen 127.0.0.1:0 --data "$POOLD_DATA_DIR"
+        ms=$((($(date +%s%N) - begin) / 1000000))
+        [ "$status" = 75 ]
+        [[ $output == *"$POOLD_DATA_DIR"* ]]
+        [ "$ms" -le "$most" ] || most=$ms
+        post /v1/apply '{"task":"square","args":[3]}'
+        body_is .result 9
+    done
     wait_for_state "$job" succeeded
+    figure G11 "20 second servers: 20 refused, within $most ms; the first answered after each"
 }
 
 # Makes a database that holds one finished job. Sets DB.

@@ -156,12 +156,15 @@ sleeper() {
     start_poold --processes 1 --max-queued-jobs 2000
     blocker=$(submit apply_async '{"task":"sleep","args":[600]}')
     batch=$(jq -nc '[range(500) | {method: "apply_async", task: "square", args: [.]}]')
+    refused=0
     for i in {1..20}; do
         post /v1/batch "$batch" >/dev/null
         [ "$i" -gt 3 ] || expect 202
         [ "$i" -lt 4 ] || expect 503 queue-full
+        [ "$STATUS" = 202 ] || refused=$((refused + 500))
     done
     [ "$(header retry-after)" -ge 1 ]
+    figure G9 "batches of 500, 10,000 jobs for a queue of 2,000: $refused refused, the others done"
     post "/v1/jobs/$blocker/cancel" '{"terminate":true}' >/dev/null
     http GET '/v1/jobs?limit=1'
     last=$(jq -r '.jobs[0].id' <<<"$BODY")

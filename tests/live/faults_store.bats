@@ -378,6 +378,89 @@ refused_untouched() {
     [[ $output == *"$first"* && $output != *"$second"* ]]
 }
 
+# Makes a database of 200 jobs that are over, with results of many sizes. Sets DB; the ids are in IDS.
+make_results() {
+    start_poold
+    IDS=$BATS_TEST_TMPDIR/ids
+    post /v1/batch "$(jq -nc '[range(200) | {method: "apply_async", task: "echo",
+        args: ["result \(.) \("x" * (1 + . * 37 % 3000)) \(.) end"]}]')" >/dev/null
+    expect 202
+    jq -r '.jobs[].id' <<<"$BODY" >"$IDS"
+    post /v1/jobs/wait "$(jq -Rnc '{ids: [inputs], timeout: 60}' "$IDS")" >/dev/null
+    body_is '[.done, .not_done | length]' '[200,0]'
+    stop_poold TERM
+    DB=$POOLD_DATA_DIR/poold.db
+    cp "$DB" "$BATS_TEST_TMPDIR/whole"
+}
+
+# Of each of IDS it is told: right, corrupt (500 result-corrupt), or what else was answered.
+read_results() {
+    "${PYTHON3:-python3}" - "${URL#http://}" "$IDS" <<'PYTHON'
+import http.client, json, sys
+connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
+for n, id in enumerate(open(sys.argv[2]).read().split()):
+    connection.request("GET", f"/v1/jobs/{id}/result")
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    if answer.status == 200 and body["result"] == f"result {n} {'x' * (1 + n * 37 % 3000)} {n} end":
+        print(n, "right")
+    elif answer.status == 500 and body["type"] == "/problems/result-corrupt":
+        print(n, "corrupt")
+    else:
+        print(n, answer.status, str(body)[:200])
+PYTHON
+}
+
+@test "F63: of a hundred results with one flipped bit each none is served" {
+    make_results
+    "${PYTHON3:-python3}" - "$DB" <<'PYTHON'
+import random, re, sys
+data = bytearray(open(sys.argv[1], "rb").read())
+for found in list(re.finditer(rb'"result (\d+) x+ \1 end"', bytes(data))):
+    if int(found[1]) % 2:
+        data[random.randrange(found.start(), found.end())] ^= 1 << random.randrange(8)
+open(sys.argv[1], "wb").write(data)
+PYTHON
+    start_poold
+    read_results >"$BATS_TEST_TMPDIR/told"
+    cat "$BATS_TEST_TMPDIR/told"
+    [ "$(grep -c ' right$' "$BATS_TEST_TMPDIR/told")" = 100 ]
+    [ "$(grep -c ' corrupt$' "$BATS_TEST_TMPDIR/told")" = 100 ]
+    [ "$(awk '$1 % 2 != ($2 == "corrupt")' "$BATS_TEST_TMPDIR/told" | wc -l)" = 0 ]
+    figure G10 "100 results with one flipped bit: 100 told as damaged, 0 served"
+}
+
+@test "F60: a database damaged anywhere is refused and left alone, or nothing wrong is served" {
+    make_results
+    refused=0 told=0 unharmed=0
+    for round in {1..20}; do
+        cp "$BATS_TEST_TMPDIR/whole" "$DB"
+        rm -f "$DB"-*
+        place=$((100 + (RANDOM * 32768 + RANDOM) % ($(stat -c %s "$DB") - 612)))
+        echo "round $round: 512 bytes at $place"
+        head -c 512 /dev/urandom | dd of="$DB" bs=1 seek="$place" conv=notrunc status=none
+        before=$(sha256sum <"$DB")
+        if ! start_poold >/dev/null; then
+            wait_for_exit
+            [ "$POOLD_STATUS" = 65 ]
+            [ "$(sha256sum <"$DB")" = "$before" ]
+            refused=$((refused + 1))
+            continue
+        fi
+        read_results >"$BATS_TEST_TMPDIR/told"
+        grep -vE ' (right|corrupt)$' "$BATS_TEST_TMPDIR/told" && return 1
+        stop_poold KILL
+        run "${poold[@]}" check --data "$POOLD_DATA_DIR"
+        if grep -q ' corrupt$' "$BATS_TEST_TMPDIR/told" || [ "$status" = 65 ]; then
+            told=$((told + 1))
+        else
+            [ "$status" = 0 ]
+            unharmed=$((unharmed + 1))
+        fi
+    done
+    figure G10 "20 databases overwritten at random: $refused refused and left alone, $told told as damaged by results or poold check, $unharmed with all results right; 0 results wrong"
+}
+
 # ---- F62: other versions -----------------------------------------------------------------------
 
 # A database of schema version 2 with a job that is over.
@@ -447,6 +530,7 @@ SQL
         [ "$code" = 75 ]
     done
     [ "$(cat "$BATS_TEST_TMPDIR"/server.* | grep -c 'another poold uses this directory')" = 9 ]
+    figure G11 "10 servers at the same time: 9 refused, 1 runs"
 }
 
 @test "F64: a data directory that cannot be written is told, and nothing else is tried" {

@@ -39,6 +39,7 @@ until_2106=$((4294967296 + 10))
     restart_poold KILL
     [ "$(result "$old")" = '[1,4,9]' ]
     [ "$(field "$late" .state)" = scheduled ]
+    figure G13 "5 jumps, by up to 80 years, 22 jobs: 0 went, 0 started too early, 0 limits missed"
 }
 
 @test "F13 a server whose clock is wrong at its start takes up its jobs all the same" {

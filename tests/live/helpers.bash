@@ -93,6 +93,10 @@ gone() {
     [ -z "$state" ] || [ "$state" = Z ]
 }
 
+# figure G10 TEXT: what a run has counted or measured, for the table of promises in README.md. It is
+# printed although the test passes; tests/figures collects these lines.
+figure() { printf '# %s: %s\n' "$1" "$2" >&3; }
+
 # ---- the server ----------------------------------------------------------------------------
 
 # start_poold [FLAG...]: on a free port, two processes unless told otherwise. Sets POOLD_PID and URL.

@@ -236,6 +236,54 @@ lost() {
     body_is .result 9
 }
 
+@test "a hundred tasks that crash in ten ways cost none of the thousand items beside them" {
+    offer misbehave
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+    start_poold --processes 3 --tasks "$TASKS"
+    "${PYTHON3:-python3}" - "${URL#http://}" >"$BATS_TEST_TMPDIR/figure" 3>&- <<'PYTHON'
+import http.client, json, random, sys, threading, time
+BAD = ["segv", "aborts", "fpe", "overflow", "exit0", "_exit0", "thread_exit", "long_jump", "close_all", "replace_all"]
+def ask(connection, method, path, body=None):
+    connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"} if body else {})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+took, over = [], threading.Event()
+def look():
+    connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
+    while not over.is_set():
+        begin = time.perf_counter()
+        assert ask(connection, "GET", "/healthz")[0] == 200
+        took.append((time.perf_counter() - begin) * 1000)
+        over.wait(0.005)
+looker = threading.Thread(target=look)
+looker.start()
+connection = http.client.HTTPConnection(sys.argv[1], timeout=60)
+jobs = [{"method": "apply_async", "task": "square", "args": [n]} for n in range(1000)]
+jobs += [{"method": "apply_async", "task": "bad." + kind, "args": [0], "crash_retries": 0} for kind in BAD * 10]
+random.shuffle(jobs)
+for at in range(0, len(jobs), 100):
+    status, answer = ask(connection, "POST", "/v1/batch", jobs[at:at + 100])
+    assert status == 202, answer
+    for job, shown in zip(jobs[at:], answer["jobs"]):
+        job["id"] = shown["id"]
+hurt = 0
+for job in jobs:
+    status, answer = ask(connection, "GET", f"/v1/jobs/{job['id']}/result?timeout=60")
+    if job["task"] == "square":
+        shown = ask(connection, "GET", f"/v1/jobs/{job['id']}")[1]
+        hurt += status != 200 or answer["result"] != job["args"][0] ** 2 or shown["attempt"] != 1
+    else:
+        assert status == 422 and answer["type"] == "/problems/worker-lost", (job, answer)
+over.set()
+looker.join()
+took.sort()
+print(f"100 crashes beside 1,000 items of others: {hurt} of these affected; meanwhile /healthz answered "
+      f"in {took[len(took) // 2]:.1f} ms (median), {took[len(took) * 99 // 100]:.1f} ms (p99)")
+assert hurt == 0
+PYTHON
+    figure G8 "$(cat "$BATS_TEST_TMPDIR/figure")"
+}
+
 # They may be killed before they can tell who they are.
 is_gone_or_silent() { [ ! -s "$1" ] || gone "$(head -1 "$1")"; }
 

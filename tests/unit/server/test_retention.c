@@ -144,6 +144,10 @@ static void a_run_lets_go_of_so_many_by_age_and_no_more(void **state)
     assert_false(is_gone(rig, last));
     run_at(rig, MINUTE, START_MS + RETENTION_PERIOD_MS);
     assert_true(is_gone(rig, last));
+    print_message(
+        "G13: of %d jobs that are too old all of a sudden %d go in a run, each %d "
+        "s\n",
+        RETENTION_AGED_MAX + 1, RETENTION_AGED_MAX, RETENTION_PERIOD_MS / 1000);
 }
 
 int main(void)

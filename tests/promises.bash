@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+#
+# The table of promises in README.md, for check_promises.sh and figures: which tests a row names, and
+# which of these print its figures. A test is written as
+#
+#     FILE.bats: TEXT     those of tests/live/FILE.bats whose names begin with TEXT
+#     test_X.c: function  a test of a program of that name
+#     tests/fault/NAME    a program
+#
+# The functions are called in the project's folder.
+
+# promise G10: its row, or nothing.
+promise() {
+    sed -n '/<!-- promises:begin -->/,/<!-- promises:end -->/p' README.md | grep -E "^\| $1 \|" || true
+}
+
+# tests_of ROW: the tests that it names, each on a line.
+tests_of() { grep -oE '`([^`]+\.bats: |test_[a-z0-9_]+\.c: |tests/)[^`]*`' <<<"$1" | tr -d '`' || true; }
+
+# source_of FILE.c: where that test program's source is.
+source_of() { find tests -name "$1" -print -quit; }
+
+# prints G10 TEST: whether what the test prints has figures of the promise.
+prints() {
+    local file=${2%%: *} name=${2#*: }
+    case $2 in
+    *.bats:*)
+        awk -v name="@test \"$name" -v figure="figure $1 " '
+            /^@test / { here = index($0, name) == 1 }
+            here && index($0, figure) { found = 1 }
+            END { exit !found }' "tests/live/$file"
+        ;;
+    test_*.c:*) grep -qF "\"$1: " "$(source_of "$file")" ;;
+    *) grep -qF "\"$1: " "$2" ;;
+    esac
+}
