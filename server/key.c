@@ -274,6 +274,15 @@ static json_t *save_hash(const unsigned char hash[KEY_HASH_LEN])
     return json_string(digits);
 }
 
+/* The array with a text more. NULL, and the array is gone: out of memory. */
+static json_t *with_text(json_t *array, const char *text)
+{
+    if (json_array_append_new(array, json_string(text)) == 0)
+        return array;
+    json_decref(array);
+    return NULL;
+}
+
 json_t *key_save(const struct key *key)
 {
     json_t *scopes = json_array(), *tasks = json_array();
@@ -282,9 +291,9 @@ json_t *key_save(const struct key *key)
     key_id_format(key->id, id);
     for (unsigned i = 0; i < SCOPE_COUNT; i++)
         if (key->scopes & (1u << i))
-            (void)json_array_append_new(scopes, json_string(scope_names[i]));
+            scopes = with_text(scopes, scope_names[i]);
     for (unsigned i = 0; i < key->task_count; i++)
-        (void)json_array_append_new(tasks, json_string(key->tasks[i]));
+        tasks = with_text(tasks, key->tasks[i]); /* one that is missing would open more */
     return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I}", "id",
                      id, "name", key->name, "scopes", scopes, "tasks", tasks,
                      "created_at_ms", (json_int_t)key->created_at_ms, "expires_at_ms",

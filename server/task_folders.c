@@ -304,13 +304,14 @@ static char *settings_text(const struct config *config)
 static char *limits_text(const struct limits *limits)
 {
     json_t *json = json_object();
+    bool ok = true;
     char *text;
 
-    for (unsigned i = 0; i < LIMIT_COUNT; i++)
+    for (unsigned i = 0; i < LIMIT_COUNT && ok; i++)
         if (limits->at[i] > 0)
-            (void)json_object_set_new(json, limit_kinds[i].name,
-                                      json_integer((json_int_t)limits->at[i]));
-    text = json_dumps(json, JSON_COMPACT);
+            ok = json_object_set_new(json, limit_kinds[i].name,
+                                     json_integer((json_int_t)limits->at[i])) == 0;
+    text = ok ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     return text;
 }

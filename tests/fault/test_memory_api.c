@@ -5,12 +5,15 @@
  * each request the first, the second, ... allocation fails, once and from then on, from
  * its first byte to the last one of its answer. It is answered as without the fault, or with
  * `no-memory` or another 5xx, or the connection is closed: it is never told to be wrong.
- * Then, with memory again, what was acknowledged is done, and the server works.
+ * Then, with memory again, what was acknowledged is done, and the server works. Each
+ * request comes with a key.
  */
+#include "tests/fault/questions.h"
 #include "tests/unit/server/dispatch_rig.h"
 
 #include "server/api.h"
 #include "server/json_load.h"
+#include "server/key_file.h"
 #include "server/keys.h"
 
 #include <arpa/inet.h>
@@ -28,6 +31,8 @@ struct server {
     struct rig *rig;
     struct config config;
     struct api api;
+    char dir[40]; /* of the keys */
+    char key[KEY_TEXT_LEN + 1];
     bool closed;
 };
 
@@ -38,6 +43,16 @@ struct answer {
 };
 
 /* ---- the server -------------------------------------------------------------------- */
+
+static void make_key(struct server *server)
+{
+    struct key key = { .name = "admin", .scopes = SCOPE_ADMIN };
+    struct error_text err = { "" };
+
+    (void)snprintf(server->dir, sizeof(server->dir), "/tmp/poold-test-memory-XXXXXX");
+    assert_non_null(mkdtemp(server->dir));
+    assert_int_equal(key_file_add(server->dir, true, &key, server->key, &err), ST_OK);
+}
 
 static void open_http(struct server *server)
 {
@@ -63,8 +78,8 @@ static void open_http(struct server *server)
     api->dispatch = server->rig->dispatch;
     api->traffic = traffic_new(api_route_count());
     assert_non_null(api->traffic);
-    assert_int_equal(keys_new(&server->rig->loop, "/nonexistent", &api->keys, &err),
-                     ST_OK);
+    assert_int_equal(keys_new(&server->rig->loop, server->dir, &api->keys, &err), ST_OK);
+    descriptors_look(options.max_connections, options.max_connections, &api->descriptors);
     assert_int_equal(
         http_open(&server->rig->loop, &options, api_handle, api, &api->http, &err),
         ST_OK);
@@ -83,6 +98,7 @@ static int set_up_server(void **state)
     server->rig = rig_new("");
     server->rig->deadline_ns = UINT64_MAX;
     open_all(server->rig);
+    make_key(server);
     open_http(server);
     *state = server;
     return 0;
@@ -92,12 +108,15 @@ static int tear_down_server(void **state)
 {
     struct server *server = *state;
     void *rig = server->rig;
+    char command[64];
 
     http_close(server->api.http, on_http_closed, server);
     WAIT(server->rig, server->closed);
     keys_free(server->api.keys);
     mem_free(server->api.traffic);
     config_clear(&server->config);
+    (void)snprintf(command, sizeof(command), "rm -rf '%s'", server->dir);
+    assert_int_equal(system(command), 0);
     free(server);
     return tear_down(&rig);
 }
@@ -163,14 +182,17 @@ static bool ask(struct server *server, const char *text, unsigned n, bool sticky
     return fired;
 }
 
-/* What the body is empty for has no type. */
-static void write_request(char *out, const char *method, const char *path,
-                          const char *type, const char *body)
+/* head: lines in place of that with the key; NULL: none. */
+static void write_request(const struct server *server, char *out, const char *method,
+                          const char *path, const char *type, const char *body,
+                          const char *head)
 {
     (void)snprintf(out, REQUEST_MAX,
                    "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
-                   "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
-                   method, path, type, strlen(body), body);
+                   "Content-Type: %s\r\nContent-Length: %zu\r\n%s%s%s\r\n%s",
+                   method, path, type, strlen(body),
+                   head ? head : "Authorization: Bearer ", head ? "" : server->key,
+                   head ? "" : "\r\n", body);
 }
 
 /* Without a fault. */
@@ -179,75 +201,11 @@ static void ask_well(struct server *server, const char *method, const char *path
 {
     char text[REQUEST_MAX];
 
-    write_request(text, method, path, TYPE_JSON, body);
+    write_request(server, text, method, path, TYPE_JSON, body, NULL);
     ask(server, text, 0, false, ret_answer);
 }
 
-/* ---- what is asked ----------------------------------------------------------------- */
-
-struct question {
-    const char *name;
-    const char *before; /* a job to be made first, with its state to wait for; or NULL */
-    const char *until;
-    const char *method, *path; /* {} is the id of that job */
-    const char *body;          /* the same */
-    int status;                /* without a fault */
-    bool makes;       /* a job, which succeeds; told of by 202 when it cannot wait */
-    const char *type; /* of the body; NULL: JSON */
-    const char *then; /* what the job before is told to be, then; or NULL */
-};
-
-#define WAITS   "{\"task\":\"echo\",\"args\":[1],\"delay\":3600}"
-#define IS_DONE "{\"task\":\"square\",\"args\":[3]}"
-#define FAILS   "{\"task\":\"sleep\",\"args\":[\"x\"]}"
-#define ALL                                                                              \
-    "\"priority\":3,\"retries\":2,\"retry_backoff\":{\"initial\":1},\"tags\":[\"a\"],"   \
-    "\"metadata\":{\"k\":[1]},\"result_ttl\":9"
-
-static const struct question questions[] = {
-    { "apply", NULL, NULL, "POST", "/v1/apply", IS_DONE, 200, true, NULL, NULL },
-    { "apply_async", NULL, NULL, "POST", "/v1/apply_async",
-      "{\"task\":\"square\",\"args\":[3]," ALL "}", 202, true, NULL, NULL },
-    { "map", NULL, NULL, "POST", "/v1/map",
-      "{\"task\":\"square\",\"items\":[1,2,3],\"chunksize\":1}", 200, true, NULL, NULL },
-    { "map_async", NULL, NULL, "POST", "/v1/map_async",
-      "{\"task\":\"square\",\"items\":[1,2,3],\"chunksize\":2," ALL "}", 202, true, NULL,
-      NULL },
-    { "unique", NULL, NULL, "POST", "/v1/apply_async",
-      "{\"task\":\"square\",\"args\":[3],\"unique_key\":\"u\"}", 202, true, NULL, NULL },
-    { "imap", NULL, NULL, "POST", "/v1/imap", "{\"task\":\"square\",\"items\":[1,2]}",
-      200, false, NULL, NULL },
-    { "fed imap", NULL, NULL, "POST", "/v1/imap", "{\"task\":\"square\"}\n1\n2\n", 200,
-      false, TYPE_NDJSON, NULL },
-    { "batch", NULL, NULL, "POST", "/v1/batch",
-      "[{\"method\":\"apply_async\",\"task\":\"square\",\"args\":[3]},"
-      "{\"method\":\"map_async\",\"task\":\"square\",\"items\":[1,2]}]",
-      202, false, NULL, NULL },
-    { "list", IS_DONE, "succeeded", "GET",
-      "/v1/jobs?task=square&pool=default&tag=t&limit=3&state=queued", "", 200, false,
-      NULL, NULL },
-    { "job", IS_DONE, "succeeded", "GET", "/v1/jobs/{}?timeout=1", "", 200, false, NULL,
-      NULL },
-    { "result", IS_DONE, "succeeded", "GET", "/v1/jobs/{}/result", "", 200, false, NULL,
-      NULL },
-    { "results", IS_DONE, "succeeded", "GET", "/v1/jobs/{}/results", "", 200, false, NULL,
-      NULL },
-    { "attempts", FAILS, "failed", "GET", "/v1/jobs/{}/attempts", "", 200, false, NULL,
-      NULL },
-    { "wait", IS_DONE, "succeeded", "POST", "/v1/jobs/wait",
-      "{\"ids\":[\"{}\"],\"timeout\":1,\"return_when\":\"FIRST_COMPLETED\"}", 200, false,
-      NULL, NULL },
-    { "as_completed", IS_DONE, "succeeded", "POST", "/v1/jobs/as_completed",
-      "{\"ids\":[\"{}\"]}", 200, false, NULL, NULL },
-    { "cancel", WAITS, NULL, "POST", "/v1/jobs/{}/cancel", "{\"terminate\":true}", 200,
-      false, NULL, "\"cancelled\"" },
-    { "retry", FAILS, "failed", "POST", "/v1/jobs/{}/retry", "", 202, false, NULL, NULL },
-    { "delete", IS_DONE, "succeeded", "DELETE", "/v1/jobs/{}", "", 204, false, NULL,
-      "not-found" },
-    { "pools", NULL, NULL, "GET", "/v1/pools", "", 200, false, NULL, NULL },
-    { "workers", NULL, NULL, "GET", "/v1/workers", "", 200, false, NULL, NULL },
-    { "tasks", NULL, NULL, "GET", "/v1/tasks", "", 200, false, NULL, NULL },
-};
+/* ---- the run ------------------------------------------------------------------------ */
 
 /* The first id in what was answered; false: there is none. */
 static bool find_id(const struct answer *answer, char ret_id[UUID_TEXT_LEN + 1])
@@ -280,11 +238,13 @@ static void get_job(struct server *server, const char *id, const char *what,
 static void make_before(struct server *server, const struct question *question,
                         char ret_id[UUID_TEXT_LEN + 1])
 {
+    static const char *const paths[] = { "/v1/apply_async", "/v1/pools",
+                                         "/v1/admin/keys" };
     static struct answer answer;
 
-    ask_well(server, "POST", "/v1/apply_async", question->before, &answer);
-    assert_int_equal(answer.status, 202);
-    assert_true(find_id(&answer, ret_id));
+    ask_well(server, "POST", paths[question->of], question->before, &answer);
+    assert_int_equal(answer.status, question->of == A_JOB ? 202 : 201);
+    assert_true(find_id(&answer, ret_id) || question->of == A_POOL);
     if (!question->until)
         return;
     get_job(server, ret_id, "?timeout=10", &answer);
@@ -292,8 +252,31 @@ static void make_before(struct server *server, const struct question *question,
         fail_msg("%s: %s", question->name, answer.text);
 }
 
-/* Whatever has become of the job, it is not in the way. */
-static void clear_away(struct server *server, const char *id)
+/* Whatever has become of it: it can be taken away. */
+static void clear_pool(struct server *server)
+{
+    uint64_t began_ns = clock_mono_ns();
+    static struct answer answer;
+
+    do {
+        ask_well(server, "DELETE", "/v1/pools/p", "", &answer);
+        if (clock_mono_ns() - began_ns > ANSWER_NS)
+            fail_msg("the pool stays: %s", answer.text);
+    } while (answer.status != 404);
+}
+
+static void clear_key(struct server *server)
+{
+    struct error_text err = { "" };
+    struct key key;
+    enum status st = key_file_revoke(server->dir, true, "k", &key, &err);
+
+    if (st != ST_OK && st != ST_NOT_FOUND)
+        fail_msg("%s", err.text);
+    keys_look(server->api.keys);
+}
+
+static void clear_job(struct server *server, const char *id)
 {
     static struct answer answer;
     char path[128];
@@ -329,6 +312,33 @@ static void judge(struct server *server, const struct question *question,
     }
 }
 
+static void clear_away(struct server *server, const struct question *question,
+                       const char *id)
+{
+    if (question->of == A_POOL)
+        clear_pool(server);
+    else if (question->of == A_KEY)
+        clear_key(server);
+    else if (question->before)
+        clear_job(server, id);
+}
+
+/* What was told to be done is. */
+static void judge_then(struct server *server, const struct question *question,
+                       const char *id, unsigned n, bool sticky)
+{
+    const char *then = question->then;
+    static struct answer answer;
+
+    if (question->then_at)
+        ask_well(server, "GET", question->then_at, "", &answer);
+    else
+        get_job(server, id, "?timeout=10", &answer);
+    if (!strstr(answer.body, then[0] == '!' ? then + 1 : then) != (then[0] == '!'))
+        fail_msg("%s, allocation %u%s, and then: %s", question->name, n,
+                 sticky ? " and all after it" : "", answer.text);
+}
+
 /* false: no allocation has failed. */
 static bool try_once(struct server *server, const struct question *question, unsigned n,
                      bool sticky)
@@ -342,21 +352,17 @@ static bool try_once(struct server *server, const struct question *question, uns
         make_before(server, question, id);
     fill_in(path, question->path, id);
     fill_in(body, question->body, id);
-    write_request(text, question->method, path,
-                  question->type ? question->type : TYPE_JSON, body);
+    write_request(server, text, question->method, path,
+                  question->type ? question->type : TYPE_JSON, body, question->head);
     fired = ask(server, text, n, sticky, &answer);
     judge(server, question, &answer, n, sticky);
     if (question->then && answer.status && answer.status < 300) {
-        get_job(server, id, "?timeout=10", &answer);
-        if (!strstr(answer.body, question->then))
-            fail_msg("%s, allocation %u%s, and then: %s", question->name, n,
-                     sticky ? " and all after it" : "", answer.text);
+        judge_then(server, question, id, n, sticky);
         answer.status = question->status;
     }
     if (!n && answer.status != question->status)
         fail_msg("%s: %s", question->name, answer.text);
-    if (question->before)
-        clear_away(server, id);
+    clear_away(server, question, id);
     ask_well(server, "POST", "/v1/apply", IS_DONE, &answer);
     if (answer.status != 200)
         fail_msg("after %s, allocation %u%s: %s", question->name, n,
@@ -372,7 +378,8 @@ static void no_request_is_told_to_be_wrong(void **state)
 
         (void)try_once(*state, &questions[i], 0, false);
         for (int sticky = 0; sticky < 2; sticky++)
-            for (unsigned n = 1; try_once(*state, &questions[i], n, sticky); n++)
+            for (unsigned n = 1; try_once(*state, &questions[i], n, sticky);
+                 n += questions[i].step ? questions[i].step : 1)
                 runs++;
         print_message("%s: %u runs, %.1f s\n", questions[i].name, runs,
                       (double)(clock_mono_ns() - began_ns) / NS_PER_SEC);
