@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "server/access_log.h"
 #include "server/keys.h"
+#include "server/timing.h"
 
 #include <errno.h>
 #include <math.h>
@@ -272,6 +273,17 @@ void api_problem_status(struct request *request, enum status st)
     problem_reply(request, detail ? status_problems[st].problem : PROBLEM_INTERNAL_ERROR,
                   detail ? detail : status_text(st), (struct text){ NULL, 0 },
                   status_problems[st].retry);
+}
+
+void api_timing_header(struct reply *reply, const struct live *live)
+{
+    char text[TIMING_TEXT_MAX];
+
+    if (!live->timing.run_ns)
+        return;
+    timing_format(live->timing.queue_ns, live->timing.run_ns, live->timing.commit_ns,
+                  text);
+    reply_header_text(reply, "Server-Timing", text);
 }
 
 void api_reuse_header(struct reply *reply, enum reuse reuse)

@@ -162,6 +162,8 @@ enum reuse {
     REUSE_EXISTING  /* Poold-Existing: that job has the unique_key */
 };
 void api_reuse_header(struct reply *reply, enum reuse reuse);
+/* Server-Timing, of a job that has run since the start. */
+void api_timing_header(struct reply *reply, const struct live *live);
 /* What submissions of this request are checked against. Valid during the call. */
 struct job_rules api_job_rules(struct api *api, struct request *request);
 /* A request of imap or imap_unordered that is fed; see api_feed.c. */

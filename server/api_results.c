@@ -24,7 +24,9 @@ static void open_result(struct buf *out, const struct job_view *view)
     char id[UUID_TEXT_LEN + 1];
 
     uuid_format(view->spec->id, id);
-    buf_addf(out, "{\"id\":\"%s\",\"state\":\"succeeded\",\"result\":", id);
+    buf_add_str(out, "{\"id\":\"");
+    buf_add_str(out, id);
+    buf_add_str(out, "\",\"state\":\"succeeded\",\"result\":");
 }
 
 /* Many small outcomes are copied, large ones are sent from where they are. */
@@ -152,26 +154,27 @@ static void reply_failed(struct request *request, const struct job_view *view,
     request_reply(request, &reply);
 }
 
-/* In milliseconds with their thousandths. */
-static void add_timing(struct reply *reply, const struct live *live)
-{
-    unsigned long long queue_us = live->timing.queue_ns / 1000;
-    unsigned long long run_us = live->timing.run_ns / 1000;
-    unsigned long long commit_us = live->timing.commit_ns / 1000;
+#define ETAG_MAX (UUID_TEXT_LEN + 24)
 
-    if (live->timing.run_ns)
-        reply_header(reply, "Server-Timing",
-                     "queue;dur=%llu.%03llu, run;dur=%llu.%03llu, commit;dur=%llu.%03llu",
-                     queue_us / 1000, queue_us % 1000, run_us / 1000, run_us % 1000,
-                     commit_us / 1000, commit_us % 1000);
+/* Whether the client has it, with this ETag. */
+static bool knows_result(const struct request *request, const struct job_view *view,
+                         char ret_etag[ETAG_MAX])
+{
+    const char *known = request_header(request, "If-None-Match");
+    char id[UUID_TEXT_LEN + 1];
+
+    uuid_format(view->spec->id, id);
+    (void)snprintf(ret_etag, ETAG_MAX, "\"%s-%lld\"", id,
+                   (long long)view->status->finished_at_ms);
+    return known && strstr(known, ret_etag);
 }
 
 void api_reply_result(struct request *request, const struct job_view *view,
                       const struct preferences *applied, enum reuse reuse)
 {
-    const char *known = request_header(request, "If-None-Match");
     struct reply reply;
-    char id[UUID_TEXT_LEN + 1], etag[UUID_TEXT_LEN + 24];
+    bool get = request_method(request) == HTTP_GET;
+    char etag[ETAG_MAX];
 
     if (view->gone) {
         reply_gone(request, view);
@@ -191,10 +194,7 @@ void api_reply_result(struct request *request, const struct job_view *view,
     default:
         break;
     }
-    uuid_format(view->spec->id, id);
-    (void)snprintf(etag, sizeof(etag), "\"%s-%lld\"", id,
-                   (long long)view->status->finished_at_ms);
-    if (known && request_method(request) == HTTP_GET && strstr(known, etag)) {
+    if (get && knows_result(request, view, etag)) {
         reply_init(&reply, 304, NULL);
     } else {
         reply_init(&reply, 200, TYPE_JSON);
@@ -204,12 +204,12 @@ void api_reply_result(struct request *request, const struct job_view *view,
             return;
         }
     }
-    if (request_method(request) == HTTP_GET)
-        reply_header(&reply, "ETag", "%s", etag);
+    if (get)
+        reply_header_text(&reply, "ETag", etag);
     api_reuse_header(&reply, reuse);
     api_preferences_applied(&reply, applied);
     if (view->live)
-        add_timing(&reply, view->live);
+        api_timing_header(&reply, view->live);
     request_reply(request, &reply);
 }
 

@@ -211,6 +211,8 @@ struct reply {
 void reply_init(struct reply *reply, int status, const char *content_type);
 void reply_header(struct reply *reply, const char *name, const char *format, ...)
     PRINTF(3, 4);
+/* The same for what need not be formatted. */
+void reply_header_text(struct reply *reply, const char *name, const char *value);
 /* Adds a part: text inside of blob; takes a reference of its own. false without memory.
  */
 bool reply_add_part(struct reply *reply, struct blob *blob, struct text text);

@@ -44,6 +44,16 @@ void reply_header(struct reply *reply, const char *name, const char *format, ...
     reply->headers[reply->header_count++].name = name;
 }
 
+void reply_header_text(struct reply *reply, const char *name, const char *value)
+{
+    size_t len = strnlen(value, REPLY_VALUE_MAX - 1);
+
+    assert(reply->header_count < REPLY_HEADERS_MAX);
+    memcpy(reply->headers[reply->header_count].value, value, len);
+    reply->headers[reply->header_count].value[len] = '\0';
+    reply->headers[reply->header_count++].name = name;
+}
+
 bool reply_add_part(struct reply *reply, struct blob *blob, struct text text)
 {
     if (reply->part_count == reply->part_cap) {

@@ -370,7 +370,10 @@ static enum problem check_head(struct request *request, const char *method,
 {
     enum problem problem = gate_version(version, err);
 
-    (void)snprintf(request->method_sent, sizeof(request->method_sent), "%s", method);
+    size_t len = strnlen(method, sizeof(request->method_sent) - 1);
+
+    memcpy(request->method_sent, method, len);
+    request->method_sent[len] = '\0';
     if (problem == PROBLEM_COUNT)
         problem = gate_uri(request->uri, request->path, &request->path_len, err);
     if (problem == PROBLEM_COUNT) {
