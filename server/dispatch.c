@@ -131,8 +131,12 @@ static void job_over(struct live *live)
 
 void live_leave(struct live *live)
 {
-    HASH_DEL(live->dispatch->by_id, live);
-    TAILQ_REMOVE(&live->dispatch->lives, live, link);
+    struct dispatch *dispatch = live->dispatch;
+
+    HASH_DEL(dispatch->by_id, live);
+    if (dispatch->entered == live)
+        dispatch->entered = TAILQ_PREV(live, live_list, link);
+    TAILQ_REMOVE(&dispatch->lives, live, link);
     live->findable = false;
     if (!live->pins)
         live_free(live);
@@ -177,21 +181,25 @@ struct live *live_new(struct dispatch *dispatch, struct lane *lane, struct job_s
     return live;
 }
 
-/* A new job is the newest one. One that is run again, or was a stub, may be older: mostly it
- * is among the oldest, so its place is looked for from both ends. */
-static void insert_by_age(struct live_list *lives, struct live *live)
+/* A new job is the newest one. Those that were stubs come back in the order of their queue, so
+ * the place of the next one is beside that of the last one; jobs that are run again may be of
+ * any age. */
+static void insert_by_age(struct dispatch *dispatch, struct live *live)
 {
+    struct live_list *lives = &dispatch->lives;
     uint64_t key = uuid_key(live->id);
-    struct live *older = TAILQ_LAST(lives, live_list), *newer = TAILQ_FIRST(lives);
+    struct live *older = TAILQ_LAST(lives, live_list), *next;
 
-    while (older && uuid_key(older->id) > key && uuid_key(newer->id) < key) {
-        older = TAILQ_PREV(older, live_list, link);
-        newer = TAILQ_NEXT(newer, link);
+    if (older && uuid_key(older->id) > key) {
+        older = dispatch->entered ? dispatch->entered : TAILQ_FIRST(lives);
+        while (older && uuid_key(older->id) > key)
+            older = TAILQ_PREV(older, live_list, link);
+        while (older && (next = TAILQ_NEXT(older, link)) && uuid_key(next->id) <= key)
+            older = next;
+        dispatch->entered = live;
     }
-    if (older && uuid_key(older->id) <= key)
+    if (older)
         TAILQ_INSERT_AFTER(lives, older, live, link);
-    else if (newer)
-        TAILQ_INSERT_BEFORE(newer, live, link);
     else
         TAILQ_INSERT_HEAD(lives, live, link);
 }
@@ -201,7 +209,7 @@ enum status live_enter(struct live *live)
     HASH_ADD(hh, live->dispatch->by_id, id, sizeof(live->id), live);
     if (!hash_added(&live->hh))
         return ST_NO_MEMORY;
-    insert_by_age(&live->dispatch->lives, live);
+    insert_by_age(live->dispatch, live);
     live->findable = true;
     return ST_OK;
 }

@@ -55,6 +55,7 @@ struct dispatch {
     struct uuid_generator ids;
     struct live *by_id;
     struct live_list lives;    /* that can be found; oldest first, so newest id last */
+    struct live *entered;      /* among them: the last that was not the newest; or NULL */
     struct live_list unstored; /* relaxed and not in the store yet, oldest first */
     struct live_list kept;     /* finished, of durability memory; oldest first */
     size_t kept_count;

@@ -105,6 +105,45 @@ static void what_is_beyond_the_window_is_a_stub(void **state)
     assert_int_equal(lane_of(rig)->queue.stubs, 4);
 }
 
+static void assert_in_order(struct rig *rig, struct live *const lives[], unsigned count)
+{
+    struct live *live = dispatch_newest(rig->dispatch);
+
+    for (unsigned i = count; i-- > 0; live = dispatch_older(live))
+        assert_ptr_equal(live, lives[i]);
+}
+
+#define LIVES 8
+
+static void jobs_that_come_back_have_their_place_by_age(void **state)
+{
+    static const unsigned orders[][LIVES] = {
+        { 0, 1, 2, 3, 4, 5, 6, 7 }, { 7, 6, 5, 4, 3, 2, 1, 0 },
+        { 3, 4, 2, 5, 1, 6, 0, 7 }, { 0, 7, 1, 6, 2, 5, 3, 4 },
+        { 4, 0, 6, 2, 7, 1, 5, 3 },
+    };
+    struct rig *rig = *state;
+    struct live *lives[LIVES];
+
+    occupy_workers(rig);
+    for (unsigned i = 0; i < LIVES; i++) {
+        lives[i] = submit(rig, "square", "[1]", DURABILITY_MEMORY);
+        live_pin(lives[i]);
+    }
+    /* All at once, and with some of them there. */
+    for (unsigned away = 1; away <= LIVES; away++)
+        for (unsigned o = 0; o < sizeof(orders) / sizeof(orders[0]); o++) {
+            for (unsigned i = 0; i < away; i++)
+                live_leave(lives[orders[o][(i + o) % LIVES]]);
+            for (unsigned i = 0; i < away; i++)
+                assert_int_equal(live_enter(lives[orders[o][(away - 1 - i + o) % LIVES]]),
+                                 ST_OK);
+            assert_in_order(rig, lives, LIVES);
+        }
+    for (unsigned i = 0; i < LIVES; i++)
+        live_unpin(lives[i]);
+}
+
 static void stubs_run_in_the_order_in_which_they_came(void **state)
 {
     struct rig *rig = *state;
@@ -430,6 +469,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up_window, tear_down)
         CASE(what_is_beyond_the_window_is_a_stub),
+        CASE(jobs_that_come_back_have_their_place_by_age),
         CASE(stubs_run_in_the_order_in_which_they_came),
         CASE(bytes_bound_the_window_too),
         CASE(job_that_somebody_reads_from_stays_whole),
