@@ -31,7 +31,7 @@ start_contained() {
     local line
     launch_contained "$@"
     eventually log_has 'server ready'
-    line=$(ready_line 1)
+    ready 0
     line=${line##*listen=}
     URL=http://${line%% *}
     PID1=$(children_of "$POOLD_PID")

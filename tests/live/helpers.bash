@@ -85,12 +85,12 @@ eventually() {
     return 1
 }
 
-# Dead, reaped or not.
+# Dead, reaped or not. Asked often, so without a process of its own.
 gone() {
-    local state
-    [ -r "/proc/$1/stat" ] || return 0
-    state=$(sed 's/.*) //; s/ .*//' "/proc/$1/stat" 2>/dev/null) || return 0
-    [ -z "$state" ] || [ "$state" = Z ]
+    local stat
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+    stat=${stat##*) }
+    [ -z "$stat" ] || [ "${stat%% *}" = Z ]
 }
 
 # figure G10 TEXT: what a run has counted or measured, for the table of promises in README.md. It is
@@ -103,7 +103,7 @@ figure() { printf '# %s: %s\n' "$1" "$2" >&3; }
 # Called again it is a restart on the same data.
 start_poold() {
     local from defaults=() line=
-    from=$(($(wc -l <"$POOLD_STDERR") + 1))
+    from=$(wc -l <"$POOLD_STDERR")
     case " $* " in
     *" --processes"*) ;;
     *) defaults+=(--processes 2) ;;
@@ -115,8 +115,7 @@ start_poold() {
     POOLD_PID=$!
     ALL_PIDS+=("$POOLD_PID")
     within "$PATIENCE" ready_or_gone "$from" || true
-    line=$(ready_line "$from")
-    if [ -z "$line" ]; then
+    if ! ready "$from"; then
         echo "the server did not get ready:"
         cat "$POOLD_STDERR"
         return 1
@@ -125,8 +124,17 @@ start_poold() {
     URL=http://${BASH_REMATCH[2]}
 }
 
-ready_line() { tail -n "+$1" "$POOLD_STDERR" | grep -m1 'server ready' || true; }
-ready_or_gone() { [ -n "$(ready_line "$1")" ] || gone "$POOLD_PID"; }
+# ready N: whether it is said behind N lines of the log; the line is in `line`. As `gone`.
+ready() {
+    local lines
+    mapfile -t -s "$1" lines <"$POOLD_STDERR"
+    for line in "${lines[@]}"; do
+        [[ $line != *'server ready'* ]] || return 0
+    done
+    return 1
+}
+
+ready_or_gone() { ready "$1" || gone "$POOLD_PID"; }
 
 # stop_poold [SIGNAL]: waits for the end; POOLD_STATUS is the exit code.
 stop_poold() {
