@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Every promise of README.md names tests, every test that it names is there and is run, and every
-# promise has a figure that one of these tests prints (promises.bash), or `bench/run --only PART`:
+# promise has a figure that one of these tests prints (promises.bash), or `bench/run --only PART`. Every
+# fault by its number (fault/README.md) names tests that are there:
 #
 #     tests/check_promises.sh [ROOT]        prints what is wrong, exit code 1 if anything is
 #     tests/check_promises.sh --self-test   proves that it would be found
@@ -12,6 +13,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/promises.bash"
 PROMISES=16
+FAULTS=(F{1..15} F{18..20} F{50..56} F{60..66})
 
 # there TEST
 there() {
@@ -25,6 +27,7 @@ there() {
         file=$(source_of "$file")
         [ -n "$file" ] && grep -qw "$name" "$file"
         ;;
+    tests/raw/*) [ -f "$1" ] && grep -qE "foreach\(part .*\<$(basename "$1" .py)\>" tests/CMakeLists.txt ;;
     *) [ -x "$1" ] && grep -qw "${1#tests/}" tests/CMakeLists.txt tests/fault/README.md ;;
     esac
 }
@@ -42,20 +45,30 @@ has_figure() {
     return 1
 }
 
+# tests_are_there NAME ROW, in FILE
+tests_are_there() {
+    local test tests
+    tests=$(tests_of "$2")
+    [ -n "$tests" ] || echo "$3: $1 names no test"
+    while IFS= read -r test; do
+        [ -z "$test" ] || there "$test" || echo "$3: $1 names $test, which is not there"
+    done <<<"$tests"
+}
+
 check() {
-    local number row test tests
+    local number row fault
     for ((number = 1; number <= PROMISES; number++)); do
         row=$(promise "G$number")
         if [ -z "$row" ]; then
             echo "README.md: G$number is no row of the promises"
             continue
         fi
-        tests=$(tests_of "$row")
-        [ -n "$tests" ] || echo "README.md: G$number names no test"
-        while IFS= read -r test; do
-            [ -z "$test" ] || there "$test" || echo "README.md: G$number names $test, which is not there"
-        done <<<"$tests"
+        tests_are_there "G$number" "$row" README.md
         has_figure "G$number" "$row" || echo "README.md: G$number has no figure that one of its tests prints"
+    done
+    for fault in "${FAULTS[@]}"; do
+        row=$(fault "$fault")
+        tests_are_there "$fault" "$row" tests/fault/README.md
     done
 }
 
@@ -72,7 +85,16 @@ self_test() {
     printf '#!/bin/sh\necho "G7: 3"\n' >tests/fault/run
     chmod +x tests/fault/run
     echo 'good fault/run' >tests/CMakeLists.txt
-    : >tests/fault/README.md
+    mkdir tests/raw
+    : >tests/raw/slow.py
+    echo 'foreach(part slow)' >>tests/CMakeLists.txt
+    {
+        echo '<!-- faults:begin -->'
+        echo '| F1 | x | `good.bats: F1`, `tests/raw/slow.py` |'
+        echo '| F2 | x | `good.bats: F9`, `tests/raw/rows.py` |'
+        echo '<!-- faults:end -->'
+    } >tests/fault/README.md
+    FAULTS=(F1 F2 F3)
     : >bench/good.py
     {
         echo '<!-- promises:begin -->'
@@ -102,6 +124,9 @@ README.md: G5 has no figure that one of its tests prints
 README.md: G9 has no figure that one of its tests prints
 README.md: G10 has no figure that one of its tests prints
 README.md: G11 is no row of the promises
+tests/fault/README.md: F2 names good.bats: F9, which is not there
+tests/fault/README.md: F2 names tests/raw/rows.py, which is not there
+tests/fault/README.md: F3 names no test
 EXPECTED
 }
 

@@ -5,13 +5,20 @@
 #
 #     FILE.bats: TEXT     those of tests/live/FILE.bats whose names begin with TEXT
 #     test_X.c: function  a test of a program of that name
-#     tests/fault/NAME    a program
+#     tests/fault/NAME    a program; tests/raw/NAME.py
+#
+# The faults by number, in fault/README.md, are a table of the same form.
 #
 # The functions are called in the project's folder.
 
 # promise G10: its row, or nothing.
 promise() {
     sed -n '/<!-- promises:begin -->/,/<!-- promises:end -->/p' README.md | grep -E "^\| $1 \|" || true
+}
+
+# fault F10
+fault() {
+    sed -n '/<!-- faults:begin -->/,/<!-- faults:end -->/p' tests/fault/README.md | grep -E "^\| $1 \|" || true
 }
 
 # tests_of ROW: the tests that it names, each on a line.
