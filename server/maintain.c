@@ -11,6 +11,9 @@
 
 #define DATA_DEFAULT "./data"
 
+#define CHECK_USAGE  "check [--data DIR]"
+#define BACKUP_USAGE "backup FILE [--data DIR]"
+
 /* Reads "--data DIR", "--data=DIR" and, if wanted, one other argument. */
 static bool read_arguments(int argc, char **argv, const char **ret_data,
                            const char **ret_file)
@@ -27,6 +30,19 @@ static bool read_arguments(int argc, char **argv, const char **ret_data,
             return false;
     }
     return (*ret_data)[0] && (!ret_file || *ret_file);
+}
+
+static bool asks_for_help(int argc, char **argv)
+{
+    return argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0);
+}
+
+static int help(const char *usage, const char *text)
+{
+    (void)printf("usage: poold %s\n\n%s\nDIR is that of `poold serve`: "
+                 "$POOLD_DATA, or " DATA_DEFAULT ".\n",
+                 usage, text);
+    return fflush(stdout) == 0 ? 0 : EXIT_CANNOT_WRITE;
 }
 
 static int misused(const char *usage)
@@ -57,14 +73,22 @@ int check_main(int argc, char **argv)
     const char *data;
     enum status st;
 
+    if (asks_for_help(argc, argv))
+        return help(CHECK_USAGE,
+                    "Looks at a database that no server uses, and changes nothing. Exit "
+                    "code 0: it is sound.\n65: what is wrong is printed, a line each. "
+                    "66: there is none. 75: a server has it.");
     if (!read_arguments(argc, argv, &data, NULL))
-        return misused("check [--data DIR]");
+        return misused(CHECK_USAGE);
     st = store_check_sqlite(data, on_finding, NULL, &check, &err);
-    if (st == ST_BUSY)
-        (void)fprintf(stderr, "poold: stop the server first, or check a copy that `poold "
-                              "backup` makes\n");
-    if (st != ST_OK)
-        return fail(st, &err);
+    if (st != ST_OK) {
+        int exit_code = fail(st, &err);
+
+        if (st == ST_BUSY)
+            (void)fprintf(stderr, "poold: stop the server first, or check a copy that "
+                                  "`poold backup` makes\n");
+        return exit_code;
+    }
     if (check.findings) {
         (void)printf("%" PRIu64 " found\n", check.findings);
         return EXIT_DATA;
@@ -87,8 +111,14 @@ int backup_main(int argc, char **argv)
     uint64_t bytes;
     enum status st;
 
+    if (asks_for_help(argc, argv))
+        return help(
+            BACKUP_USAGE,
+            "Copies the database into a new file, also while a server uses it; the "
+            "copy is checked and\nsynced. Exit code 0: it is there. 73: FILE is "
+            "there already, or cannot be written.");
     if (!read_arguments(argc, argv, &data, &file))
-        return misused("backup FILE [--data DIR]");
+        return misused(BACKUP_USAGE);
     st = store_copy_sqlite(data, file, NULL, &bytes, &err);
     if (st != ST_OK)
         return fail(st, &err);

@@ -5,7 +5,8 @@
  *     poold check [--data DIR]         is everything in it right? Not beside a server
  *     poold backup FILE [--data DIR]   copies it, also beside a server
  *
- * The directory is that of the setting `data`: the flag, else POOLD_DATA, else ./data.
+ * --help, as the only argument, says so, and what the exit codes mean. The directory is that
+ * of the setting `data`: the flag, else POOLD_DATA, else ./data.
  */
 #ifndef SERVER_MAINTAIN_H
 #define SERVER_MAINTAIN_H

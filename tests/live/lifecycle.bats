@@ -164,6 +164,11 @@ make_jobs() {
     done
     run "${poold[@]}" backup
     [ "$status" = 78 ]
+    for command in check backup; do
+        run "${poold[@]}" "$command" --help
+        [ "$status" = 0 ]
+        [[ $output == "usage: poold $command "*"Exit code 0: "* ]]
+    done
 }
 
 # restored FILE: the server runs on the copy.
