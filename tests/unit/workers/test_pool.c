@@ -544,6 +544,7 @@ static void worker_with_one_chunk_left_takes_no_second_one(void **state)
 
     change(rig, 1, 2, 0);
     WAIT(rig, worker_count(rig) == 1);
+    rig_stop_clock();
     rig_send(rig, &first, "square", 1, "3");
     assert_non_null(pool_free_slot(rig->pool, 1000)); /* behind it */
     rig_send(rig, &second, "square", 1, "4");
