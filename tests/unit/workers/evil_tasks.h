@@ -283,11 +283,13 @@ static inline void evil_kill(struct task_call *call, const char *pid)
     evil_return_errno(call, kill((pid_t)strtol(pid, NULL, 10), SIGKILL) == 0);
 }
 
-/* A hard limit, which nothing can bring back without privileges, and no more than that. */
+/* One more than it has, which nothing can bring back without privileges. */
 static inline void evil_nice(struct task_call *call, const char *arg)
 {
+    int now = getpriority(PRIO_PROCESS, 0);
+
     (void)arg;
-    evil_return_errno(call, setpriority(PRIO_PROCESS, 0, 5) == 0);
+    evil_return_errno(call, setpriority(PRIO_PROCESS, 0, now + 1) == 0);
 }
 
 static inline void evil_close(struct task_call *call, const char *arg)
