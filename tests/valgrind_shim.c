@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * valgrind_shim - preloaded into a server that runs under valgrind (bench/instructions): what
- * versions of valgrind before 3.21 cannot do.
+ * valgrind_shim - preloaded into a server that runs under valgrind (valgrind_server.py,
+ * bench/instructions): what versions of valgrind before 3.21 cannot do.
  *
  *     pidfd_open            unknown to it: instead a descriptor that never becomes readable, so
  *                           the end of the forkserver goes unseen
- *     /proc/self/exe        would start valgrind itself: instead the file in BENCH_POOLD
+ *     /proc/self/exe        would start valgrind itself: instead the file in SHIM_PROGRAM
  *
  * The processes that the server starts run without valgrind, and without this.
  */
@@ -40,7 +40,7 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
                 char *const environment[])
 {
     static __typeof__(posix_spawn) *next;
-    const char *poold = getenv("BENCH_POOLD");
+    const char *poold = getenv("SHIM_PROGRAM");
 
     (void)environment;
     if (!next)
