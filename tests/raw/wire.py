@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What the tests with raw sockets share: a server, a wire, and what has to hold after each row."""
 
+import atexit
 import collections
 import os
 import pathlib
@@ -42,6 +43,7 @@ class Server:
              "--processes", "1", *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log,
             env=environment)
+        atexit.register(self.stop)  # also when a test ends by an exception
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(r"server ready.*?listen=\S+?:(\d+)", self.said())):
             assert self.process.poll() is None and time.monotonic() < deadline, self.said()
@@ -161,6 +163,7 @@ class Server:
 
     def stop(self):
         """What sanitizers have said; an empty text is best."""
+        atexit.unregister(self.stop)
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(PATIENCE)
