@@ -4,18 +4,11 @@
 
 #include "find_primes.h"
 
-#include <stdio.h>
-
-enum {
-    NUMBER_SIZE = 11, /* bytes of a number and its comma */
-    MAX_NUMBER = 1000000000,
-};
+#define MAX_NUMBER 1000000000
 
 static void run_find(struct poold_call *call)
 {
     int64_t start, end;
-    uint32_t *primes;
-    size_t room, count, len;
     char *text;
 
     if (!poold_arg_int64(call, 0, &start) || !poold_arg_int64(call, 1, &end))
@@ -25,19 +18,9 @@ static void run_find(struct poold_call *call)
                     "find_primes_in_range() wants 0 <= start <= end <= 10**9");
         return;
     }
-    room = (size_t)(end - start) / 2 + 2;
-    primes = poold_alloc(call, room * sizeof(*primes));
-    if (!primes)
-        return;
-    count = find_primes((uint32_t)start, (uint32_t)end, primes);
-    text = poold_alloc(call, (count + 4) * NUMBER_SIZE);
-    if (!text)
-        return;
-    len = (size_t)sprintf(text, "[%d,%d,[", (int)start, (int)end);
-    for (size_t i = 0; i < count; i++)
-        len += (size_t)sprintf(text + len, "%s%u", i ? "," : "", primes[i]);
-    len += (size_t)sprintf(text + len, "]]");
-    poold_return_json(call, text, len);
+    text = poold_alloc(call, find_primes_size((uint32_t)start, (uint32_t)end));
+    if (text)
+        poold_return_json(call, text, find_primes((uint32_t)start, (uint32_t)end, text));
 }
 
 static const struct poold_task find = {

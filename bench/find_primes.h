@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* By odd divisors up to the square root. */
 static inline bool is_prime(uint32_t n)
@@ -24,17 +25,28 @@ static inline bool is_prime(uint32_t n)
     return true;
 }
 
-/* Puts the primes from `start` to `end`, both included, into `primes`, which has room for
- * (end - start) / 2 + 2. Returns how many they are. `end` is below UINT32_MAX. */
-static inline size_t find_primes(uint32_t start, uint32_t end, uint32_t *primes)
+#define PRIME_TEXT_SIZE 11 /* of a number and its comma */
+
+/* Bytes that find_primes may write. */
+static inline size_t find_primes_size(uint32_t start, uint32_t end)
 {
-    size_t count = 0;
+    return ((size_t)(end - start) / 2 + 6) * PRIME_TEXT_SIZE;
+}
+
+/* Writes [start,end,[the primes from start to end, both included]], and gives its length.
+ * `end` is below UINT32_MAX. */
+static inline size_t find_primes(uint32_t start, uint32_t end, char *text)
+{
+    size_t len = (size_t)sprintf(text, "[%u,%u,[", start, end);
+    const char *comma = "";
 
     for (uint32_t n = start; n <= end; n++) {
-        if (is_prime(n))
-            primes[count++] = n;
+        if (is_prime(n)) {
+            len += (size_t)sprintf(text + len, "%s%u", comma, n);
+            comma = ",";
+        }
     }
-    return count;
+    return len + (size_t)sprintf(text + len, "]]");
 }
 
 #endif

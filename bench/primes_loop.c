@@ -24,19 +24,17 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Primes from `start` to before `end`; 0 when there is no memory. */
+/* From `start` to before `end`: how many bytes the text has; 0 when there is no memory. */
 static size_t divide(long start, long end)
 {
-    uint32_t *primes = malloc(((size_t)(end - start) / 2 + 2) * sizeof(*primes));
-    size_t count = 0;
+    char *text = malloc(find_primes_size((uint32_t)start, (uint32_t)end - 1));
+    size_t len = text ? find_primes((uint32_t)start, (uint32_t)end - 1, text) : 0;
 
-    if (primes)
-        count = find_primes((uint32_t)start, (uint32_t)end - 1, primes);
-    free(primes);
-    return count;
+    free(text);
+    return len;
 }
 
-/* As divide(), by the task; how many bytes its result has. */
+/* The same by the task. */
 static size_t sieve(long start, long end)
 {
     static struct buf out = BUF_INIT;
