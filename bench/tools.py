@@ -59,12 +59,13 @@ def wrk(port, path, body, connections, seconds):
     return json.loads(line[len("BENCH "):])
 
 
-def request(port, method, path, body=None, timeout=60):
+def request(port, method, path, body=None, timeout=60, prefer=None):
     """Status, body and the seconds from sending until the whole answer is read."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     connection.connect()
     start = time.perf_counter()
-    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    headers = {"Content-Type": "application/json"} if body else {}
+    connection.request(method, path, body, headers | ({"Prefer": prefer} if prefer else {}))
     response = connection.getresponse()
     data = response.read()
     seconds = time.perf_counter() - start

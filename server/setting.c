@@ -214,7 +214,7 @@ const struct setting settings[] = {
       .min = 1, .max = 1ull << 50,
       .value = "BYTES",
       .help = "Their inputs together; one job is always taken. More: 503 queue-full." },
-    { "queue_window", SETTING_NUMBER, AT(queue_window), .initial = "1000",
+    { "queue_window", SETTING_NUMBER, AT(queue_window), .initial = "10000",
       .min = 1, .max = 10000000,
       .value = "N",
       .help = "Jobs of each pool that wait and are held whole in memory: those that are next. "
