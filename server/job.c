@@ -31,6 +31,11 @@ static const bool job_moves[JOB_STATE_COUNT][JOB_STATE_COUNT] = {
     [JOB_FAILED] = { [JOB_QUEUED] = true }, /* failed items are run again on request */
 };
 
+bool job_may_move(enum job_state from, enum job_state to)
+{
+    return job_moves[from][to];
+}
+
 void job_init(struct job *job, struct job_spec *spec, int64_t now_ms)
 {
     memset(job, 0, sizeof(*job));
@@ -177,7 +182,7 @@ void job_clear(struct job *job)
 
 void job_set_state(struct job *job, enum job_state state, int64_t now_ms)
 {
-    assert(job_moves[job->status.state][state]);
+    assert(job_may_move(job->status.state, state));
     job->status.state = state;
     if (state == JOB_RUNNING)
         job->status.started_at_ms = now_ms;
@@ -531,79 +536,4 @@ struct outcome *job_outcome(const struct job *job, uint64_t first)
     if (low == job->outcome_count || job->outcomes[low].first != first)
         return NULL;
     return &job->outcomes[low];
-}
-
-/* ---- the end ----------------------------------------------------------------------- */
-
-void job_stop(struct job *job, enum job_state state)
-{
-    assert(job_state_final(state));
-    if (job->end == JOB_STATE_COUNT || state == JOB_CANCELLED)
-        job->end = state;
-}
-
-void job_fail(struct job *job, struct blob *problem)
-{
-    job_stop(job, JOB_FAILED);
-    blob_unref(job->fault);
-    job->fault = problem;
-}
-
-bool job_is_over(const struct job *job, enum job_state *ret_state)
-{
-    if (job->in_flight)
-        return false;
-    if (job->end != JOB_STATE_COUNT) {
-        *ret_state = job->end;
-        return true;
-    }
-    if (job->open ||
-        job->status.completed + job->status.failed < job_items(job->spec, &job->status))
-        return false;
-    *ret_state = job->fault || (job->status.failed && !job->spec->return_exceptions)
-                     ? JOB_FAILED
-                     : JOB_SUCCEEDED;
-    return true;
-}
-
-struct job_status job_end_status(const struct job *job, enum job_state state,
-                                 int64_t now_ms)
-{
-    struct job_status status = job_status_copy(&job->status);
-
-    assert(job_moves[job->status.state][state]);
-    blob_unref(status.said);
-    status.said = NULL;
-    status.state = state;
-    status.finished_at_ms = now_ms;
-    status.bytes = job_spec_bytes(job->spec) + job->let_go_bytes;
-    for (size_t i = 0; i < job->outcome_count; i++)
-        status.bytes += job->outcomes[i].text->len;
-    if (state == JOB_FAILED && job->fault) {
-        blob_unref(status.error);
-        status.error = blob_ref(job->fault);
-    } else if (state == JOB_FAILED && job->lowest_failed != UINT64_MAX) {
-        blob_unref(status.error);
-        status.error = blob_ref(job_outcome(job, job->lowest_failed)->text);
-    }
-    return status;
-}
-
-enum status job_strip(struct job *job)
-{
-    struct job_spec *spec = job_spec_strip(job->spec);
-
-    assert(job_state_final(job->status.state));
-    if (!spec)
-        return ST_NO_MEMORY;
-    job_spec_unref(job->spec);
-    job->spec = spec;
-    for (size_t i = 0; i < job->outcome_count; i++)
-        blob_unref(job->outcomes[i].text);
-    mem_free(job->outcomes);
-    job->outcomes = NULL;
-    job->outcome_count = job->outcome_cap = 0;
-    job->outcome_bytes = 0;
-    job->status.bytes = 0;
-    return ST_OK;
 }

@@ -146,6 +146,8 @@ enum job_state {
 };
 extern const char *const job_state_names[JOB_STATE_COUNT];
 bool job_state_final(enum job_state state);
+/* Whether a job may come from one state to the other; drawn in schema/README.md. */
+bool job_may_move(enum job_state from, enum job_state to);
 
 /* The URL to be called when a job has come to this state; NULL: none. */
 const char *job_spec_callback(const struct job_spec *spec, enum job_state state);
