@@ -317,10 +317,16 @@ workers() {
     jq -c '.workers[]' <<<"$BODY"
 }
 
-# worker_pid N [JQ CONDITION]: the N-th living worker, counted from 0.
-worker_pid() {
+living_worker() {
     http GET /v1/workers
-    jq -re "[.workers[] | select(.alive) | select(${2:-true})][$1].pid" <<<"$BODY"
+    jq -re "[.workers[] | select(.alive) | select($2)][$1].pid" <<<"$BODY"
+}
+
+# worker_pid N [JQ CONDITION]: the N-th living worker, counted from 0. Without a condition it is
+# waited for: the server is ready before its workers are.
+worker_pid() {
+    [ $# -gt 1 ] || eventually living_worker "$1" true >/dev/null || return 1
+    living_worker "$1" "${2:-true}"
 }
 
 # worker_of ID: the pid that runs an item of the job now.
