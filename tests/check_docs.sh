@@ -15,6 +15,7 @@
 set -euo pipefail
 
 self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+. "$(dirname "$self")/check.bash"
 
 # names PAGE: what it has between backticks or as the text of a link, one to a line; of
 # "pool.[ch]" and "pool.c" also "pool", of "examples/x/" also "examples/x".
@@ -114,7 +115,4 @@ if [ "${1:-}" = --self-test ]; then
 fi
 poold=$(realpath "$1")
 cd "${2:-$(dirname "$self")/..}"
-found=$(check "$poold")
-[ -z "$found" ] && exit
-printf '%s\n' "$found"
-exit 1
+tell "$(check "$poold")"

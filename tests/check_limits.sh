@@ -5,18 +5,15 @@
 #
 #     - every setting of `poold serve --help` that has a range has one row in the first table, with
 #       that range and its default, and no other row is there
-#     - every row of the tables names a test, and every test that it names is there:
-#
-#         `FILE.bats: TEXT`     tests/live/FILE.bats has a test whose name begins with TEXT
-#         `raw/FILE.py: TEXT`   tests/raw/FILE.py has that text
-#         `test_X.c: function`  a test program of that name runs that test
+#     - every row of the tables names a test, and every test that it names (check.bash) is there
 #
 #     tests/check_limits.sh POOLD [ROOT]   prints what is wrong, exit code 1 if anything is
 #     tests/check_limits.sh --self-test    proves that it would be found
 # shellcheck disable=SC2016 # backticks are Markdown's
 set -euo pipefail
 
-self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/check.bash"
 PAGE=docs/limits.md
 
 # rows MARK: those of the tables between two marks.
@@ -39,22 +36,6 @@ of_page() {
     rows settings | sed -E 's/^\| `([a-z_]+)` \| ([^|]*) \| ([^|]*) \|.*/\1|\2|\3/; s/,//g'
 }
 
-# there TEST: what stands between backticks.
-there() {
-    local file=${1%%: *} name=${1#*: }
-    case $1 in
-    *.bats:*)
-        [ -f "tests/live/$file" ] && grep -qF "@test \"$name" "tests/live/$file" &&
-            grep -qw "${file%.bats}" tests/CMakeLists.txt
-        ;;
-    raw/*) [ -f "tests/$file" ] && grep -qF "$name" "tests/$file" ;;
-    *)
-        file=$(find tests -name "$file" -print -quit)
-        [ -n "$file" ] && grep -qE "[A-Za-z_]\($name\b" "$file"
-        ;;
-    esac
-}
-
 check_tests() {
     local row what test found
     while IFS= read -r row; do
@@ -62,7 +43,7 @@ check_tests() {
         found=
         while IFS= read -r test; do
             found=1
-            there "$test" || echo "$PAGE: $what names $test, which is not there"
+            test_is_there "$test" || echo "$PAGE: $what names $test, which is not there"
         done < <(grep -oE '`[^`]+\.(bats|c|py): [^`]+`' <<<"$row" | tr -d '`')
         [ -n "$found" ] || echo "$PAGE: $what names no test"
     done < <(rows settings; rows others)
@@ -95,7 +76,7 @@ PROGRAM
     echo 'suite.report(True, "limit b: it holds")' >tests/raw/good.py
     printf 'static void holds(void **state)\n        cmocka_unit_test(holds),\n' >tests/unit/test_good.c
     echo 'static void unrun(void **state)' >>tests/unit/test_good.c
-    echo good >tests/CMakeLists.txt
+    printf 'good\nforeach(part good)\n' >tests/CMakeLists.txt
     cat >docs/limits.md <<'MARKDOWN'
 <!-- settings:begin -->
 | setting | default | range | tests |
@@ -126,8 +107,5 @@ if [ "${1:-}" = --self-test ]; then
     exit
 fi
 poold=$(realpath "$1")
-cd "${2:-$(dirname "$self")/..}"
-found=$(check "$poold")
-[ -z "$found" ] && exit
-printf '%s\n' "$found"
-exit 1
+cd "${2:-$here/..}"
+tell "$(check "$poold")"

@@ -11,26 +11,10 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/check.bash"
 . "$here/promises.bash"
 PROMISES=16
 FAULTS=(F{1..15} F{18..20} F{50..56} F{60..66})
-
-# there TEST
-there() {
-    local file=${1%%: *} name=${1#*: }
-    case $1 in
-    *.bats:*)
-        [ -f "tests/live/$file" ] && grep -qF "@test \"$name" "tests/live/$file" &&
-            grep -qw "${file%.bats}" tests/CMakeLists.txt
-        ;;
-    test_*.c:*)
-        file=$(source_of "$file")
-        [ -n "$file" ] && grep -qw "$name" "$file"
-        ;;
-    tests/raw/*) [ -f "$1" ] && grep -qE "foreach\(part .*\<$(basename "$1" .py)\>" tests/CMakeLists.txt ;;
-    *) [ -x "$1" ] && grep -qw "${1#tests/}" tests/CMakeLists.txt tests/fault/README.md ;;
-    esac
-}
 
 # Whether the last column has a number, and it can be made again.
 has_figure() {
@@ -40,7 +24,7 @@ has_figure() {
     part=$(sed -n 's/.*`bench\/run --only \([a-z]*\)`.*/\1/p' <<<"$column")
     [ -z "$part" ] || [ ! -f "bench/$part.py" ] || return 0
     while IFS= read -r test; do
-        there "$test" && prints "$1" "$test" && return 0
+        test_is_there "$test" && prints "$1" "$test" && return 0
     done < <(tests_of "$2")
     return 1
 }
@@ -51,7 +35,7 @@ tests_are_there() {
     tests=$(tests_of "$2")
     [ -n "$tests" ] || echo "$3: $1 names no test"
     while IFS= read -r test; do
-        [ -z "$test" ] || there "$test" || echo "$3: $1 names $test, which is not there"
+        [ -z "$test" ] || test_is_there "$test" || echo "$3: $1 names $test, which is not there"
     done <<<"$tests"
 }
 
@@ -81,7 +65,8 @@ self_test() {
         printf '@test "F1 it holds" {\n    figure G1 "3"\n    figure G5 "3"\n}\n'
         printf '@test "F2 it prints nothing" {\n}\n'
     } >tests/live/good.bats
-    printf 'static void holds(void **state)\n    print_message("G6: 3");\n' >tests/unit/test_good.c
+    printf 'static void holds(void **state)\n    print_message("G6: 3");\n        cmocka_unit_test(holds),\n' \
+        >tests/unit/test_good.c
     printf '#!/bin/sh\necho "G7: 3"\n' >tests/fault/run
     chmod +x tests/fault/run
     echo 'good fault/run' >tests/CMakeLists.txt
@@ -135,7 +120,4 @@ if [ "${1:-}" = --self-test ]; then
     exit
 fi
 cd "${1:-$here/..}"
-found=$(check)
-[ -z "$found" ] && exit
-printf '%s\n' "$found"
-exit 1
+tell "$(check)"

@@ -10,6 +10,7 @@
 set -euo pipefail
 
 self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+. "$(dirname "$self")/check.bash"
 root=$(dirname "$(dirname "$self")")
 
 ids() { sed -nE 's/^\| ([0-9]+) \|.*\|.*\|$/\1/p' "$1"; }
@@ -60,7 +61,4 @@ if [ "${1:-}" = --self-test ]; then
     self_test
     exit
 fi
-found=$(check "${1:-$root/docs/bad-input.md}" "${2:-$root/tests}")
-[ -z "$found" ] && exit
-printf '%s\n' "$found"
-exit 1
+tell "$(check "${1:-$root/docs/bad-input.md}" "${2:-$root/tests}")"

@@ -9,6 +9,7 @@
 set -euo pipefail
 
 self=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+. "$(dirname "$self")/check.bash"
 root=$(dirname "$(dirname "$self")")
 
 # ids TABLE SIGNS: of the rows with one of these signs.
@@ -48,7 +49,4 @@ if [ "${1:-}" = --self-test ]; then
     self_test
     exit
 fi
-found=$(check "${1:-$root/docs/python.md}" "${2:-$root/tests/live}")
-[ -z "$found" ] && exit
-printf '%s\n' "$found"
-exit 1
+tell "$(check "${1:-$root/docs/python.md}" "${2:-$root/tests/live}")"

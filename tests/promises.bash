@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# The table of promises in README.md, for check_promises.sh and figures: which tests a row names, and
-# which of these print its figures. A test is written as
-#
-#     FILE.bats: TEXT     those of tests/live/FILE.bats whose names begin with TEXT
-#     test_X.c: function  a test of a program of that name
-#     tests/fault/NAME    a program; tests/raw/NAME.py
+# The table of promises in README.md, for check_promises.sh and figures: which tests a row names, as
+# check.bash has it, and which of these print its figures.
 #
 # The faults by number, in fault/README.md, are a table of the same form.
 #
@@ -23,9 +19,6 @@ fault() {
 
 # tests_of ROW: the tests that it names, each on a line.
 tests_of() { grep -oE '`([^`]+\.bats: |test_[a-z0-9_]+\.c: |tests/)[^`]*`' <<<"$1" | tr -d '`' || true; }
-
-# source_of FILE.c: where that test program's source is.
-source_of() { find tests -name "$1" -print -quit; }
 
 # prints G10 TEST: whether what the test prints has figures of the promise.
 prints() {
