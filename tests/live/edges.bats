@@ -8,17 +8,14 @@ xs() { printf "%$1s" '' | tr ' ' x; }
 # A submission of `echo` whose result has N bytes; its input has N + 2.
 echo_of() { printf '{"task":"echo","args":["%s"]}' "$(xs $(($1 - 2)))"; }
 
-# Of a gauge without labels.
-metric() { curl -sS "$URL/metrics" | sed -n "s/^$1 //p"; }
-
 @test "limit max_queued_bytes: inputs of jobs that are not over, counted also after a restart" {
     start_poold --processes 1 --max-queued-bytes 100
     submit apply_async '{"task":"sleep","args":[600]}' # [600]: 5
     sum=$(submit apply_async '{"task":"power","args":[2],"kwargs":{"exp":10}}') # [2] {"exp":10}: 13
-    [ "$(metric poold_jobs_input_bytes)" = 18 ]
+    [ "$(sample poold_jobs_input_bytes)" = 18 ]
     for bytes in 79 80; do # with two for the brackets: 99 and 100 in all
         job=$(submit apply_async "$(echo_of "$bytes")")
-        [ "$(metric poold_jobs_input_bytes)" = $((20 + bytes)) ]
+        [ "$(sample poold_jobs_input_bytes)" = $((20 + bytes)) ]
         [ "$bytes" = 80 ] || post "/v1/jobs/$job/cancel" '' >/dev/null
     done
     post /v1/apply_async '{"task":"echo","args":[]}'
@@ -28,14 +25,14 @@ metric() { curl -sS "$URL/metrics" | sed -n "s/^$1 //p"; }
     expect 503 queue-full
     stop_poold KILL
     start_poold --processes 1 --max-queued-bytes 100
-    [ "$(metric poold_jobs_input_bytes)" = 100 ]
+    [ "$(sample poold_jobs_input_bytes)" = 100 ]
     post /v1/apply_async '{"task":"echo","args":[]}'
     expect 503 queue-full
     post "/v1/jobs/$sum/cancel" '' >/dev/null
     wait_for_state "$sum" cancelled
-    [ "$(metric poold_jobs_input_bytes)" = 87 ]
+    [ "$(sample poold_jobs_input_bytes)" = 87 ]
     submit apply_async "$(echo_of 11)" >/dev/null
-    [ "$(metric poold_jobs_input_bytes)" = 100 ]
+    [ "$(sample poold_jobs_input_bytes)" = 100 ]
     get /v1/info >/dev/null
     body_is .limits.max_queued_bytes 100
 }

@@ -14,11 +14,6 @@ talk() {
     "${PYTHON3:-python3}" "$BATS_TEST_DIRNAME/talk.py" "${URL#http://}" "$@"
 }
 
-waiters_are() {
-    http GET /metrics
-    [ "$(sed -n 's/^poold_waiters //p' <<<"$BODY")" = "$1" ]
-}
-
 descriptors() { find "/proc/$POOLD_PID/fd" -mindepth 1 | wc -l; }
 descriptors_are() { [ "$(descriptors)" -le "$1" ]; }
 

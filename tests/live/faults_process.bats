@@ -12,15 +12,11 @@ arm() {
 
 acted() { [ "$(od -An -t u8 -j 8 -N 8 "$FAULT_FILE" | tr -d ' ')" = "$1" ]; }
 
-forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
-
 # The server has ended by this signal.
 died_of() {
     wait_for_exit
     [ "$POOLD_STATUS" = $((128 + $1)) ]
 }
-
-another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
 
 @test "F2 a killed forkserver is replaced, HTTP stays up, and no attempt is spent" {
     start_poold

@@ -5,9 +5,6 @@ load helpers
 
 : "${PLUGINS:=$BATS_TEST_DIRNAME/../../build/dev/tests/plugins}"
 
-forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
-another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
-
 # The kernel has it in a wait that no signal ends.
 uninterruptible() { [ "$(sed 's/.*) //; s/ .*//' "/proc/$1/stat")" = D ]; }
 

@@ -339,3 +339,20 @@ idle_workers() {
 }
 
 idle_workers_are() { [ "$(idle_workers default)" = "$1" ]; }
+
+# sample NAME: the value of a metric without labels.
+sample() {
+    http GET /metrics
+    sed -n "s/^$1 //p" <<<"$BODY"
+}
+
+# How many requests wait for a job.
+waiters_are() { [ "$(sample poold_waiters)" = "$1" ]; }
+
+forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
+
+# another_forkserver PID
+another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
+
+# Runs behind all items that may be handed out now.
+behind_all_else() { post /v1/apply '{"task":"square","args":[1],"priority":-100}'; }

@@ -48,9 +48,6 @@ numbers() { jq -nc --argjson n "$1" "[range(\$n) | ${2:-.}]"; }
 # The lines that hold an outcome, of the last answer and of what the reader has read.
 outcomes() { jq -c 'select(has("index"))' "$BATS_TEST_TMPDIR/lines" - <<<"$BODY"; }
 
-# Runs behind all items that may be handed out now.
-behind_all_else() { post /v1/apply '{"task":"square","args":[1],"priority":-100}'; }
-
 @test "imap answers a line an item in the order of the items, and a last line" {
     start_poold
     post /v1/imap '{"task":"sleep","items":[0.4,0,0.2,0]}'

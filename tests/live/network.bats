@@ -112,11 +112,6 @@ PY
     body_is '.jobs | length' 1
 }
 
-waiters_are() {
-    http GET /metrics
-    [ "$(sed -n 's/^poold_waiters //p' <<<"$BODY")" = "$1" ]
-}
-
 @test "a caller that leaves frees its place under TLS" {
     start_tls --processes 1 --max-wait 3600
     curl -sS --json '{"task":"sleep","args":[600]}' "$URL/v1/apply" >/dev/null 3>&- &

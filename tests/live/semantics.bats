@@ -13,8 +13,6 @@ lines() { jq -c "$1" <<<"$BODY" | xargs; }
 # ids JOB...: a JSON array.
 ids() { jq -nc '$ARGS.positional' --args "$@"; }
 
-behind_all_else() { post /v1/apply '{"task":"square","args":[1],"priority":-100}'; }
-
 # stream PATH JSON: a client that reads in the background; sets JOB.
 stream() {
     rm -f "$BATS_TEST_TMPDIR/stream_headers"
