@@ -63,8 +63,8 @@ void access_log_write(enum access_log_mode mode, const char *route,
     request_peer(record->request, peer);
     if (peer[0])
         add_text(&fields, "client", peer);
-    if (record->owner) {
-        key_id_format(record->owner, key);
+    if (record->tag->owner) {
+        key_id_format(record->tag->owner, key);
         add_text(&fields, "key", key);
     }
     if (record->method[0])

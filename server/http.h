@@ -66,7 +66,6 @@ struct http_record {
     const char *method, *target;  /* as they were sent, whatever that is */
     const struct uuid *job;       /* see request_set_job, or NULL */
     const struct request_tag *tag;
-    uint64_t owner; /* as in its tag */
 };
 
 struct http_options {

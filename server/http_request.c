@@ -255,7 +255,6 @@ static void tell_over(const struct request *request)
         .target = request->uri,
         .job = request->has_job ? &request->job : NULL,
         .tag = &request->tag,
-        .owner = request->tag.owner,
     };
 
     if (http->options.on_over)
