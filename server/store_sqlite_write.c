@@ -358,9 +358,10 @@ static int put_log(struct sqlite_writer *writer, struct store_command *command)
 static int put_finished(struct sqlite_writer *writer, struct store_command *command)
 {
     const struct attempt_log *attempts = &command->attempts;
+    size_t rows = inline_result(command) ? 0 : command->outcome_count;
     int rc = put_job(writer, command);
 
-    for (size_t i = 0; i < command->outcome_count && !inline_result(command); i++) {
+    for (size_t i = 0; i < rows; i++) {
         if (rc != SQLITE_OK || command->st != ST_OK)
             break;
         rc = add_outcome(writer, command, &command->outcomes[i]);
