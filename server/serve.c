@@ -256,11 +256,31 @@ static int open_keys(struct server *server)
 /* A few people and programs look here. */
 #define ADMIN_CONNECTIONS 64
 
+/* What the requests are answered with; all but the listeners. false: no memory. */
+static bool open_api(struct server *server)
+{
+    server->api = (struct api){
+        .config = &server->config,
+        .dispatch = server->dispatch,
+        .confinement = confining_plan(server->confining),
+        .callback = server->callback,
+        .started_at_ms = clock_wall_ms(),
+        .folders = server->folders,
+        .disk = server->disk,
+        .backup = server->backup,
+        .traffic = traffic_new(api_route_count()),
+        .keys = server->keys,
+    };
+    return server->api.traffic != NULL;
+}
+
 /* Connections that there may be. */
-static unsigned share_descriptors(struct server *server, unsigned besides)
+static unsigned share_descriptors(struct server *server)
 {
     const struct config *config = &server->config;
     struct descriptors *descriptors = &server->api.descriptors;
+    unsigned besides =
+        HTTP_RESERVED + (config->admin_host ? ADMIN_CONNECTIONS + HTTP_RESERVED : 0);
     unsigned share;
 
     descriptors_look(besides, config->max_connections, descriptors);
@@ -274,17 +294,17 @@ static unsigned share_descriptors(struct server *server, unsigned besides)
     return share;
 }
 
-static int open_http(struct server *server)
+/* The one that all clients use, and that for the operator, if there is one. */
+static enum status open_listeners(struct server *server, struct error_text *err)
 {
     const struct config *config = &server->config;
-    unsigned besides =
-        HTTP_RESERVED + (config->admin_host ? ADMIN_CONNECTIONS + HTTP_RESERVED : 0);
+    struct api *api = &server->api;
     struct http_options options = {
         .host = config->listen_host,
         .port = config->listen_port,
         .max_body_bytes = config->max_body_bytes,
         .max_bodies_bytes = config->max_bodies_bytes,
-        .max_connections = share_descriptors(server, besides),
+        .max_connections = share_descriptors(server),
         .header_timeout_ms = (uint64_t)config->header_timeout_ms,
         .body_timeout_ms = (uint64_t)config->body_timeout_ms,
         .answer_timeout_ms = (uint64_t)config->answer_timeout_ms,
@@ -294,45 +314,39 @@ static int open_http(struct server *server)
         .tls = config->tls_cert != NULL,
         .idle_timeout_s = (unsigned)((config->idle_timeout_ms + 999) / 1000),
     };
+    enum status st =
+        http_open(&server->loop, &options, api_handle, api, &server->http, err);
+
+    api->http = server->http;
+    server->listeners += st == ST_OK;
+    if (st != ST_OK || !config->admin_host)
+        return st;
+    options.host = config->admin_host;
+    options.port = config->admin_port;
+    options.max_connections = ADMIN_CONNECTIONS;
+    options.admin = true;
+    st = http_open(&server->loop, &options, api_handle, api, &server->admin, err);
+    api->admin = server->admin;
+    server->listeners += st == ST_OK;
+    return st;
+}
+
+static int open_http(struct server *server)
+{
+    const struct config *config = &server->config;
     struct error_text err = { "" };
     enum status st;
 
-    server->api.traffic = traffic_new(api_route_count());
-    if (!server->api.traffic) {
+    if (!open_api(server)) {
         (void)error_set(&err, ST_NO_MEMORY, "out of memory");
         return fail(EXIT_SYSTEM, &err);
     }
-    if (options.tls && http_tls_load(config->tls_cert, config->tls_key, &err) != ST_OK)
+    if (config->tls_cert &&
+        http_tls_load(config->tls_cert, config->tls_key, &err) != ST_OK)
         return fail(EXIT_CONFIGURATION, &err);
-    st =
-        http_open(&server->loop, &options, api_handle, &server->api, &server->http, &err);
-    server->listeners += st == ST_OK;
-    if (st == ST_OK && config->admin_host) {
-        options.host = config->admin_host;
-        options.port = config->admin_port;
-        options.max_connections = ADMIN_CONNECTIONS;
-        options.admin = true;
-        st = http_open(&server->loop, &options, api_handle, &server->api, &server->admin,
-                       &err);
-        server->listeners += st == ST_OK;
-    }
+    st = open_listeners(server, &err);
     if (st != ST_OK)
         return fail(st == ST_NO_MEMORY ? EXIT_SYSTEM : EXIT_UNAVAILABLE, &err);
-    server->api = (struct api){
-        .config = config,
-        .dispatch = server->dispatch,
-        .confinement = confining_plan(server->confining),
-        .callback = server->callback,
-        .http = server->http,
-        .admin = server->admin,
-        .started_at_ms = clock_wall_ms(),
-        .folders = server->folders,
-        .disk = server->disk,
-        .backup = server->backup,
-        .traffic = server->api.traffic,
-        .keys = server->keys,
-        .descriptors = server->api.descriptors,
-    };
     return 0;
 }
 
