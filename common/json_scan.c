@@ -368,7 +368,8 @@ struct scan scan_of(struct text doc)
     /* An empty text may have no address at all, which must not be calculated with. */
     const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : "");
 
-    return (struct scan){ .start = at, .end = at + doc.len };
+    return (
+        struct scan){ .start = at, .end = at + doc.len, .max_depth = SLICE_DEPTH_MAX };
 }
 
 enum slice_kind scan_kind(uint8_t first)
@@ -406,10 +407,20 @@ const uint8_t *scan_document_end(struct scan *s, const uint8_t *p)
 enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
                                struct slice_error *ret_error)
 {
-    struct scan s = scan_of(doc);
-    const uint8_t *first = scan_document_begin(&s);
-    const uint8_t *p = first ? scan_value(&s, first) : NULL;
+    return slice_check_depth(doc, SLICE_DEPTH_MAX, ret_kind, ret_error);
+}
 
+enum slice_verdict slice_check_depth(struct text doc, unsigned max_depth,
+                                     enum slice_kind *ret_kind,
+                                     struct slice_error *ret_error)
+{
+    struct scan s = scan_of(doc);
+    const uint8_t *first, *p;
+
+    assert(max_depth >= 1 && max_depth <= SLICE_DEPTH_MAX);
+    s.max_depth = max_depth;
+    first = scan_document_begin(&s);
+    p = first ? scan_value(&s, first) : NULL;
     if (p)
         p = scan_document_end(&s, p);
     if (!p) {

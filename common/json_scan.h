@@ -5,7 +5,7 @@
  * Refused, beyond the grammar: bytes that are not UTF-8 (RFC 3629: overlong forms,
  * surrogates, above U+10FFFF), lone surrogates and \u0000 in escapes, a byte order mark,
  * numbers of more than SLICE_NUMBER_MAX bytes, and what is nested deeper than
- * SLICE_DEPTH_MAX. Names of members may repeat.
+ * SLICE_DEPTH_MAX, or less where the caller says so. Names of members may repeat.
  *
  * slice_check is for everybody: the server checks what clients send, workers check what
  * tasks return. What stands behind it is the grammar for server/json_slice.c, which notes
@@ -43,7 +43,7 @@ enum slice_kind {
 enum slice_verdict {
     SLICE_OK,
     SLICE_MALFORMED,      /* not JSON, or refused beyond its grammar (above) */
-    SLICE_TOO_DEEP,       /* over SLICE_DEPTH_MAX */
+    SLICE_TOO_DEEP,       /* nested deeper than it may be */
     SLICE_NOT_OBJECT,     /* well-formed, but the envelope is no object */
     SLICE_TOO_MANY,       /* more elements than max_items */
     SLICE_ITEM_TOO_LARGE, /* an element over max_item_bytes */
@@ -64,6 +64,10 @@ struct slice_error {
 /* Checks one whole document of any kind. Only one of ret_kind and ret_error is set. */
 enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
                                struct slice_error *ret_error);
+/* The same for a document that may be nested max_depth deep: 1 .. SLICE_DEPTH_MAX. */
+enum slice_verdict slice_check_depth(struct text doc, unsigned max_depth,
+                                     enum slice_kind *ret_kind,
+                                     struct slice_error *ret_error);
 
 /* ---- the grammar, for json_slice.c and program_line.c ------------------------------ */
 
@@ -71,8 +75,9 @@ static_assert(SLICE_DEPTH_MAX <= 64, "the open containers are bits of one word")
 
 struct scan {
     const uint8_t *start, *end;
-    unsigned depth;   /* containers open */
-    uint64_t objects; /* what they are; bit 0 is the innermost, 1 an object */
+    unsigned depth;     /* containers open */
+    unsigned max_depth; /* how many may be: scan_of says SLICE_DEPTH_MAX */
+    uint64_t objects;   /* what they are; bit 0 is the innermost, 1 an object */
     enum slice_verdict verdict;
     struct slice_error error;
 };
@@ -121,7 +126,7 @@ static inline bool scan_in_object(const struct scan *s)
 /* p is on '[' or '{'; gives the place of the first element, member or closing bracket. */
 static inline const uint8_t *scan_open(struct scan *s, const uint8_t *p)
 {
-    if (s->depth == SLICE_DEPTH_MAX)
+    if (s->depth >= s->max_depth)
         return scan_fail(s, p, SLICE_TOO_DEEP, "nested too deep");
     s->depth++;
     s->objects = s->objects << 1 | (*p == '{');

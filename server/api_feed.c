@@ -135,7 +135,8 @@ static void add_item(struct feeding *feeding, struct text item)
         feeding->over = true;
         return;
     }
-    if (slice_check(item, &kind, &error) != SLICE_OK) {
+    if (slice_check_depth(item, (unsigned)feeding->api->config->max_json_depth, &kind,
+                          &error) != SLICE_OK) {
         (void)snprintf(detail, sizeof(detail), "line %llu is not JSON: at byte %zu: %s",
                        (unsigned long long)feeding->line, error.offset, error.reason);
         break_off(feeding, detail, feeding->line);

@@ -199,8 +199,8 @@ static void on_stream_change(void *data)
 
 /* ---- the request ------------------------------------------------------------------- */
 
-static bool read_wanted(struct request *request, bool has_return_when,
-                        struct wait_request *ret_wanted)
+static bool read_wanted(const struct api *api, struct request *request,
+                        bool has_return_when, struct wait_request *ret_wanted)
 {
     struct preferences preferences;
     struct refusal refusal;
@@ -210,7 +210,8 @@ static bool read_wanted(struct request *request, bool has_return_when,
         return false;
     api_preferences(request, &preferences);
     st = wait_json_parse(blob_text(request_body(request)), has_return_when,
-                         preferences.lenient, ret_wanted, &refusal);
+                         preferences.lenient, (unsigned)api->config->max_json_depth,
+                         ret_wanted, &refusal);
     if (st != ST_OK)
         api_refuse(request, &refusal);
     refusal_clear(&refusal);
@@ -231,7 +232,7 @@ static void wait_for_many(struct api *api, struct request *request, bool has_ret
     }
     wanted = &waiting->wanted;
     waiting->request = request;
-    if (!read_wanted(request, has_return_when, wanted)) {
+    if (!read_wanted(api, request, has_return_when, wanted)) {
         waiting_free(waiting);
         return;
     }

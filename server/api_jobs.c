@@ -116,12 +116,25 @@ static void refuse_member(struct request *request, const char *name, const char 
     refusal_clear(&refusal);
 }
 
+static void refuse_text(struct request *request, enum slice_verdict verdict,
+                        const struct slice_error *error)
+{
+    struct refusal refusal;
+
+    refusal_init(&refusal);
+    refusal_of_text(&refusal, verdict, error, NULL);
+    api_refuse(request, &refusal);
+    refusal_clear(&refusal);
+}
+
 /* The body: nothing, or {"terminate": bool}. Answers and returns false if it is anything
  * else. */
-static bool read_terminate(struct request *request, bool *ret_terminate)
+static bool read_terminate(const struct api *api, struct request *request,
+                           bool *ret_terminate)
 {
     struct text body = blob_text(request_body(request));
     enum slice_kind kind;
+    enum slice_verdict verdict;
     struct slice_error error = { 0 };
     json_auto_t *object = NULL;
     json_t *value;
@@ -133,9 +146,10 @@ static bool read_terminate(struct request *request, bool *ret_terminate)
         return true;
     if (!api_body_is_json(request))
         return false;
-    if (slice_check(body, &kind, &error) != SLICE_OK) {
-        api_problem(request, PROBLEM_INVALID_JSON, "at byte %zu: %s", error.offset,
-                    error.reason);
+    verdict =
+        slice_check_depth(body, (unsigned)api->config->max_json_depth, &kind, &error);
+    if (verdict != SLICE_OK) {
+        refuse_text(request, verdict, &error);
         return false;
     }
     object = json_load(body, JSON_REJECT_DUPLICATES, &no_memory);
@@ -172,7 +186,7 @@ void api_job_cancel(struct api *api, struct request *request, struct text param)
     bool terminate;
 
     if (!api_job_id(request, param, &lookup.id) || !api_query(request, NULL, 0) ||
-        !read_terminate(request, &terminate))
+        !read_terminate(api, request, &terminate))
         return;
     if (dispatch_owner(api->dispatch, lookup.id, &owner) && !api_sees(request, owner)) {
         api_problem_status(request, ST_NOT_FOUND);

@@ -104,7 +104,8 @@ void api_key_post(struct api *api, struct request *request, struct text param)
         return;
     api_preferences(request, &preferences);
     st = key_json_parse(blob_text(request_body(request)), preferences.lenient,
-                        clock_wall_ms(), &key, &refusal);
+                        (unsigned)api->config->max_json_depth, clock_wall_ms(), &key,
+                        &refusal);
     if (st != ST_OK)
         api_refuse(request, &refusal);
     refusal_clear(&refusal);
@@ -147,7 +148,8 @@ void api_key_rotate(struct api *api, struct request *request, struct text param)
         return;
     api_preferences(request, &preferences);
     st = key_json_parse_rotation(blob_text(request_body(request)), preferences.lenient,
-                                 &keep_old_ms, &refusal);
+                                 (unsigned)api->config->max_json_depth, &keep_old_ms,
+                                 &refusal);
     if (st != ST_OK)
         api_refuse(request, &refusal);
     refusal_clear(&refusal);

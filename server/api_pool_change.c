@@ -179,7 +179,8 @@ static void answer_pool(struct api *api, struct request *request, struct lane *l
 /* ---- making and changing ----------------------------------------------------------- */
 
 /* Answers and returns NULL if the request is refused. */
-static struct pool_spec *read_spec(struct request *request, struct pool_intake *intake,
+static struct pool_spec *read_spec(const struct api *api, struct request *request,
+                                   struct pool_intake *intake,
                                    struct preferences *ret_applied)
 {
     struct preferences preferences;
@@ -192,6 +193,7 @@ static struct pool_spec *read_spec(struct request *request, struct pool_intake *
     api_preferences(request, &preferences);
     *ret_applied = (struct preferences){ .lenient = preferences.lenient };
     intake->lenient = preferences.lenient;
+    intake->max_depth = (unsigned)api->config->max_json_depth;
     if (pool_json_parse(request_body(request), intake, &spec, &refusal) != ST_OK)
         api_refuse(request, &refusal);
     refusal_clear(&refusal);
@@ -230,7 +232,7 @@ void api_pool_post(struct api *api, struct request *request, struct text param)
 {
     struct pool_intake intake = { .processes = (unsigned)api->config->processes };
     struct preferences applied;
-    struct pool_spec *spec = read_spec(request, &intake, &applied);
+    struct pool_spec *spec = read_spec(api, request, &intake, &applied);
     char name[NAME_LEN_MAX + 1];
     struct lane *lane;
     enum status st;
@@ -267,7 +269,7 @@ void api_pool_patch(struct api *api, struct request *request, struct text param)
     if (!lane)
         return;
     intake.old = lane->spec;
-    spec = read_spec(request, &intake, &applied);
+    spec = read_spec(api, request, &intake, &applied);
     if (!spec)
         return;
     if (spec->processes > lane->spec->processes &&

@@ -68,6 +68,7 @@ struct config {
     uint64_t max_body_bytes; /* of one request */
     uint64_t max_items;      /* of one job */
     uint64_t max_item_bytes;
+    uint64_t max_json_depth;       /* of what clients send, the outermost counts 1 */
     uint64_t max_result_bytes;     /* of one item */
     uint64_t max_job_result_bytes; /* the same of all of a job that are in memory */
     uint64_t max_log_bytes;        /* of one job */

@@ -12,11 +12,13 @@ static size_t element_count(struct text array)
 }
 
 /* Whether the body is an array that is not too long. */
-static bool check_array(struct text body, struct refusal *refusal)
+static bool check_array(struct text body, const struct job_rules *rules,
+                        struct refusal *refusal)
 {
     struct slice_error error = { 0 };
     enum slice_kind kind;
-    enum slice_verdict verdict = slice_check(body, &kind, &error);
+    enum slice_verdict verdict = slice_check_depth(
+        body, rules->max_depth ? rules->max_depth : SLICE_DEPTH_MAX, &kind, &error);
 
     if (verdict != SLICE_OK) {
         refusal_of_text(refusal, verdict, &error, NULL);
@@ -64,7 +66,7 @@ enum status job_batch_parse(struct blob *body, const struct batch_intake *intake
     size_t count = 0;
 
     refusal_init(ret_refusal);
-    if (!check_array(blob_text(body), ret_refusal))
+    if (!check_array(blob_text(body), rules, ret_refusal))
         return ST_INVALID;
     rest = slice_inside(blob_text(body));
     /* Goes on behind what is wrong, so that the client hears of all of it at once; not

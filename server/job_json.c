@@ -229,7 +229,8 @@ enum status job_json_parse_in(struct blob *body, struct text text,
                               const struct job_rules *rules, struct job_spec **ret_spec,
                               struct refusal *refusal)
 {
-    struct slice_limits limits = { rules->max_items, rules->max_item_bytes };
+    struct slice_limits limits = { rules->max_items, rules->max_item_bytes,
+                                   rules->max_depth };
     bool indexed = intake->in_batch || intake->method != JOB_APPLY;
     unsigned errors_before = refusal->error_count;
     struct slice_envelope envelope;

@@ -29,6 +29,7 @@ struct key;
 struct job_rules {
     uint64_t max_items;
     uint64_t max_item_bytes;
+    unsigned max_depth;         /* of the JSON; 0: SLICE_DEPTH_MAX */
     int64_t time_limit_ms;      /* default; 0: none */
     int64_t result_ttl_ms;      /* default */
     const char *callback_allow; /* see server/webhook.h; NULL: no callbacks */

@@ -132,7 +132,7 @@ static const uint8_t *indexed_array_end(struct scan *s, const uint8_t *p,
 
 struct slice_index *slice_index_new(struct text array)
 {
-    static const struct slice_limits none = { UINT64_MAX, SIZE_MAX };
+    static const struct slice_limits none = { UINT64_MAX, SIZE_MAX, SLICE_DEPTH_MAX };
     struct scan s = scan_of(array);
     const uint8_t *p = scan_space(s.start, s.end);
     struct slice_index *index = mem_zalloc(sizeof(*index));
@@ -264,11 +264,11 @@ static const uint8_t *envelope_end(struct scan *s, const uint8_t *p,
 }
 
 /* The document is no object: it is still told whether it is JSON at all. */
-static enum slice_verdict refuse_other_kinds(struct text doc, size_t offset,
-                                             struct slice_error *ret_error)
+static enum slice_verdict refuse_other_kinds(struct text doc, unsigned max_depth,
+                                             size_t offset, struct slice_error *ret_error)
 {
     enum slice_kind kind;
-    enum slice_verdict verdict = slice_check(doc, &kind, ret_error);
+    enum slice_verdict verdict = slice_check_depth(doc, max_depth, &kind, ret_error);
 
     if (verdict != SLICE_OK)
         return verdict;
@@ -285,10 +285,13 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
     const uint8_t *p = scan_document_begin(&s);
 
     assert(limits || !index_name);
+    if (limits && limits->max_depth)
+        s.max_depth = limits->max_depth;
     ret_envelope->count = 0;
     ret_envelope->index = NULL;
     if (!p || p == s.end || *p != '{')
-        return refuse_other_kinds(doc, p ? (size_t)(p - s.start) : 0, ret_error);
+        return refuse_other_kinds(doc, s.max_depth, p ? (size_t)(p - s.start) : 0,
+                                  ret_error);
     p = envelope_end(&s, p, index_name, limits, ret_envelope);
     if (p)
         p = scan_document_end(&s, p);

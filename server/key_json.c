@@ -159,11 +159,14 @@ static void read_member(const struct rule *rule, const struct slice_member *memb
 }
 
 static enum status read_object(struct text body, const struct rule *rules, bool lenient,
-                               struct draft *draft, struct refusal *refusal)
+                               unsigned max_depth, struct draft *draft,
+                               struct refusal *refusal)
 {
+    const struct slice_limits limits = { .max_depth = max_depth };
     struct slice_envelope envelope;
     struct slice_error error = { 0 };
-    enum slice_verdict verdict = slice_envelope_scan(body, NULL, NULL, &envelope, &error);
+    enum slice_verdict verdict =
+        slice_envelope_scan(body, NULL, &limits, &envelope, &error);
 
     refusal_init(refusal);
     if (verdict != SLICE_OK) {
@@ -184,28 +187,30 @@ static enum status read_object(struct text body, const struct rule *rules, bool 
     return refusal->error_count ? ST_INVALID : ST_OK;
 }
 
-enum status key_json_parse(struct text body, bool lenient, int64_t now_ms,
-                           struct key *ret_key, struct refusal *ret_refusal)
+enum status key_json_parse(struct text body, bool lenient, unsigned max_depth,
+                           int64_t now_ms, struct key *ret_key,
+                           struct refusal *ret_refusal)
 {
     struct draft draft = { .key = ret_key };
     enum status st;
 
     memset(ret_key, 0, sizeof(*ret_key));
     ret_key->created_at_ms = now_ms;
-    st = read_object(body, rules_of_new, lenient, &draft, ret_refusal);
+    st = read_object(body, rules_of_new, lenient, max_depth, &draft, ret_refusal);
     if (draft.expires_ms)
         ret_key->expires_at_ms = now_ms + draft.expires_ms;
     return st;
 }
 
-enum status key_json_parse_rotation(struct text body, bool lenient,
+enum status key_json_parse_rotation(struct text body, bool lenient, unsigned max_depth,
                                     int64_t *ret_keep_old_ms, struct refusal *ret_refusal)
 {
     struct draft draft = { 0 };
     enum status st = ST_OK;
 
     if (body.len)
-        st = read_object(body, rules_of_rotation, lenient, &draft, ret_refusal);
+        st =
+            read_object(body, rules_of_rotation, lenient, max_depth, &draft, ret_refusal);
     else
         refusal_init(ret_refusal);
     *ret_keep_old_ms = draft.keep_old_ms;

@@ -243,10 +243,11 @@ static enum status finish(struct parse *parse, struct pool_spec **ret_spec)
 enum status pool_json_parse(struct blob *body, const struct pool_intake *intake,
                             struct pool_spec **ret_spec, struct refusal *ret_refusal)
 {
+    const struct slice_limits limits = { .max_depth = intake->max_depth };
     struct slice_envelope envelope;
     struct slice_error error = { 0 };
     enum slice_verdict verdict =
-        slice_envelope_scan(blob_text(body), NULL, NULL, &envelope, &error);
+        slice_envelope_scan(blob_text(body), NULL, &limits, &envelope, &error);
     struct parse parse;
     enum status st;
 

@@ -9,8 +9,8 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                "UTF-8. The detail names the byte, "
                                "counted from 0, where reading stopped." },
     [PROBLEM_JSON_TOO_DEEP] = { "json-too-deep", 400, "The JSON is nested too deeply",
-                                "Arrays and objects may be nested 64 deep, the outermost "
-                                "included." },
+                                "The setting max_json_depth says how deep arrays and "
+                                "objects may be nested, the outermost included." },
     [PROBLEM_INVALID_PARAMETER] = { "invalid-parameter", 400,
                                     "A query parameter or header is not valid",
                                     "The detail names the parameter, its value and what "

@@ -109,6 +109,9 @@ void refusal_of_text(struct refusal *refusal, enum slice_verdict verdict,
             (unsigned long long)error->item, (unsigned long long)limits->max_item_bytes);
     else if (verdict == SLICE_NOT_OBJECT)
         (void)snprintf(detail, size, "the body is JSON, but not an object");
+    else if (verdict == SLICE_TOO_DEEP)
+        (void)snprintf(detail, size, "at byte %zu: %s (max_json_depth)", error->offset,
+                       error->reason);
     else if (verdict == SLICE_NO_MEMORY)
         (void)snprintf(detail, size, "out of memory");
     else

@@ -2,6 +2,7 @@
 #include "server/setting.h"
 
 #include "common/buf.h"
+#include "common/json_scan.h"
 #include "server/config.h"
 #include "server/webhook.h"
 
@@ -192,6 +193,11 @@ const struct setting settings[] = {
       .min = 1, .max = BYTES_MAX,
       .value = "BYTES",
       .help = "JSON text of one item. More: 413 item-too-large." },
+    { "max_json_depth", SETTING_NUMBER, AT(max_json_depth), .initial = "64",
+      .min = 2, .max = SLICE_DEPTH_MAX,
+      .value = "N",
+      .help = "How deep arrays and objects may be nested in what clients send, the outermost "
+              "counts 1. Deeper: 400 json-too-deep." },
     { "max_result_bytes", SETTING_NUMBER, AT(max_result_bytes), .initial = "16777216",
       .min = 1, .max = BYTES_MAX,
       .value = "BYTES",

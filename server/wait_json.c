@@ -96,9 +96,10 @@ static void read_members(const struct slice_envelope *envelope, bool has_return_
 }
 
 enum status wait_json_parse(struct text body, bool has_return_when, bool lenient,
-                            struct wait_request *ret_request, struct refusal *ret_refusal)
+                            unsigned max_depth, struct wait_request *ret_request,
+                            struct refusal *ret_refusal)
 {
-    const struct slice_limits limits = { WAIT_IDS_MAX, SIZE_MAX };
+    const struct slice_limits limits = { WAIT_IDS_MAX, SIZE_MAX, max_depth };
     struct slice_envelope envelope;
     struct slice_error error = { 0 };
     enum slice_verdict verdict =

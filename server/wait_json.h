@@ -31,10 +31,11 @@ struct wait_request {
     int64_t timeout_ms; /* -1: none was given */
 };
 
-/* Without `has_return_when` that member is not known. Not ST_OK: *ret_refusal says why;
- * clear it in any case. */
+/* Without `has_return_when` that member is not known; max_depth is that of the JSON. Not
+ * ST_OK: *ret_refusal says why; clear it in any case. */
 NODISCARD enum status wait_json_parse(struct text body, bool has_return_when,
-                                      bool lenient, struct wait_request *ret_request,
+                                      bool lenient, unsigned max_depth,
+                                      struct wait_request *ret_request,
                                       struct refusal *ret_refusal);
 
 #endif

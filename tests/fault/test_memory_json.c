@@ -93,7 +93,7 @@ static enum status read_wait(const struct request *request, struct buf *out,
 {
     static struct wait_request wait;
     const struct text text = { request->body, strlen(request->body) };
-    enum status st = wait_json_parse(text, true, false, &wait, refusal);
+    enum status st = wait_json_parse(text, true, false, 0, &wait, refusal);
 
     if (st == ST_OK)
         buf_addf(out, "%zu %d %" PRId64, wait.count, (int)wait.return_when,

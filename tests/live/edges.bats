@@ -179,3 +179,41 @@ restart_retaining() {
     post /v1/apply '{"task":"sleep","args":[600],"on_disconnect":"cancel"}' -H 'Prefer: wait=600' >/dev/null
     expect 202
 }
+
+@test "limit max_json_depth: what clients send, as deep and one deeper" {
+    start_poold --processes 1 --max-json-depth 4
+    for args in '[[7]]' '[[[7]]]'; do # the envelope is one more
+        [ "$(post /v1/apply "{\"task\":\"echo\",\"args\":$args}" | result_text)" = "${args:1:-1}" ]
+    done
+    post /v1/apply '{"task":"echo","args":[[[[7]]]]}'
+    expect 400 json-too-deep
+    body_is '.detail | contains("max_json_depth")' true
+    post /v1/map '{"task":"echo","items":[[[7]]]}' >/dev/null
+    expect 200
+    for body in '{"task":"echo","items":[[[[]]]]}' '{"task":"echo","items":[1],"x":[[[{}]]]}' '[[[[[]]]]]'; do
+        post /v1/map "$body"
+        expect 400 json-too-deep
+    done
+    # The array of a batch is one of the levels.
+    post /v1/batch '[{"method":"apply_async","task":"echo","args":[[7]]}]' >/dev/null
+    expect 202
+    post /v1/batch '[{"method":"apply_async","task":"echo","args":[[[7]]]}]'
+    expect 400 json-too-deep
+    post /v1/pools '{"name":"p","initargs":[[[1]]]}' >/dev/null
+    expect 201
+    for path in /v1/pools /v1/jobs/wait; do
+        post "$path" '{"name":"q","ids":[],"initargs":[[[[1]]]]}'
+        expect 400 json-too-deep
+    done
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    post "/v1/jobs/$job/cancel" '{"x":[[[[]]]]}'
+    expect 400 json-too-deep
+    post "/v1/jobs/$job/cancel" '{"terminate":true}' >/dev/null
+    # Of items that are fed each line is a document.
+    printf '%s\n' '{"task":"echo"}' '[[[[7]]]]' '[[[[[7]]]]]' >"$BATS_TEST_TMPDIR/lines"
+    http POST /v1/imap -H 'Content-Type: application/x-ndjson' --data-binary "@$BATS_TEST_TMPDIR/lines"
+    [[ $BODY == *'"result":[[[[7]]]]'* ]]
+    [[ $BODY == *'nested too deep'* ]]
+    get /v1/info >/dev/null
+    body_is .limits.max_json_depth 4
+}

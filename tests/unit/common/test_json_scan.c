@@ -438,6 +438,21 @@ static void check_accepts_the_greatest_depth_and_refuses_the_next(void **state)
     buf_clear(&buf);
 }
 
+static void check_depth_takes_less_if_told_to(void **state)
+{
+    struct slice_error error;
+    enum slice_kind kind;
+
+    (void)state;
+    assert_int_equal(slice_check_depth(TEXT("[{}]"), 3, &kind, &error), SLICE_OK);
+    assert_int_equal(slice_check_depth(TEXT("[{\"a\":[1]},[[]]]"), 3, &kind, &error),
+                     SLICE_OK);
+    assert_int_equal(kind, SLICE_ARRAY);
+    assert_int_equal(slice_check_depth(TEXT("[[],[[[]]]]"), 3, &kind, &error),
+                     SLICE_TOO_DEEP);
+    assert_int_equal(error.offset, 6);
+}
+
 static void check_remembers_what_is_open_at_every_depth(void **state)
 {
     struct buf buf = BUF_INIT;
@@ -483,6 +498,7 @@ int main(void)
         cmocka_unit_test(check_looks_at_every_byte_of_a_string),
         cmocka_unit_test(check_tells_every_cut_document_by_its_length),
         cmocka_unit_test(check_accepts_the_greatest_depth_and_refuses_the_next),
+        cmocka_unit_test(check_depth_takes_less_if_told_to),
         cmocka_unit_test(check_remembers_what_is_open_at_every_depth),
     };
 

@@ -14,7 +14,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct slice_limits no_limits = { UINT64_MAX, SIZE_MAX };
+static const struct slice_limits no_limits = { UINT64_MAX, SIZE_MAX, 0 };
 
 static struct text text_of(const char *string)
 {
@@ -199,9 +199,31 @@ static void envelope_counts_depth_from_its_own_brace(void **state)
     buf_clear(&buf);
 }
 
+static void envelope_bounds_the_depth(void **state)
+{
+    const struct slice_limits limits = { UINT64_MAX, SIZE_MAX, 3 };
+    struct slice_envelope envelope;
+    struct slice_error error;
+
+    (void)state;
+    assert_int_equal(slice_envelope_scan(TEXT("{\"items\":[1,{}],\"x\":[[]]}"), "items",
+                                         &limits, &envelope, &error),
+                     SLICE_OK);
+    assert_int_equal(envelope.index->count, 2);
+    slice_envelope_clear(&envelope);
+    assert_envelope_bad(TEXT("{\"items\":[1,[[]]]}"), &limits, SLICE_TOO_DEEP, 13,
+                        "nested too deep");
+    assert_envelope_bad(TEXT("{\"x\":[[[]]]}"), &limits, SLICE_TOO_DEEP, 7,
+                        "nested too deep");
+    /* Of another kind than an object, too. */
+    assert_envelope_bad(TEXT("[[[[]]]]"), &limits, SLICE_TOO_DEEP, 3, "nested too deep");
+    assert_envelope_bad(TEXT("[[[]]]"), &limits, SLICE_NOT_OBJECT, 0,
+                        "expected an object");
+}
+
 static void envelope_bounds_how_many_items_and_how_large(void **state)
 {
-    const struct slice_limits limits = { 3, 5 };
+    const struct slice_limits limits = { 3, 5, 0 };
     struct slice_envelope envelope;
     struct slice_error error;
 
@@ -400,7 +422,7 @@ static void integers_are_checked_as_all_else(void **state)
 
 static void integers_are_counted_and_measured(void **state)
 {
-    struct slice_limits limits = { 150, 64 };
+    struct slice_limits limits = { 150, 64, 0 };
     struct slice_envelope envelope;
     struct slice_error error;
     struct buf buf = BUF_INIT;
@@ -422,7 +444,7 @@ static void integers_are_counted_and_measured(void **state)
     }
     buf_reset(&buf);
     fill(&buf, "{\"items\":[1,2,", '3', 65, ",4]}");
-    assert_envelope_bad(buf_text(&buf), &(struct slice_limits){ 9, 64 },
+    assert_envelope_bad(buf_text(&buf), &(struct slice_limits){ 9, 64, 0 },
                         SLICE_ITEM_TOO_LARGE, 14, "the item is too large");
     buf_clear(&buf);
 }
@@ -488,6 +510,7 @@ int main(void)
         cmocka_unit_test(envelope_refuses_a_member_that_comes_twice_but_not_deeper),
         cmocka_unit_test(envelope_bounds_its_members),
         cmocka_unit_test(envelope_counts_depth_from_its_own_brace),
+        cmocka_unit_test(envelope_bounds_the_depth),
         cmocka_unit_test(envelope_bounds_how_many_items_and_how_large),
         cmocka_unit_test(envelope_indexes_only_an_array),
         cmocka_unit_test(index_range_gives_exactly_the_elements_asked_for),

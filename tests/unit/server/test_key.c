@@ -185,7 +185,7 @@ static void assert_refused(const char *body, const char *pointer)
     struct refusal refusal;
     struct key key;
 
-    assert_int_equal(key_json_parse((struct text){ body, strlen(body) }, false, NOW_MS,
+    assert_int_equal(key_json_parse((struct text){ body, strlen(body) }, false, 0, NOW_MS,
                                     &key, &refusal),
                      ST_INVALID);
     if (pointer)
@@ -203,7 +203,7 @@ static void a_request_for_a_key_is_read(void **state)
     struct key key;
 
     (void)state;
-    assert_int_equal(key_json_parse((struct text){ body, sizeof(body) - 1 }, false,
+    assert_int_equal(key_json_parse((struct text){ body, sizeof(body) - 1 }, false, 0,
                                     NOW_MS, &key, &refusal),
                      ST_OK);
     refusal_clear(&refusal);
@@ -224,12 +224,12 @@ static void a_request_for_a_key_is_read(void **state)
     assert_refused("{\"name\":\"c\",\"scopes\":[\"read\"],\"more\":0}", "#/more");
     assert_refused("[", NULL);
     assert_int_equal(
-        key_json_parse_rotation(TEXT("{\"keep_old\":2}"), false, &keep_ms, &refusal),
+        key_json_parse_rotation(TEXT("{\"keep_old\":2}"), false, 0, &keep_ms, &refusal),
         ST_OK);
     assert_int_equal(keep_ms, 2000);
     refusal_clear(&refusal);
     assert_int_equal(
-        key_json_parse_rotation(TEXT("{\"name\":\"x\"}"), false, &keep_ms, &refusal),
+        key_json_parse_rotation(TEXT("{\"name\":\"x\"}"), false, 0, &keep_ms, &refusal),
         ST_INVALID);
     refusal_clear(&refusal);
 }

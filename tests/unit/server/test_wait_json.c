@@ -19,7 +19,7 @@ static void accepted(const char *body)
 {
     struct refusal refusal;
 
-    if (wait_json_parse((struct text){ body, strlen(body) }, true, false, &wanted,
+    if (wait_json_parse((struct text){ body, strlen(body) }, true, false, 0, &wanted,
                         &refusal) != ST_OK)
         fail_msg("%s: %s", body, refusal.detail);
     refusal_clear(&refusal);
@@ -30,7 +30,7 @@ static void refused(const char *body, enum problem problem, const char *pointer)
     struct refusal refusal;
     char expected[80];
 
-    assert_int_equal(wait_json_parse((struct text){ body, strlen(body) }, true, false,
+    assert_int_equal(wait_json_parse((struct text){ body, strlen(body) }, true, false, 0,
                                      &wanted, &refusal),
                      ST_INVALID);
     assert_int_equal(refusal.problem, problem);
@@ -103,11 +103,11 @@ static void unknown_members_may_be_skipped(void **state)
 
     (void)state;
     assert_int_equal(wait_json_parse(TEXT("{\"ids\":[],\"return_when\":1,\"x\":2}"),
-                                     false, true, &wanted, &refusal),
+                                     false, true, 0, &wanted, &refusal),
                      ST_OK);
     refusal_clear(&refusal);
     assert_int_equal(wait_json_parse(TEXT("{\"ids\":[],\"return_when\":1}"), false, false,
-                                     &wanted, &refusal),
+                                     0, &wanted, &refusal),
                      ST_INVALID);
     refusal_clear(&refusal);
 }
