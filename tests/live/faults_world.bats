@@ -85,7 +85,7 @@ PYTHON
 # Who is idle longest has to make room.
 is_full() { log_has 'descriptors allow' && [ "$(open_files)" -ge "$1" ] && [ "$(open_files)" -lt 80 ]; }
 open_files() { find "/proc/$POOLD_PID/fd" -type l | wc -l; }
-workers_alive() { [ "$(pgrep -c -x poold-worker -P "$(pgrep -P "$POOLD_PID" -x poold-fork)")" = "$1" ]; }
+workers_alive() { [ "$(pgrep -c -x poold-worker -P "$(named_forkserver)")" = "$1" ]; }
 
 @test "F14 without descriptors the server waits at no cost, workers are replaced, and it recovers" {
     hard=$(ulimit -Hn)
@@ -100,7 +100,7 @@ workers_alive() { [ "$(pgrep -c -x poold-worker -P "$(pgrep -P "$POOLD_PID" -x p
     eventually is_full $((before + allowed))
     get /healthz
     expect 200
-    victim=$(pgrep -P "$(pgrep -P "$POOLD_PID" -x poold-fork)" -x poold-worker | head -1)
+    victim=$(worker_pid 0)
     kill -KILL "$victim"
     eventually gone "$victim"
     eventually workers_alive 2
@@ -194,11 +194,11 @@ unready() {
     command -v setpriv prlimit >/dev/null || skip "needs setpriv and prlimit"
     mkdir -p "$POOLD_DATA_DIR"
     chmod 711 "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/data"
-    chown 54321:54321 "$POOLD_DATA_DIR"
+    chown 54329:54329 "$POOLD_DATA_DIR"
     # The server has five threads, its loop's, the store's and libuv's; the forkserver is the rest.
-    poold=(env -u POOLD_BIN TMPDIR=/tmp setpriv --reuid 54321 --regid 54321 --clear-groups
+    poold=(env -u POOLD_BIN TMPDIR=/tmp setpriv --reuid 54329 --regid 54329 --clear-groups
         prlimit --nproc=12 "$(realpath "$POOLD_BIN")")
-    setpriv --reuid 54321 --regid 54321 --clear-groups test -x "$(realpath "$POOLD_BIN")" ||
+    setpriv --reuid 54329 --regid 54329 --clear-groups test -x "$(realpath "$POOLD_BIN")" ||
         skip "another user cannot run the binary"
     start_poold --processes 16
     eventually log_has 'worker cannot be started, trying again later .*reason="fork: Resource temporarily'

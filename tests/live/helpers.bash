@@ -349,10 +349,13 @@ sample() {
 # How many requests wait for a job.
 waiters_are() { [ "$(sample poold_waiters)" = "$1" ]; }
 
-forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
+named_forkserver() { pgrep -P "$POOLD_PID" -x poold-fork; }
+
+# The pid of the forkserver, once it has its name: the server may be ready before.
+forkserver() { eventually named_forkserver; }
 
 # another_forkserver PID
-another_forkserver() { [ -n "$(forkserver)" ] && [ "$(forkserver)" != "$1" ]; }
+another_forkserver() { [ -n "$(named_forkserver)" ] && [ "$(named_forkserver)" != "$1" ]; }
 
 # Runs behind all items that may be handed out now.
 behind_all_else() { post /v1/apply '{"task":"square","args":[1],"priority":-100}'; }
