@@ -492,3 +492,22 @@ bool api_idempotency_key(struct request *request, const char **ret_key)
                 "Idempotency-Key has to be 1 to 128 visible ASCII characters");
     return false;
 }
+
+static bool add_trace_state(void *data, const char *value)
+{
+    trace_state_add(data, value);
+    return true;
+}
+
+const char *api_trace(const struct request *request, char ret_trace[TRACE_MAX + 1])
+{
+    const char *parent = request_header(request, "traceparent");
+    struct trace_state state;
+
+    if (!parent || !trace_parent_take(parent, ret_trace))
+        return NULL;
+    trace_state_init(&state);
+    request_headers(request, "tracestate", add_trace_state, &state);
+    trace_state_write(&state, ret_trace + TRACE_PARENT_LEN);
+    return ret_trace;
+}

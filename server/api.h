@@ -38,6 +38,7 @@
 #include "server/problem.h"
 #include "server/refusal.h"
 #include "server/route.h"
+#include "server/trace.h"
 #include "server/traffic.h"
 
 #include <stdbool.h>
@@ -143,6 +144,8 @@ bool api_body_is_ndjson(const struct request *request);
 /* The header Idempotency-Key, or NULL if there is none. Answers 400 and returns false if
  * it is not valid. */
 bool api_idempotency_key(struct request *request, const char **ret_key);
+/* The trace that the request is part of, in ret_trace; NULL if it has none that is valid. */
+const char *api_trace(const struct request *request, char ret_trace[TRACE_MAX + 1]);
 
 /* ---- pools ------------------------------------------------------------------------- */
 

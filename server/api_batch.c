@@ -74,9 +74,10 @@ static bool has_no_key(struct request *request)
 static bool read_specs(struct api *api, struct request *request, bool lenient,
                        struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count)
 {
+    char trace[TRACE_MAX + 1];
     const struct batch_intake intake = {
         .owner = api_owner(request),
-        .traceparent = request_header(request, "traceparent"),
+        .trace = api_trace(request, trace),
         .lenient = lenient,
         .now_ms = clock_wall_ms(),
         .new_id = new_id,

@@ -97,11 +97,11 @@ static void begin(struct feeding *feeding, struct text line)
 {
     struct blob *body = blob_new(line.at ? line.at : "", line.len);
     struct job_rules rules = api_job_rules(feeding->api, feeding->request);
+    char trace[TRACE_MAX + 1];
     struct job_intake intake = { .method = feeding->method,
                                  .fed = true,
                                  .owner = api_owner(feeding->request),
-                                 .traceparent =
-                                     request_header(feeding->request, "traceparent"),
+                                 .trace = api_trace(feeding->request, trace),
                                  .now_ms = clock_wall_ms() };
     struct preferences preferences;
     struct job_spec *spec = NULL;

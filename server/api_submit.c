@@ -286,11 +286,12 @@ static struct job_spec *read_spec(struct api *api, struct request *request,
                                   enum job_method method, bool async, bool lenient)
 {
     struct job_rules rules = api_job_rules(api, request);
+    char trace[TRACE_MAX + 1];
     struct job_intake intake = { .method = method,
                                  .async = async,
                                  .lenient = lenient,
                                  .owner = api_owner(request),
-                                 .traceparent = request_header(request, "traceparent"),
+                                 .trace = api_trace(request, trace),
                                  .now_ms = clock_wall_ms() };
     struct refusal refusal;
     struct job_spec *spec = NULL;

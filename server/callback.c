@@ -157,6 +157,21 @@ static void on_sent(void *data, long status, const char *error)
 
 /* ---- sending ----------------------------------------------------------------------- */
 
+#define TRACE_STATE "tracestate: "
+static_assert(sizeof(TRACE_STATE) + TRACE_STATE_MAX <= COURIER_HEADER_LEN,
+              "the longest header has room");
+
+/* Behind the first three. */
+static void add_trace(struct courier_message *message, const char *trace)
+{
+    const char *state = trace_state_of(trace);
+
+    (void)snprintf(message->headers[3], COURIER_HEADER_LEN, "traceparent: %.*s",
+                   TRACE_PARENT_LEN, trace);
+    if (state[0])
+        (void)snprintf(message->headers[4], COURIER_HEADER_LEN, TRACE_STATE "%s", state);
+}
+
 static enum status post(struct sending *sending, const struct webhook_target *target)
 {
     struct callback *callback = sending->callback;
@@ -169,7 +184,7 @@ static enum status post(struct sending *sending, const struct webhook_target *ta
         .timeout_ms = callback->options.timeout_ms,
     };
     char signature[WEBHOOK_SIGNATURE_MAX], id[DELIVERY_ID_MAX];
-    char traceparent[TRACE_PARENT_LEN + 1];
+    char trace[TRACE_MAX + 1];
     int64_t timestamp = sending->began_at_ms / 1000;
     enum status st;
 
@@ -182,9 +197,8 @@ static enum status post(struct sending *sending, const struct webhook_target *ta
                    (long long)timestamp);
     (void)snprintf(message.headers[2], COURIER_HEADER_LEN, "webhook-signature: %s",
                    signature);
-    if (webhook_traceparent(delivery->body, traceparent))
-        (void)snprintf(message.headers[3], COURIER_HEADER_LEN, "traceparent: %s",
-                       traceparent);
+    if (webhook_trace(delivery->body, trace))
+        add_trace(&message, trace);
     return courier_send(callback->courier, &message, on_sent, sending);
 }
 

@@ -19,8 +19,8 @@
 #include <uv.h>
 
 #define COURIER_ANSWER_MAX  (64u << 10) /* bytes of an answer that are read */
-#define COURIER_HEADERS_MAX 4
-#define COURIER_HEADER_LEN  160
+#define COURIER_HEADERS_MAX 5
+#define COURIER_HEADER_LEN  528
 
 struct courier;
 

@@ -16,6 +16,7 @@
 #include "server/attempt.h"
 #include "server/failure.h"
 #include "server/progress_json.h"
+#include "server/trace.h"
 
 #include <assert.h>
 #include <string.h>
@@ -81,7 +82,7 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         .count = chunk->count,
         .style = style_of_method[spec->method],
         .task = { spec->task, strlen(spec->task) },
-        .trace = { spec->traceparent, spec->traceparent[0] ? TRACE_PARENT_LEN : 0 },
+        .trace = { spec->trace, spec->trace ? TRACE_PARENT_LEN : 0 },
         .kwargs = spec->kwargs,
         .items = items_of(live, chunk),
     };

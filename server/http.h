@@ -128,6 +128,10 @@ struct text request_path(const struct request *request);
 struct request_tag *request_tag(struct request *request);
 /* The value of a header, or NULL. Names are compared without regard to case. */
 const char *request_header(const struct request *request, const char *name);
+/* Calls each for the value of every header of that name, in the order in which they came. The
+ * values stay as long as the request. Stops when it returns false. */
+void request_headers(const struct request *request, const char *name,
+                     bool (*each)(void *data, const char *value), void *data);
 /* The body; empty when there is none. It lives as long as the request; reference it to
  * keep it. */
 struct blob *request_body(const struct request *request);

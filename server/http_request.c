@@ -48,6 +48,32 @@ const char *request_header(const struct request *request, const char *name)
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+struct header_each {
+    const char *wanted;
+    bool (*each)(void *data, const char *value);
+    void *data;
+};
+
+static enum MHD_Result header_value(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    const struct header_each *header = cls;
+
+    (void)kind;
+    if (!name || !value || strcasecmp(name, header->wanted) != 0)
+        return MHD_YES;
+    return header->each(header->data, value) ? MHD_YES : MHD_NO;
+}
+
+void request_headers(const struct request *request, const char *name,
+                     bool (*each)(void *data, const char *value), void *data)
+{
+    struct header_each header = { name, each, data };
+
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, header_value,
+                              &header);
+}
+
 struct blob *request_body(const struct request *request)
 {
     return request->body;

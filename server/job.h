@@ -25,7 +25,6 @@
 #include "common/uuid.h"
 #include "server/feed.h"
 #include "server/json_slice.h"
-#include "server/trace.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -107,7 +106,7 @@ struct job_spec {
     const char *error_callback;  /* URL for when it has ended otherwise, or NULL */
     const char *idempotency_key; /* or NULL; each owner has its own */
     uint64_t request_hash;       /* of the request that carried the key */
-    char traceparent[TRACE_PARENT_LEN + 1]; /* see trace.h; "": none */
+    const char *trace;           /* see trace.h; NULL: none */
     const char *unique_key; /* or NULL: one such job at a time of its owner in its pool */
     enum job_conflict on_conflict; /* for the submission only, not stored */
     struct blob *body;             /* holds the two texts below */

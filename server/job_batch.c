@@ -58,7 +58,7 @@ enum status job_batch_parse(struct blob *body, const struct batch_intake *intake
     struct job_intake each = { .async = true,
                                .in_batch = true,
                                .lenient = intake->lenient,
-                               .traceparent = intake->traceparent,
+                               .trace = intake->trace,
                                .owner = intake->owner,
                                .now_ms = intake->now_ms };
     struct text rest, element;

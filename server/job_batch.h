@@ -12,10 +12,10 @@
 #define BATCH_JOBS_MAX 1000
 
 struct batch_intake {
-    bool lenient;            /* unknown members are skipped */
-    const char *traceparent; /* as of struct job_intake */
-    uint64_t owner;          /* see struct job_spec */
-    int64_t now_ms;          /* wall time */
+    bool lenient;      /* unknown members are skipped */
+    const char *trace; /* as of struct job_intake */
+    uint64_t owner;    /* see struct job_spec */
+    int64_t now_ms;    /* wall time */
     struct uuid (*new_id)(void *data, int64_t now_ms);
     void *data;
 };

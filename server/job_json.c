@@ -6,6 +6,7 @@
 #include "server/job_parse.h"
 #include "server/key.h"
 #include "server/progress_json.h"
+#include "server/trace.h"
 #include "workers/registry.h"
 
 #include <jansson.h>
@@ -176,6 +177,7 @@ static void parse_init(struct parse *parse, struct blob *body,
         .backoff = { .initial_ms = 1000, .max_ms = 60000, .factor = 2, .jitter = true },
         .owner = intake->owner,
         .idempotency_key = intake->idempotency_key,
+        .trace = intake->trace,
         .body = body,
         .input = intake->fed ? TEXT("") : TEXT("[]"),
         .fed = intake->fed,
@@ -203,7 +205,6 @@ static enum status make_spec(struct parse *parse, struct job_spec **ret_spec)
     parse->spec.metadata = parse->metadata;
     parse->spec.callback = parse->callback;
     parse->spec.error_callback = parse->error_callback;
-    (void)trace_parent_take(intake->traceparent, parse->spec.traceparent);
     parse->spec.request_hash =
         intake->idempotency_key
             ? XXH3_64bits_withSeed(body->data, body->len, (XXH64_hash_t)intake->method)
@@ -322,8 +323,7 @@ void job_json_write(struct buf *out, const struct job_spec *spec,
         buf_add_str(out, "null");
     if (spec->owner)
         buf_addf(out, ",\"owner\":\"%016llx\"", (unsigned long long)spec->owner);
-    if (spec->traceparent[0])
-        buf_addf(out, ",\"traceparent\":\"%s\"", spec->traceparent);
+    trace_write_json(out, spec->trace);
     buf_addf(out, ",\"tags\":%s,\"metadata\":%s", spec->tags ? spec->tags : "[]",
              spec->metadata ? spec->metadata : "{}");
     add_time(out, "created_at", spec->created_at_ms);

@@ -50,7 +50,7 @@ struct job_intake {
     uint64_t owner;              /* see struct job_spec */
     int64_t now_ms;              /* wall time */
     const char *idempotency_key; /* or NULL */
-    const char *traceparent;     /* the header as it came, or NULL */
+    const char *trace;           /* of the request, see trace.h; or NULL */
 };
 
 /* Reads a request body. On success *ret_spec has one reference for the caller. On failure

@@ -72,7 +72,8 @@ struct job_spec *job_spec_new(const struct job_spec *from)
     size_t size = string_size(from->task) + string_size(from->pool) +
                   string_size(from->tags) + string_size(from->metadata) +
                   string_size(from->callback) + string_size(from->error_callback) +
-                  string_size(from->idempotency_key) + string_size(from->unique_key);
+                  string_size(from->idempotency_key) + string_size(from->trace) +
+                  string_size(from->unique_key);
     struct job_spec *spec = mem_alloc(sizeof(*spec) + size);
     char *at;
 
@@ -90,6 +91,7 @@ struct job_spec *job_spec_new(const struct job_spec *from)
     spec->callback = string_put(&at, from->callback);
     spec->error_callback = string_put(&at, from->error_callback);
     spec->idempotency_key = string_put(&at, from->idempotency_key);
+    spec->trace = string_put(&at, from->trace);
     spec->unique_key = string_put(&at, from->unique_key);
     blob_ref(spec->body);
     return spec;

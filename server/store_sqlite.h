@@ -133,7 +133,8 @@ NODISCARD enum status sqlite_sync_path(const char *path, struct error_text *err)
     "crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor, "                \
     "backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags, "     \
     "metadata, callback, error_callback, idempotency_key, request_hash, unique_key, "    \
-    "owner, traceparent, input_len, checksum, state, completed, failed, attempt, "       \
+    "owner, traceparent, tracestate, input_len, checksum, state, completed, failed, "    \
+    "attempt, "                                                                          \
     "forgiven, started_at_ms, finished_at_ms, kept_bytes, error"
 
 /* Every column of table pool, in that order, too. */

@@ -26,6 +26,15 @@ void bind_string(struct binder *binder, const char *string)
         binder->rc = rc;
 }
 
+void bind_text(struct binder *binder, struct text text)
+{
+    int rc = sqlite3_bind_text64(binder->statement, ++binder->at, text.at, text.len,
+                                 SQLITE_STATIC, SQLITE_UTF8);
+
+    if (binder->rc == SQLITE_OK)
+        binder->rc = rc;
+}
+
 void bind_blob(struct binder *binder, struct text bytes)
 {
     /* A NULL pointer would become SQL's NULL. */

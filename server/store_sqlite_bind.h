@@ -27,6 +27,8 @@ void bind_int(struct binder *binder, int64_t number);
 void bind_real(struct binder *binder, double number);
 /* NULL becomes SQL's NULL. */
 void bind_string(struct binder *binder, const char *string);
+/* Text of somebody else, without a NUL at its end; NULL if `at` is. */
+void bind_text(struct binder *binder, struct text text);
 /* Never NULL, even if there are no bytes. */
 void bind_blob(struct binder *binder, struct text bytes);
 

@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "server/trace.h"
 
 #include <string.h>
 
@@ -68,8 +69,17 @@ static const char *const read_sql[SQLITE_READ_COUNT] = {
 
 /* ---- rows ------------------------------------------------------------------------- */
 
-/* The texts stay in the row. */
-static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_checksum)
+/* One that was stored. In ret_trace, or NULL. */
+static const char *read_trace(struct row *row, char ret_trace[TRACE_MAX + 1])
+{
+    const char *parent = row_string(row), *state = row_string(row);
+
+    return trace_take(parent, state, ret_trace) ? ret_trace : NULL;
+}
+
+/* The texts stay in the row, and in ret_trace. */
+static void read_spec(struct row *row, struct job_spec *spec,
+                      char ret_trace[TRACE_MAX + 1], uint64_t *ret_checksum)
 {
     uint64_t key = (uint64_t)row_int(row);
 
@@ -104,7 +114,7 @@ static void read_spec(struct row *row, struct job_spec *spec, uint64_t *ret_chec
     spec->request_hash = (uint64_t)row_int(row);
     spec->unique_key = row_string(row);
     spec->owner = (uint64_t)row_int(row);
-    (void)trace_parent_take(row_string(row), spec->traceparent);
+    spec->trace = read_trace(row, ret_trace);
     spec->input.len = (size_t)row_int(row);
     spec->fed = !spec->input.len && job_method_streams(spec->method);
     *ret_checksum = (uint64_t)row_int(row);
@@ -195,10 +205,11 @@ static enum status read_job(sqlite3_stmt *statement, struct sqlite_reader *for_b
 {
     struct row row = { statement, 0, false };
     struct job_spec spec = { 0 };
+    char trace[TRACE_MAX + 1];
     uint64_t checksum;
     enum status st;
 
-    read_spec(&row, &spec, &checksum);
+    read_spec(&row, &spec, trace, &checksum);
     st = read_status(&row, &ret_job->status);
     ret_job->gone = row_bool(&row);
     if (spec.fed) {

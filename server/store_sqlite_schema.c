@@ -21,7 +21,8 @@
     X(0005)                                                                              \
     X(0006)                                                                              \
     X(0007)                                                                              \
-    X(0008) X(0009) X(0010) X(0011) X(0012) X(0013) X(0014) X(0015) X(0016) X(0017)
+    X(0008)                                                                              \
+    X(0009) X(0010) X(0011) X(0012) X(0013) X(0014) X(0015) X(0016) X(0017) X(0018)
 
 #define X(number) extern const unsigned char embed_schema_##number[];
 MIGRATIONS(X)

@@ -2,6 +2,7 @@
 #include "server/store_sqlite_bind.h"
 
 #include "common/buf.h"
+#include "server/trace.h"
 
 #include <string.h>
 
@@ -45,6 +46,14 @@ static bool body_of(const struct job_spec *spec, struct buf *joined,
     return !joined->failed;
 }
 
+static void bind_trace(struct binder *b, const char *trace)
+{
+    const char *state = trace ? trace_state_of(trace) : "";
+
+    bind_text(b, (struct text){ trace, trace ? TRACE_PARENT_LEN : 0 });
+    bind_string(b, state[0] ? state : NULL);
+}
+
 static void bind_spec(struct binder *b, const struct job_spec *spec,
                       const struct job_status *status, struct text body)
 {
@@ -79,7 +88,7 @@ static void bind_spec(struct binder *b, const struct job_spec *spec,
     bind_int(b, (int64_t)spec->request_hash);
     bind_string(b, spec->unique_key);
     bind_int(b, (int64_t)spec->owner);
-    bind_string(b, spec->traceparent[0] ? spec->traceparent : NULL);
+    bind_trace(b, spec->trace);
     bind_int(b, (int64_t)spec->input.len);
     bind_int(b, (int64_t)sqlite_body_checksum(spec->id, spec->input.len, body));
 }

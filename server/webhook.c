@@ -84,21 +84,16 @@ enum status webhook_sign(const struct webhook_secret *secret, const char *id,
 
 /* ---- the message ------------------------------------------------------------------- */
 
-#define TRACEPARENT ",\"traceparent\":\""
-#define TAGS        ",\"tags\":"
+#define TAGS ",\"tags\":"
 
-bool webhook_traceparent(const char *body, char ret_parent[TRACE_PARENT_LEN + 1])
+bool webhook_trace(const char *body, char ret_trace[TRACE_MAX + 1])
 {
-    /* What stands before the tags is ours, without a byte of the client's but the name of a
-     * task. */
-    const char *tags = strstr(body, TAGS), *at = strstr(body, TRACEPARENT);
-    char value[TRACE_PARENT_LEN + 1];
+    /* What stands before the tags is ours: of the client's bytes, it has the name of a task and
+     * the trace. Neither can have the quotes of a member in it. */
+    const char *tags = strstr(body, TAGS);
 
-    ret_parent[0] = '\0';
-    if (!tags || !at || at > tags)
-        return false;
-    (void)snprintf(value, sizeof(value), "%s", at + strlen(TRACEPARENT));
-    return trace_parent_take(value, ret_parent);
+    return trace_find_json((struct text){ body, tags ? (size_t)(tags - body) : 0 },
+                           ret_trace);
 }
 
 void webhook_write(struct buf *out, const struct job_spec *spec,
@@ -112,8 +107,7 @@ void webhook_write(struct buf *out, const struct job_spec *spec,
     buf_addf(out, "{\"type\":\"job.%s\",\"timestamp\":\"%s\",\"data\":{\"id\":\"%s\"",
              state, at, id);
     buf_addf(out, ",\"task\":\"%s\",\"state\":\"%s\"", spec->task, state);
-    if (spec->traceparent[0])
-        buf_addf(out, TRACEPARENT "%s\"", spec->traceparent);
+    trace_write_json(out, spec->trace);
     /* Not through a format: these may be long. */
     buf_add_str(out, TAGS);
     buf_add_str(out, spec->tags ? spec->tags : "[]");

@@ -26,6 +26,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "server/job.h"
+#include "server/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,8 +57,8 @@ NODISCARD enum status webhook_sign(const struct webhook_secret *secret, const ch
  * {"type":"job.succeeded","timestamp":…,"data":{"id":…,…}} */
 void webhook_write(struct buf *out, const struct job_spec *spec,
                    const struct job_status *status);
-/* The traceparent in a message that was written so; false if it has none. */
-bool webhook_traceparent(const char *body, char ret_parent[TRACE_PARENT_LEN + 1]);
+/* The trace in a message that was written so; false if it has none. */
+bool webhook_trace(const char *body, char ret_trace[TRACE_MAX + 1]);
 
 /* NULL if the list is well-formed, else why not, to go behind the entry: "is not ...". */
 const char *webhook_allow_check(const char *allow);

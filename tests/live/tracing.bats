@@ -4,6 +4,7 @@
 load helpers
 
 TRACE=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+STATE=rojo=00f067aa0ba902b7,fw529a3039@dt=FfffeLe
 
 @test "a job keeps the traceparent of its request, also over a kill" {
     start_poold --processes 1
@@ -16,6 +17,62 @@ TRACE=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     body_is .traceparent "\"$TRACE\""
     post /v1/batch '[{"method":"apply_async","task":"square","args":[1]}]' -H "Traceparent: $TRACE" >/dev/null
     body_is '.jobs[0].traceparent' "\"$TRACE\""
+}
+
+@test "a job keeps the tracestate of its request, also while only the store has it" {
+    start_poold --processes 1 --queue-window 1
+    local busy jobs=() i
+    busy=$(submit apply_async '{"task":"sleep","args":[60]}')
+    wait_for_state "$busy" running
+    for i in 1 2 3; do
+        post /v1/apply_async '{"task":"square","args":[1]}' -H "traceparent: $TRACE" -H "tracestate: $STATE" >/dev/null
+        expect 202
+        body_is .tracestate "\"$STATE\""
+        jobs+=("$(jq -r .id <<<"$BODY")")
+    done
+    for i in "${jobs[@]}"; do
+        get "/v1/jobs/$i"
+        body_is '[.traceparent, .tracestate]' "[\"$TRACE\",\"$STATE\"]"
+    done
+    restart_poold KILL
+    post "/v1/jobs/$busy/cancel" '{"terminate":true}'
+    for i in "${jobs[@]}"; do
+        [ "$(result "$i")" = 1 ]
+        get "/v1/jobs/$i"
+        body_is '[.state, .traceparent, .tracestate]' "[\"succeeded\",\"$TRACE\",\"$STATE\"]"
+    done
+    post /v1/batch '[{"method":"apply_async","task":"square","args":[1]}]' -H "traceparent: $TRACE" -H "Tracestate: $STATE" >/dev/null
+    body_is '.jobs[0].tracestate' "\"$STATE\""
+}
+
+@test "headers of a tracestate are joined in their order, and its longest members go if it is too long" {
+    start_poold
+    post /v1/apply_async '{"task":"square","args":[1]}' -H "tracestate: b=1 , c=2" -H "traceparent: $TRACE" \
+        -H "X-Between: x" -H "TraceState;" -H "tracestate: a=\"\\" >/dev/null
+    body_is .tracestate '"b=1,c=2,a=\"\\"'
+    local long short
+    long=$(printf 'x%.0s' {1..200}) short=$(printf 'y%.0s' {1..100})
+    post /v1/apply_async '{"task":"square","args":[1]}' -H "traceparent: $TRACE" \
+        -H "tracestate: a=$short,b=$long,c=$short,d=$short,e=$short" >/dev/null
+    body_is .tracestate "\"a=$short,c=$short,d=$short,e=$short\""
+    post /v1/apply_async '{"task":"square","args":[1]}' -H "traceparent: $TRACE" \
+        -H "tracestate: a=$short,c=$short,d=$short,e=$short,f=$short" >/dev/null
+    body_is .tracestate "\"a=$short,c=$short,d=$short,e=$short\""
+}
+
+@test "a tracestate that is not valid, or comes without a traceparent, is ignored" {
+    start_poold
+    local bad
+    for bad in nonsense "a=1,B=2" "a=1,b=c=d" "$(printf 'k%d=v,' {1..32})more=v" $'a=1,\xc3\xa4=2'; do
+        post /v1/apply_async '{"task":"square","args":[1]}' -H "traceparent: $TRACE" -H "tracestate: $bad" >/dev/null
+        expect 202
+        body_is '[.traceparent, has("tracestate")]' "[\"$TRACE\",false]"
+    done
+    for bad in "X-Nothing: x" "traceparent: nonsense"; do
+        post /v1/apply_async '{"task":"square","args":[1]}' -H "$bad" -H "tracestate: $STATE" >/dev/null
+        expect 202
+        body_is '[has("traceparent"), has("tracestate")]' '[false,false]'
+    done
 }
 
 # One task of each kind that tells its trace.
@@ -88,7 +145,7 @@ JSON
     done
 }
 
-@test "a callback carries the traceparent, as header and in its message" {
+@test "a callback carries traceparent and tracestate, as headers and in its message" {
     # A receiver that keeps what it gets, and says that it is well.
     "${PYTHON3:-python3}" - "$BATS_TEST_TMPDIR/port" "$BATS_TEST_TMPDIR/got" <<'PY' 3>&- &
 import http.server, json, os, sys
@@ -96,7 +153,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with open(sys.argv[2] + ".new", "w") as file:
-            json.dump([self.headers["traceparent"], body["data"].get("traceparent")], file)
+            json.dump([[self.headers[name], body["data"].get(name)] for name in ("traceparent", "tracestate")], file)
         os.rename(sys.argv[2] + ".new", sys.argv[2])
         self.send_response(204)
         self.end_headers()
@@ -117,11 +174,16 @@ PY
     post /v1/apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://127.0.0.1:$port/\",\"metadata\":{\"traceparent\":\"x\"}}" \
         -H "traceparent: $TRACE" >/dev/null
     eventually test -e "$BATS_TEST_TMPDIR/got"
-    [ "$(cat "$BATS_TEST_TMPDIR/got")" = "[\"$TRACE\", \"$TRACE\"]" ]
+    [ "$(cat "$BATS_TEST_TMPDIR/got")" = "[[\"$TRACE\", \"$TRACE\"], [null, null]]" ]
+    rm "$BATS_TEST_TMPDIR/got"
+    post /v1/apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://127.0.0.1:$port/\",\"metadata\":{\"tracestate\":\"x\"}}" \
+        -H "traceparent: $TRACE" -H "tracestate: $STATE,a=\"\\" >/dev/null
+    eventually test -e "$BATS_TEST_TMPDIR/got"
+    [ "$(jq -c . "$BATS_TEST_TMPDIR/got")" = "$(jq -nc --arg trace "$TRACE" --arg state "$STATE,a=\"\\" '[[$trace, $trace], [$state, $state]]')" ]
     rm "$BATS_TEST_TMPDIR/got"
     post /v1/apply_async "{\"task\":\"square\",\"args\":[1],\"callback\":\"http://127.0.0.1:$port/\",\"metadata\":{\"traceparent\":\"$TRACE\"}}" >/dev/null
     eventually test -e "$BATS_TEST_TMPDIR/got"
-    [ "$(cat "$BATS_TEST_TMPDIR/got")" = '[null, null]' ]
+    [ "$(cat "$BATS_TEST_TMPDIR/got")" = '[[null, null], [null, null]]' ]
 }
 
 @test "a call that waits is told what its time went into" {

@@ -167,7 +167,8 @@ static void results_of_an_older_schema_stay(void **state)
     change(fx,
            "INSERT INTO outcome SELECT key, 0, 1, 0, result_checksum, result FROM job; "
            "ALTER TABLE job DROP COLUMN result; "
-           "ALTER TABLE job DROP COLUMN result_checksum; PRAGMA user_version = 16");
+           "ALTER TABLE job DROP COLUMN result_checksum; "
+           "ALTER TABLE job DROP COLUMN tracestate; PRAGMA user_version = 16");
     fixture_open(fx);
     assert_int_equal(ask(fx, "SELECT count(*) FROM outcome"), 1);
     assert_ended(fx, spec->id, text);

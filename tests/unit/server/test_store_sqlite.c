@@ -783,6 +783,7 @@ static void events_of_an_older_schema_are_taken_over(void **state)
                "INSERT INTO event VALUES (7, 'job.failed', "
                "x'0190000000007000800000000000002a', 'failed', 9, 4, 5, 3); "
                "DROP TABLE event_run; ALTER TABLE job DROP COLUMN traceparent; "
+               "ALTER TABLE job DROP COLUMN tracestate; "
                "ALTER TABLE job DROP COLUMN forgiven; "
                "ALTER TABLE job DROP COLUMN result; "
                "ALTER TABLE job DROP COLUMN result_checksum; "

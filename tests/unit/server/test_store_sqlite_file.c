@@ -417,7 +417,7 @@ static void an_old_schema_is_copied_and_upgraded(void **state)
     "ALTER TABLE job DROP COLUMN result; ALTER TABLE job DROP COLUMN result_checksum; "  \
     "DROP TABLE job_log; DROP INDEX job_owner; DROP INDEX job_idempotency_key; "         \
     "ALTER TABLE job DROP COLUMN owner; ALTER TABLE job DROP COLUMN traceparent; "       \
-    "ALTER TABLE job DROP COLUMN forgiven; "                                             \
+    "ALTER TABLE job DROP COLUMN forgiven; ALTER TABLE job DROP COLUMN tracestate; "     \
     "CREATE UNIQUE INDEX job_idempotency_key ON job (idempotency_key) "                  \
     "WHERE idempotency_key IS NOT NULL; DROP INDEX "                                     \
     "job_over; " VERSION_2_TALLY "PRAGMA user_version = 2"

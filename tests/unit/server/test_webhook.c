@@ -270,6 +270,30 @@ static void the_message_is_thin_and_keeps_what_the_client_sent(void **state)
     buf_clear(&out);
 }
 
+static void the_message_has_the_trace_of_the_job(void **state)
+{
+    static const char trace[] =
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01a=\"\\,b=2";
+    struct job_spec spec = { .task = "square", .trace = trace };
+    struct job_status status = { .state = JOB_SUCCEEDED };
+    char found[TRACE_MAX + 1];
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    webhook_write(&out, &spec, &status);
+    assert_true(webhook_trace(out.data, found));
+    assert_string_equal(found, trace);
+    /* What the client writes is not mistaken for it. */
+    spec.trace = NULL;
+    spec.tags = "[{\"a\":1,\"traceparent\":"
+                "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"}]";
+    buf_reset(&out);
+    webhook_write(&out, &spec, &status);
+    assert_false(webhook_trace(out.data, found));
+    assert_string_equal(found, "");
+    buf_clear(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +305,7 @@ int main(void)
         cmocka_unit_test(urls_have_2048_bytes_at_most),
         cmocka_unit_test(addresses_of_private_networks_are_not_public),
         cmocka_unit_test(the_message_is_thin_and_keeps_what_the_client_sent),
+        cmocka_unit_test(the_message_has_the_trace_of_the_job),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
