@@ -89,7 +89,7 @@ void api_on_over(void *data, const struct http_record *record)
     if (tag->counted)
         keys_end(api->keys, tag->owner);
     traffic_add(api->traffic, mark ? mark - 1 : (unsigned)ROUTE_COUNT, record->status,
-                record->duration_ns);
+                record->problem, record->duration_ns);
     access_log_write(api->config->access_log, mark ? routes[mark - 1].pattern : NULL,
                      record);
 }
@@ -154,9 +154,8 @@ static void answer_no_route(struct request *request)
     if (request_method(request) == HTTP_OPTIONS) {
         reply_init(&reply, 204, NULL);
     } else {
-        reply_init(&reply, 405, TYPE_PROBLEM);
-        problem_open(&reply.body, PROBLEM_METHOD_NOT_ALLOWED,
-                     (struct text){ match.allow, strlen(match.allow) });
+        reply_init_problem(&reply, PROBLEM_METHOD_NOT_ALLOWED,
+                           (struct text){ match.allow, strlen(match.allow) });
         buf_add_char(&reply.body, '}');
     }
     reply_header(&reply, "Allow", "%s", match.allow);
@@ -182,8 +181,7 @@ static void problem_reply(struct request *request, enum problem problem,
 {
     struct reply reply;
 
-    reply_init(&reply, problem_infos[problem].status, TYPE_PROBLEM);
-    problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
+    reply_init_problem(&reply, problem, (struct text){ detail, strlen(detail) });
     buf_add_str(&reply.body, ",\"instance\":");
     buf_add_json_string(&reply.body, request_path(request));
     buf_add_text(&reply.body, members);

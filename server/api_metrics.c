@@ -293,6 +293,16 @@ static void add_codes(struct metrics_text *text, const struct traffic *traffic,
     }
 }
 
+/* All that a request can be refused with, 0 included, so that the first one is seen as a
+ * rise. Those from PROBLEM_TASK_ERROR on are of jobs that have failed, not of requests. */
+static void add_problems(struct metrics_text *text, const struct traffic *traffic)
+{
+    metrics_family(text, METRIC_HTTP_PROBLEMS);
+    for (enum problem i = 0; i < PROBLEM_TASK_ERROR; i++)
+        metrics_add(text, (double)traffic->problems[i], "problem", problem_infos[i].slug,
+                    NULL);
+}
+
 static void add_http(struct metrics_text *text, const struct api *api)
 {
     const struct traffic *traffic = api->traffic;
@@ -305,6 +315,7 @@ static void add_http(struct metrics_text *text, const struct api *api)
     metrics_family(text, METRIC_HTTP_REQUESTS);
     for (unsigned i = 0; i <= traffic->routes; i++)
         add_codes(text, traffic, i);
+    add_problems(text, traffic);
     metrics_family(text, METRIC_HTTP_DURATION);
     for (unsigned i = 0; i <= traffic->routes; i++)
         if (histogram_count(&traffic->by_route[i].duration))

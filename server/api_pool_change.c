@@ -35,6 +35,7 @@ void api_pool_not_running(struct request *request, const struct lane *lane)
         return;
     }
     reply_init(&reply, problem_infos[PROBLEM_BROKEN_POOL].status, TYPE_PROBLEM);
+    reply.problem = PROBLEM_BROKEN_POOL;
     buf_add_text(&reply.body, blob_text(problem));
     blob_unref(problem);
     request_reply(request, &reply);

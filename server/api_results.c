@@ -140,14 +140,13 @@ static void reply_failed(struct request *request, const struct job_view *view,
 {
     struct reply reply;
 
-    reply_init(&reply, 422, TYPE_PROBLEM);
     if (view->status->error) {
-        reply.status = failure_http_status(blob_text(view->status->error));
+        reply_init(&reply, failure_http_status(blob_text(view->status->error)),
+                   TYPE_PROBLEM);
         buf_add_text(&reply.body, blob_text(view->status->error));
     } else {
-        reply.status = problem_infos[PROBLEM_INTERNAL_ERROR].status;
-        problem_open(&reply.body, PROBLEM_INTERNAL_ERROR,
-                     TEXT("the server ran out of memory while the job ran"));
+        reply_init_problem(&reply, PROBLEM_INTERNAL_ERROR,
+                           TEXT("the server ran out of memory while the job ran"));
         buf_add_char(&reply.body, '}');
     }
     api_reuse_header(&reply, reuse);

@@ -61,6 +61,7 @@ typedef enum problem http_admit(void *data, struct request *request,
 struct http_record {
     const struct request *request;
     int status;                   /* 0: there was no answer */
+    enum problem problem;         /* that it was answered with; PROBLEM_COUNT: none */
     uint64_t duration_ns;         /* from its first line on */
     uint64_t bytes_in, bytes_out; /* of the bodies */
     const char *method, *target;  /* as they were sent, whatever that is */
@@ -198,6 +199,7 @@ void request_take_more(struct request *request);
 
 struct reply {
     int status;
+    enum problem problem;     /* that the request was refused with; PROBLEM_COUNT: none */
     const char *content_type; /* constant; NULL for an answer without a body */
     struct {
         const char *name; /* constant */
@@ -212,6 +214,9 @@ struct reply {
 };
 
 void reply_init(struct reply *reply, int status, const char *content_type);
+/* The same for a refusal, which is counted by its problem: the body has the members that
+ * problem_open writes, and lacks the closing brace. */
+void reply_init_problem(struct reply *reply, enum problem problem, struct text detail);
 void reply_header(struct reply *reply, const char *name, const char *format, ...)
     PRINTF(3, 4);
 /* The same for what need not be formatted. */

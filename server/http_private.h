@@ -105,6 +105,7 @@ struct request {
     bool awake;
     struct MHD_Response *response; /* answered while parked: queued when resumed */
     int status;
+    enum problem problem; /* see struct http_record */
     void *data;
     void (*on_data_free)(void *data);
     void (*on_gone)(void *data);

@@ -23,6 +23,7 @@
 void reply_init(struct reply *reply, int status, const char *content_type)
 {
     reply->status = status;
+    reply->problem = PROBLEM_COUNT;
     reply->content_type = content_type;
     reply->header_count = 0;
     reply->body = (struct buf)BUF_INIT;
@@ -30,6 +31,13 @@ void reply_init(struct reply *reply, int status, const char *content_type)
     reply->parts = NULL;
     reply->part_count = reply->part_cap = 0;
     reply->tail = (struct buf)BUF_INIT;
+}
+
+void reply_init_problem(struct reply *reply, enum problem problem, struct text detail)
+{
+    reply_init(reply, problem_infos[problem].status, "application/problem+json");
+    reply->problem = problem;
+    problem_open(&reply->body, problem, detail);
 }
 
 void reply_header(struct reply *reply, const char *name, const char *format, ...)
@@ -295,6 +303,7 @@ void request_reply(struct request *request, struct reply *reply)
     struct MHD_Response *response;
 
     add_rate(request, reply);
+    request->problem = reply->problem;
     head = *reply; /* the headers outlive the move of the parts */
     if (http_answers_duplex(request)) {
         http_duplex_reply(request, reply);
@@ -307,6 +316,7 @@ void request_reply(struct request *request, struct reply *reply)
                   request->id);
         response = response_without_memory();
         status = problem_infos[PROBLEM_NO_MEMORY].status;
+        request->problem = PROBLEM_NO_MEMORY;
         content_type = "application/problem+json";
         head.header_count = 0;
         reply_header(&head, "Retry-After", "%d", RETRY_AFTER_S);
@@ -402,13 +412,12 @@ void http_refuse(struct request *request, enum problem problem, const char *deta
 {
     struct reply reply;
 
-    reply_init(&reply, problem_infos[problem].status, "application/problem+json");
+    reply_init_problem(&reply, problem, (struct text){ detail, strlen(detail) });
+    buf_add_char(&reply.body, '}');
     reply_header(&reply, "Connection", "close");
     if (reply.status == 401)
         reply_header(&reply, "WWW-Authenticate", "Bearer realm=\"poold\"");
     if (reply.status == 429 || reply.status == 503)
         reply_header(&reply, "Retry-After", "%d", RETRY_AFTER_S);
-    problem_open(&reply.body, problem, (struct text){ detail, strlen(detail) });
-    buf_add_char(&reply.body, '}');
     request_reply(request, &reply);
 }

@@ -235,6 +235,7 @@ void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
     request->http = cls;
     request->connection = connection;
     request->watched_fd = -1;
+    request->problem = PROBLEM_COUNT;
     request->of = http_connection_of(connection);
     http_expect(request, EXPECT_HEADERS);
     request->began_ns = clock_mono_ns();
@@ -274,6 +275,7 @@ static void tell_over(const struct request *request)
     const struct http_record record = {
         .request = request,
         .status = request->status,
+        .problem = request->problem,
         .duration_ns = clock_mono_ns() - request->began_ns,
         .bytes_in = request->bytes_in,
         .bytes_out = request->bytes_out,

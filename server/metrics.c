@@ -81,6 +81,8 @@ const struct metric_family metric_families[METRIC_COUNT] = {
         "Requests that wait for a job" },
     [METRIC_HTTP_REQUESTS] = { "poold_http_requests_total", METRIC_COUNTER,
         "route method code", "Requests that are over" },
+    [METRIC_HTTP_PROBLEMS] = { "poold_http_problems_total", METRIC_COUNTER,
+        "problem", "Requests that were refused, by why" },
     [METRIC_HTTP_DURATION] = { "poold_http_request_duration_seconds", METRIC_HISTOGRAM,
         "route method", "From the first line of a request until its answer is sent" },
     [METRIC_TLS_EXPIRY] = { "poold_tls_certificate_expiry_timestamp_seconds", METRIC_GAUGE,

@@ -22,7 +22,7 @@ struct traffic *traffic_new(unsigned routes)
 }
 
 void traffic_add(struct traffic *traffic, unsigned route, int status,
-                 uint64_t duration_ns)
+                 enum problem problem, uint64_t duration_ns)
 {
     struct traffic_route *at =
         &traffic->by_route[route < traffic->routes ? route : traffic->routes];
@@ -31,5 +31,7 @@ void traffic_add(struct traffic *traffic, unsigned route, int status,
     while (code < TRAFFIC_CODES && traffic_codes[code] != status)
         code++;
     at->codes[code]++;
+    if (problem < PROBLEM_COUNT)
+        traffic->problems[problem]++;
     histogram_add(&at->duration, duration_ns);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * traffic - requests counted by route and status, and how long they took. Pure.
+ * traffic - requests counted by route and status, and how long they took; what was refused, by
+ * its problem. Pure.
  *
  * A request that no route matches, or that is refused before it comes to one, counts
  * under the number behind the last route.
@@ -10,6 +11,7 @@
 
 #include "common/status.h"
 #include "server/histogram.h"
+#include "server/problem.h"
 
 #include <stdint.h>
 
@@ -24,13 +26,14 @@ struct traffic_route {
 };
 
 struct traffic {
+    uint64_t problems[PROBLEM_COUNT];
     unsigned routes; /* without the one for all others */
     struct traffic_route by_route[];
 };
 
 struct traffic *traffic_new(unsigned routes); /* NULL without memory; mem_free */
-/* route: 0 .. routes. */
+/* route: 0 .. routes. problem: PROBLEM_COUNT if there was none. */
 void traffic_add(struct traffic *traffic, unsigned route, int status,
-                 uint64_t duration_ns);
+                 enum problem problem, uint64_t duration_ns);
 
 #endif

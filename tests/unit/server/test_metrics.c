@@ -134,14 +134,16 @@ static void traffic_counts_what_no_route_has_behind_them(void **state)
     (void)state;
     for (unsigned i = 1; i < TRAFFIC_CODES; i++)
         assert_true(traffic_codes[i] > traffic_codes[i - 1]);
-    traffic_add(traffic, 1, 200, 5);
-    traffic_add(traffic, 7, 404, 5);
-    traffic_add(traffic, 0, 299, 5);
-    traffic_add(traffic, 0, 0, 5);
+    traffic_add(traffic, 1, 200, PROBLEM_COUNT, 5);
+    traffic_add(traffic, 7, 404, PROBLEM_NOT_FOUND, 5);
+    traffic_add(traffic, 0, 299, PROBLEM_COUNT, 5);
+    traffic_add(traffic, 0, 0, PROBLEM_COUNT, 5);
     assert_int_equal(traffic->by_route[1].codes[1], 1);
     assert_int_equal(histogram_count(&traffic->by_route[2].duration), 1);
     assert_int_equal(traffic->by_route[0].codes[TRAFFIC_CODES], 1);
     assert_int_equal(traffic->by_route[0].codes[0], 1);
+    for (enum problem i = 0; i < PROBLEM_COUNT; i++)
+        assert_int_equal(traffic->problems[i], i == PROBLEM_NOT_FOUND);
     mem_free(traffic);
 }
 
