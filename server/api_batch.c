@@ -72,10 +72,11 @@ static bool has_no_key(struct request *request)
 
 /* Answers and returns false if the request is refused. */
 static bool read_specs(struct api *api, struct request *request, bool lenient,
-                       struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count)
+                       struct job_spec **ret_specs, size_t *ret_count)
 {
     char trace[TRACE_MAX + 1];
     const struct batch_intake intake = {
+        .max_jobs = (size_t)api->config->max_batch_jobs,
         .owner = api_owner(request),
         .trace = api_trace(request, trace),
         .lenient = lenient,
@@ -141,7 +142,8 @@ static void submit(struct api *api, struct submission *submission,
 
 void api_batch(struct api *api, struct request *request, struct text param)
 {
-    struct job_spec **specs = mem_alloc(BATCH_JOBS_MAX * sizeof(struct job_spec *));
+    struct job_spec **specs =
+        mem_alloc((size_t)api->config->max_batch_jobs * sizeof(struct job_spec *));
     struct submission *submission = mem_zalloc(sizeof(*submission));
     struct preferences preferences;
     size_t count;

@@ -231,7 +231,10 @@ static bool replayed(struct api *api, struct request *request,
 
 void api_pool_post(struct api *api, struct request *request, struct text param)
 {
-    struct pool_intake intake = { .processes = (unsigned)api->config->processes };
+    struct pool_intake intake = {
+        .processes = (unsigned)api->config->processes,
+        .maxtasksperchild = api->config->max_tasks_per_child,
+    };
     struct preferences applied;
     struct pool_spec *spec = read_spec(api, request, &intake, &applied);
     char name[NAME_LEN_MAX + 1];

@@ -272,6 +272,7 @@ struct job_rules api_job_rules(struct api *api, struct request *request)
         .max_items = api->config->max_items,
         .max_item_bytes = api->config->max_item_bytes,
         .max_depth = (unsigned)api->config->max_json_depth,
+        .crash_retries = (uint32_t)api->config->crash_retries,
         .time_limit_ms = api->config->time_limit_ms,
         .result_ttl_ms = api->config->result_ttl_ms,
         .callback_allow = api->config->callback_allow,

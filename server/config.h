@@ -68,28 +68,32 @@ struct config {
     uint64_t max_body_bytes; /* of one request */
     uint64_t max_items;      /* of one job */
     uint64_t max_item_bytes;
-    uint64_t max_json_depth;       /* of what clients send, the outermost counts 1 */
-    uint64_t max_result_bytes;     /* of one item */
-    uint64_t max_job_result_bytes; /* the same of all of a job that are in memory */
-    uint64_t max_log_bytes;        /* of one job */
-    uint64_t max_queued_jobs;      /* jobs that are not over, in all */
-    uint64_t max_queued_bytes;     /* of their inputs */
-    uint64_t queue_window;         /* jobs of a pool that wait and are whole in memory */
-    uint64_t queue_window_bytes;   /* of their inputs */
-    uint64_t max_processes;        /* workers of all pools together */
+    uint64_t max_json_depth;        /* of what clients send, the outermost counts 1 */
+    uint64_t max_result_bytes;      /* of one item */
+    uint64_t max_job_result_bytes;  /* the same of all of a job that are in memory */
+    uint64_t max_log_bytes;         /* of one job */
+    uint64_t max_attempt_log_bytes; /* of what is printed until an outcome comes */
+    uint64_t max_batch_jobs;
+    uint64_t max_queued_jobs;    /* jobs that are not over, in all */
+    uint64_t max_queued_bytes;   /* of their inputs */
+    uint64_t queue_window;       /* jobs of a pool that wait and are whole in memory */
+    uint64_t queue_window_bytes; /* of their inputs */
+    uint64_t max_processes;      /* workers of all pools together */
     uint64_t max_connections;
-    uint64_t max_key_requests; /* requests with the same key */
-    uint64_t max_waiters;      /* requests that wait for a job */
-    int64_t max_wait_ms;       /* setting max_wait, in seconds */
-    uint64_t max_bodies_bytes; /* of those that are not complete */
-    int64_t idle_timeout_ms;   /* of a connection */
-    int64_t header_timeout_ms; /* how long headers may take */
-    int64_t body_timeout_ms;   /* and how long a body */
-    int64_t answer_timeout_ms; /* and 64 KiB of an answer */
-    int64_t drain_timeout_ms;  /* how long SIGTERM lets running items finish */
-    int64_t cancel_grace_ms;   /* for tasks that ask whether they are cancelled */
-    int64_t time_limit_ms;     /* default per item; 0: none */
-    struct limits limits;      /* of pools that do not say */
+    uint64_t max_key_requests;    /* requests with the same key */
+    uint64_t max_waiters;         /* requests that wait for a job */
+    int64_t max_wait_ms;          /* setting max_wait, in seconds */
+    uint64_t max_bodies_bytes;    /* of those that are not complete */
+    int64_t idle_timeout_ms;      /* of a connection */
+    int64_t header_timeout_ms;    /* how long headers may take */
+    int64_t body_timeout_ms;      /* and how long a body */
+    int64_t answer_timeout_ms;    /* and 64 KiB of an answer */
+    int64_t drain_timeout_ms;     /* how long SIGTERM lets running items finish */
+    int64_t cancel_grace_ms;      /* for tasks that ask whether they are cancelled */
+    int64_t time_limit_ms;        /* default per item; 0: none */
+    struct limits limits;         /* of pools that do not say */
+    uint64_t max_tasks_per_child; /* chunks, of such pools; 0: any number */
+    uint64_t crash_retries;       /* default per item */
 
     int64_t result_ttl_ms;       /* default per job */
     int64_t job_ttl_ms;          /* how long a job is known after its end */

@@ -135,14 +135,15 @@ struct dispatch_options {
     /* Of finished jobs of durability `memory`; the store's are retention's business. */
     int64_t job_ttl_ms;
     uint64_t max_finished_jobs;
-    uint64_t max_finished_bytes;   /* of inputs and outcomes; 0: any number */
-    uint64_t max_processes;        /* of all pools together */
-    uint64_t max_result_bytes;     /* of one item */
-    uint64_t max_job_result_bytes; /* of one job in memory: results and errors; 0: any */
-    uint64_t max_log_bytes;        /* of one job */
-    int64_t cancel_grace_ms;       /* for tasks that ask whether they are cancelled */
-    struct limits limits;          /* of tasks in pools that do not say */
-    uint64_t max_worker_rss;       /* of one that is kept for more; 0: any */
+    uint64_t max_finished_bytes;    /* of inputs and outcomes; 0: any number */
+    uint64_t max_processes;         /* of all pools together */
+    uint64_t max_result_bytes;      /* of one item */
+    uint64_t max_job_result_bytes;  /* of one job in memory: results and errors; 0: any */
+    uint64_t max_log_bytes;         /* of one job */
+    uint64_t max_attempt_log_bytes; /* as output_max of struct pool_options */
+    int64_t cancel_grace_ms;        /* for tasks that ask whether they are cancelled */
+    struct limits limits;           /* of tasks in pools that do not say */
+    uint64_t max_worker_rss;        /* of one that is kept for more; 0: any */
     const struct confinement *confinement; /* of tasks; not owned, or NULL */
     int catalog; /* of the tasks, for forkservers (forkserver_start); not owned */
 };

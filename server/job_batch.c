@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/job_batch.h"
 
-static size_t element_count(struct text array)
+#include <stdio.h>
+
+/* Of more than max: max + 1. */
+static size_t element_count(struct text array, size_t max)
 {
     struct text rest = slice_inside(array), element;
     size_t count = 0;
 
-    while (count <= BATCH_JOBS_MAX && slice_next(&rest, &element))
+    while (count <= max && slice_next(&rest, &element))
         count++;
     return count;
 }
 
 /* Whether the body is an array that is not too long. */
-static bool check_array(struct text body, const struct job_rules *rules,
-                        struct refusal *refusal)
+static bool check_array(struct text body, const struct batch_intake *intake,
+                        const struct job_rules *rules, struct refusal *refusal)
 {
+    char what[64];
     struct slice_error error = { 0 };
     enum slice_kind kind;
     enum slice_verdict verdict = slice_check_depth(
@@ -24,11 +28,13 @@ static bool check_array(struct text body, const struct job_rules *rules,
         refusal_of_text(refusal, verdict, &error, NULL);
         return false;
     }
-    if (kind != SLICE_ARRAY)
+    if (kind != SLICE_ARRAY) {
         refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED, "is not an array");
-    else if (element_count(body) > BATCH_JOBS_MAX)
-        refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED,
-                    "has more than 1000 jobs");
+    } else if (element_count(body, intake->max_jobs) > intake->max_jobs) {
+        (void)snprintf(what, sizeof(what), "has more than %zu jobs (max_batch_jobs)",
+                       intake->max_jobs);
+        refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED, what);
+    }
     return !refusal->error_count;
 }
 
@@ -51,9 +57,8 @@ static enum status parse_one(struct blob *body, struct text element,
 }
 
 enum status job_batch_parse(struct blob *body, const struct batch_intake *intake,
-                            const struct job_rules *rules,
-                            struct job_spec *ret_specs[BATCH_JOBS_MAX], size_t *ret_count,
-                            struct refusal *ret_refusal)
+                            const struct job_rules *rules, struct job_spec **ret_specs,
+                            size_t *ret_count, struct refusal *ret_refusal)
 {
     struct job_intake each = { .async = true,
                                .in_batch = true,
@@ -66,7 +71,7 @@ enum status job_batch_parse(struct blob *body, const struct batch_intake *intake
     size_t count = 0;
 
     refusal_init(ret_refusal);
-    if (!check_array(blob_text(body), rules, ret_refusal))
+    if (!check_array(blob_text(body), intake, rules, ret_refusal))
         return ST_INVALID;
     rest = slice_inside(blob_text(body));
     /* Goes on behind what is wrong, so that the client hears of all of it at once; not

@@ -9,9 +9,8 @@
 
 #include "server/job_json.h"
 
-#define BATCH_JOBS_MAX 1000
-
 struct batch_intake {
+    size_t max_jobs;   /* more are refused */
     bool lenient;      /* unknown members are skipped */
     const char *trace; /* as of struct job_intake */
     uint64_t owner;    /* see struct job_spec */
@@ -20,12 +19,13 @@ struct batch_intake {
     void *data;
 };
 
-/* On success ret_specs has *ret_count specs with one reference each for the caller. On
- * failure *ret_refusal says why, with a pointer into the array; clear it in any case. */
+/* ret_specs has room for max_jobs. On success it has *ret_count specs with one reference each
+ * for the caller. On failure *ret_refusal says why, with a pointer into the array; clear it in
+ * any case. */
 NODISCARD enum status job_batch_parse(struct blob *body,
                                       const struct batch_intake *intake,
                                       const struct job_rules *rules,
-                                      struct job_spec *ret_specs[BATCH_JOBS_MAX],
-                                      size_t *ret_count, struct refusal *ret_refusal);
+                                      struct job_spec **ret_specs, size_t *ret_count,
+                                      struct refusal *ret_refusal);
 
 #endif

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define CRASH_RETRIES  2
 #define IMAP_CHUNKSIZE 1 /* that of Pool.imap */
 #define IMAP_WINDOW    1024
 
@@ -173,7 +172,7 @@ static void parse_init(struct parse *parse, struct blob *body,
         .created_at_ms = intake->now_ms,
         .time_limit_ms = rules->time_limit_ms,
         .result_ttl_ms = rules->result_ttl_ms,
-        .crash_retries = CRASH_RETRIES,
+        .crash_retries = rules->crash_retries,
         .backoff = { .initial_ms = 1000, .max_ms = 60000, .factor = 2, .jitter = true },
         .owner = intake->owner,
         .idempotency_key = intake->idempotency_key,

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define RETRIES_MAX 100 /* of the members retries and crash_retries */
+
 /* What a submission has to know of its pool. */
 struct job_pool {
     unsigned processes;
@@ -30,6 +32,7 @@ struct job_rules {
     uint64_t max_items;
     uint64_t max_item_bytes;
     unsigned max_depth;         /* of the JSON; 0: SLICE_DEPTH_MAX */
+    uint32_t crash_retries;     /* default */
     int64_t time_limit_ms;      /* default; 0: none */
     int64_t result_ttl_ms;      /* default */
     const char *callback_allow; /* see server/webhook.h; NULL: no callbacks */

@@ -13,7 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-#define RETRIES_MAX  100
 #define TAGS_MAX     32
 #define TAG_LEN_MAX  64
 #define METADATA_MAX 4096

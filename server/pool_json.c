@@ -218,6 +218,7 @@ static void parse_init(struct parse *parse, const struct pool_intake *intake,
     parse->spec = (struct pool_spec){
         .name = parse->name,
         .processes = intake->processes,
+        .maxtasksperchild = intake->maxtasksperchild,
         .initargs = "[]",
         .idempotency_key = intake->idempotency_key,
     };

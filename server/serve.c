@@ -212,6 +212,7 @@ static int open_dispatch(struct server *server)
         .max_job_result_bytes = config->max_job_result_bytes,
         .cancel_grace_ms = config->cancel_grace_ms,
         .max_log_bytes = config->max_log_bytes,
+        .max_attempt_log_bytes = config->max_attempt_log_bytes,
         .limits = config->limits,
         .max_worker_rss = config->max_worker_rss,
         .confinement = confining_plan(server->confining),
@@ -219,6 +220,7 @@ static int open_dispatch(struct server *server)
     };
     const struct pool_spec plan = { .name = POOL_DEFAULT,
                                     .processes = (unsigned)config->processes,
+                                    .maxtasksperchild = config->max_tasks_per_child,
                                     .initargs = "[]" };
     struct pool_spec *pool = pool_spec_new(&plan);
     struct error_text err = { "" };

@@ -4,6 +4,7 @@
 #include "common/buf.h"
 #include "common/json_scan.h"
 #include "server/config.h"
+#include "server/job_json.h"
 #include "server/webhook.h"
 
 #include <assert.h>
@@ -109,6 +110,15 @@ const struct setting settings[] = {
     { "processes", SETTING_NUMBER, AT(processes), .min = 1, .max = PROCESSES_MAX,
       .value = "N", .initial_help = "the CPUs that may be used",
       .help = "Worker processes of the default pool." },
+    { "max_tasks_per_child", SETTING_NUMBER, AT(max_tasks_per_child), .initial = "0",
+      .max = 1ull << 50,
+      .value = "N",
+      .help = "Chunks after which a worker is replaced, of the default pool and of pools that "
+              "are made without maxtasksperchild. 0: never." },
+    { "crash_retries", SETTING_NUMBER, AT(crash_retries), .initial = "2",
+      .max = RETRIES_MAX,
+      .value = "N",
+      .help = "Extra attempts at an item whose worker died, for jobs that do not say." },
     { "time_limit", SETTING_SECONDS, AT(time_limit_ms), .initial = "0",
       .max = 2592000ull * MS_PER_S,
       .value = "SECONDS",
@@ -212,6 +222,15 @@ const struct setting settings[] = {
       .value = "BYTES",
       .help = "JSON text of what one job's tasks have printed. More: the oldest goes. 0: none "
               "of it is kept." },
+    { "max_attempt_log_bytes", SETTING_NUMBER, AT(max_attempt_log_bytes),
+      .initial = "65536", .min = 1024, .max = 1u << 20,
+      .value = "BYTES",
+      .help = "What one attempt at an item may print, or items whose results come together. "
+              "More: the last of it is kept. A worker that prints takes twice as much memory." },
+    { "max_batch_jobs", SETTING_NUMBER, AT(max_batch_jobs), .initial = "1000",
+      .min = 1, .max = 10000,
+      .value = "N",
+      .help = "Jobs of one batch. More: 422 validation-failed." },
     { "max_queued_jobs", SETTING_NUMBER, AT(max_queued_jobs), .initial = "100000",
       .min = 1, .max = 10000000,
       .value = "N",

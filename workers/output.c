@@ -20,21 +20,22 @@ struct output {
     bool ended;
     uint64_t total; /* bytes read so far */
     uint64_t mark;  /* of them taken */
-    char *ring;     /* OUTPUT_KEEP bytes, byte number n at n % OUTPUT_KEEP; NULL until
+    size_t kept;    /* bytes of the ring */
+    char *ring;     /* byte number n is at n % kept; NULL until
                       * something is printed */
     char *unrolled; /* the same, for what begins before the ring's end */
 };
 
 static void keep(struct output *output, const char *bytes, size_t len)
 {
-    size_t skip = len > OUTPUT_KEEP ? len - OUTPUT_KEEP : 0;
+    size_t skip = len > output->kept ? len - output->kept : 0;
 
     output->total += skip;
     bytes += skip;
     len -= skip;
     while (len > 0) {
-        size_t at = output->total % OUTPUT_KEEP;
-        size_t n = len < OUTPUT_KEEP - at ? len : OUTPUT_KEEP - at;
+        size_t at = output->total % output->kept;
+        size_t n = len < output->kept - at ? len : output->kept - at;
 
         memcpy(output->ring + at, bytes, n);
         output->total += n;
@@ -47,8 +48,8 @@ static void keep(struct output *output, const char *bytes, size_t len)
 static void take_in(struct output *output, const char *bytes, size_t len)
 {
     if (!output->ring) {
-        output->ring = mem_alloc(OUTPUT_KEEP);
-        output->unrolled = mem_alloc(OUTPUT_KEEP);
+        output->ring = mem_alloc(output->kept);
+        output->unrolled = mem_alloc(output->kept);
     }
     if (output->ring && output->unrolled)
         keep(output, bytes, len);
@@ -87,7 +88,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)read_once(poll->data);
 }
 
-enum status output_open(uv_loop_t *loop, struct worker_page *page,
+enum status output_open(uv_loop_t *loop, struct worker_page *page, size_t kept,
                         struct output **ret_output, int *ret_end)
 {
     struct output *output = mem_zalloc(sizeof(*output));
@@ -103,6 +104,7 @@ enum status output_open(uv_loop_t *loop, struct worker_page *page,
         return ST_IO;
     }
     output->page = page;
+    output->kept = kept;
     output->fd = pair[0];
     output->poll.data = output;
     uv_poll_start(&output->poll, UV_READABLE, on_readable);
@@ -139,16 +141,16 @@ static struct text part(struct output *output, uint64_t end, bool *ret_cut)
     uint64_t from = output->mark, kept_from;
     size_t at, head;
 
-    kept_from = output->total > OUTPUT_KEEP ? output->total - OUTPUT_KEEP : 0;
+    kept_from = output->total > output->kept ? output->total - output->kept : 0;
     *ret_cut = from < kept_from && from < end;
     if (from < kept_from)
         from = kept_from < end ? kept_from : end;
     if (from == end)
         return (struct text){ NULL, 0 };
-    at = from % OUTPUT_KEEP;
-    if (at + (end - from) <= OUTPUT_KEEP)
+    at = from % output->kept;
+    if (at + (end - from) <= output->kept)
         return (struct text){ output->ring + at, (size_t)(end - from) };
-    head = OUTPUT_KEEP - at;
+    head = output->kept - at;
     memcpy(output->unrolled, output->ring + at, head);
     memcpy(output->unrolled + head, output->ring, (size_t)(end - from) - head);
     return (struct text){ output->unrolled, (size_t)(end - from) };

@@ -78,7 +78,7 @@ struct worker_trace {
     uint64_t began_ns;  /* CLOCK_MONOTONIC when it began the item; 0: not known, and with
                          * a result */
     struct text output; /* the last of what it wrote to stdout and stderr for the items,
-                         * at most OUTPUT_KEEP bytes of any kind; valid during the call */
+                         * at most output_max bytes of any kind; valid during the call */
     bool output_cut;    /* there was more */
 };
 
@@ -138,6 +138,8 @@ struct pool_options {
     /* Bytes: a longer frame from a worker is a protocol error. At least worker.result_max
      * and CHILD_FLUSH_BYTES (child.h) and a head of 24. */
     uint64_t result_frame_max;
+    /* Bytes of what a worker prints that are kept until they are told; 0: OUTPUT_KEEP. */
+    uint64_t output_max;
 };
 
 /* Takes over the forkserver, which must have been started, and stops it in the end;

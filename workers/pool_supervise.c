@@ -91,9 +91,11 @@ static enum status start_worker(struct pool *pool, uint64_t now)
 {
     struct worker *worker;
     struct worker_ends ends;
-    enum status st = worker_new(pool->loop, pool, ++pool->last_tag,
-                                min_ns(pool->options.result_frame_max, FRAME_PAYLOAD_MAX),
-                                pool_on_worker_event, &worker, &ends);
+    enum status st =
+        worker_new(pool->loop, pool, ++pool->last_tag,
+                   min_ns(pool->options.result_frame_max, FRAME_PAYLOAD_MAX),
+                   pool->options.output_max ? pool->options.output_max : OUTPUT_KEEP,
+                   pool_on_worker_event, &worker, &ends);
 
     if (st != ST_OK) {
         note_start_failure(pool, now, "no socket or memory for a worker",

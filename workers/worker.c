@@ -39,7 +39,7 @@ static enum status open_page(struct worker_page **ret_page, int *ret_fd)
 }
 
 enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t frame_max,
-                       uv_poll_cb on_event, struct worker **ret_worker,
+                       size_t output_max, uv_poll_cb on_event, struct worker **ret_worker,
                        struct worker_ends *ret_ends)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
@@ -54,7 +54,7 @@ enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag, size_t 
     if (st == ST_OK)
         st = open_page(&worker->page, &page_fd);
     if (st == ST_OK)
-        st = output_open(loop, worker->page, &worker->output, &output_fd);
+        st = output_open(loop, worker->page, output_max, &worker->output, &output_fd);
     if (st == ST_OK && uv_poll_init(loop, &worker->poll, pair[0]) != 0)
         st = ST_IO;
     if (st != ST_OK) {

@@ -81,10 +81,10 @@ struct worker_ends {
     int sock, page, output;
 };
 
-/* A worker without a process yet. The caller owns the descriptors in *ret_ends. The
- * worker does not watch its socket before worker_watch. */
+/* A worker without a process yet; output_max as `kept` of output_open. The caller owns the
+ * descriptors in *ret_ends. The worker does not watch its socket before worker_watch. */
 NODISCARD enum status worker_new(uv_loop_t *loop, struct pool *pool, uint64_t tag,
-                                 size_t frame_max, uv_poll_cb on_event,
+                                 size_t frame_max, size_t output_max, uv_poll_cb on_event,
                                  struct worker **ret_worker,
                                  struct worker_ends *ret_ends);
 /* Gives everything up at once but the memory, which goes when libuv has let go of the

@@ -72,8 +72,10 @@ static enum status read_job(const struct request *request, struct buf *out,
 static enum status read_batch(const struct request *request, struct buf *out,
                               struct refusal *refusal)
 {
-    static struct job_spec *specs[BATCH_JOBS_MAX];
-    const struct batch_intake intake = { .now_ms = NOW_MS, .new_id = new_id };
+    static struct job_spec *specs[10];
+    const struct batch_intake intake = { .max_jobs = 10,
+                                         .now_ms = NOW_MS,
+                                         .new_id = new_id };
     struct blob *body = blob_new(request->body, strlen(request->body));
     enum status st = ST_NO_MEMORY;
     size_t count = 0;

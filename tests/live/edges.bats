@@ -217,3 +217,107 @@ restart_retaining() {
     get /v1/info >/dev/null
     body_is .limits.max_json_depth 4
 }
+
+@test "limit max_batch_jobs: a batch of as many jobs, and of one more" {
+    start_poold --processes 1 --max-batch-jobs 3
+    jobs_of() { jq -nc "[range($1) | {method:\"apply_async\",task:\"square\",args:[.]}]"; }
+    for jobs in 2 3; do
+        post /v1/batch "$(jobs_of "$jobs")" >/dev/null
+        expect 202
+        body_is '.jobs | length' "$jobs"
+    done
+    post /v1/batch "$(jobs_of 4)"
+    expect 422 validation-failed
+    body_is '.errors[0]' '{"pointer":"#","detail":"has more than 3 jobs (max_batch_jobs)"}'
+    [ "$(job_count)" = 5 ]
+    get /v1/info >/dev/null
+    body_is .limits.max_batch_jobs 3
+}
+
+@test "limit max_attempt_log_bytes: what an attempt prints, as much and a byte more" {
+    start_poold --processes 1 --max-attempt-log-bytes 1024
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    wait_for_state "$job" running
+    pid=$(worker_of "$job")
+    for bytes in 1023 1 1; do # 1023, 1024 and 1025 in all
+        xs "$bytes" >"/proc/$pid/fd/1"
+        get "/v1/jobs/$job/log" >/dev/null
+        jq -c '.log[0] | [.truncated, (.output | length)]' <<<"$BODY"
+    done | diff - <(printf '[%s]\n' false,1023 false,1024 true,1024)
+    kill -KILL "$pid" # the next attempt has as much again
+    follow "$job" '.attempt == 2'
+    pid=$(worker_of "$job")
+    xs 1024 >"/proc/$pid/fd/1"
+    get "/v1/jobs/$job/log" >/dev/null
+    body_is '[.log[] | [.attempt, .truncated, (.output | length)]]' '[[1,true,1024],[2,false,1024]]'
+    get /v1/info >/dev/null
+    body_is .limits.max_attempt_log_bytes 1024
+}
+
+@test "limit crash_retries: as many deaths of workers as jobs that do not say may have, and one more" {
+    tasks=$BATS_TEST_TMPDIR/tasks
+    mkdir "$tasks"
+    cat >"$tasks/m.py" <<'PYTHON'
+import os
+def die(times, path):
+    with open(path, "a") as file:
+        file.write("x")
+        if file.tell() <= times:
+            os._exit(1)
+    return times
+PYTHON
+    python=(--processes 1 --tasks "$tasks" --python "${PYTHON3:-python3}")
+    start_poold "${python[@]}" # the default is 2
+    dies() { post /v1/apply "{\"task\":\"m:die\",\"args\":[$1,\"$BATS_TEST_TMPDIR/deaths-$2\"]${3:-}}" >/dev/null; }
+    for times in 1 2; do
+        dies "$times" "default-$times"
+        expect 200
+    done
+    dies 3 default-3
+    expect 422 worker-lost
+    stop_poold
+    start_poold "${python[@]}" --crash-retries 1
+    for times in 0 1; do
+        dies "$times" "$times"
+        expect 200
+    done
+    dies 2 2
+    expect 422 worker-lost
+    [ "$(wc -c <"$BATS_TEST_TMPDIR/deaths-2")" = 2 ]
+    dies 2 said ',"crash_retries":2'
+    expect 200
+    get /v1/info >/dev/null
+    body_is .limits.crash_retries 1
+}
+
+@test "limit max_tasks_per_child: chunks of a worker of pools that do not say" {
+    start_poold --processes 1 --max-tasks-per-child 3
+    post /v1/pools '{"name":"as-set"}' >/dev/null
+    body_is .maxtasksperchild 3
+    post /v1/pools '{"name":"says","processes":1,"maxtasksperchild":1}' >/dev/null
+    body_is .maxtasksperchild 1
+    post /v1/pools '{"name":"lasts","processes":1,"maxtasksperchild":null}' >/dev/null
+    body_is .maxtasksperchild null
+    for pool in default as-set; do
+        eventually living_worker 0 ".pool == \"$pool\" and .state == \"idle\"" >/dev/null
+        first=$(living_worker 0 ".pool == \"$pool\"")
+        for chunk in 1 2; do
+            post /v1/apply "{\"task\":\"square\",\"args\":[$chunk],\"pool\":\"$pool\"}" >/dev/null
+            [ "$(living_worker 0 ".pool == \"$pool\"")" = "$first" ]
+        done
+        post /v1/apply "{\"task\":\"square\",\"args\":[3],\"pool\":\"$pool\"}" >/dev/null
+        eventually gone "$first"
+        post /v1/apply "{\"task\":\"square\",\"args\":[4],\"pool\":\"$pool\"}" >/dev/null
+        expect 200
+    done
+    get /v1/info >/dev/null
+    body_is .limits.max_tasks_per_child 3
+    stop_poold
+    start_poold --processes 1 # pools that were stored keep theirs
+    for pool in as-set:3 lasts:null default:null; do
+        get "/v1/pools/${pool%:*}" >/dev/null
+        body_is .maxtasksperchild "${pool#*:}"
+    done
+    get /v1/info >/dev/null
+    body_is .limits.max_tasks_per_child null
+}

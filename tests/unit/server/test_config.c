@@ -108,6 +108,10 @@ static void config_without_settings_is_the_documented_defaults(void **state)
     assert_int_equal(got.config.max_items, 10000000);
     assert_int_equal(got.config.max_item_bytes, 16777216);
     assert_int_equal(got.config.max_json_depth, 64);
+    assert_int_equal(got.config.max_batch_jobs, 1000);
+    assert_int_equal(got.config.max_attempt_log_bytes, 65536);
+    assert_int_equal(got.config.crash_retries, 2);
+    assert_int_equal(got.config.max_tasks_per_child, 0);
     assert_int_equal(got.config.max_result_bytes, 16777216);
     assert_int_equal(got.config.max_job_result_bytes, 268435456);
     assert_int_equal(got.config.max_queued_bytes, 4294967296);

@@ -12,7 +12,9 @@
 
 #include <cmocka.h>
 
-static struct job_spec *specs[BATCH_JOBS_MAX];
+#define MAX_JOBS 5
+
+static struct job_spec *specs[MAX_JOBS];
 static size_t count;
 static struct refusal refusal;
 static struct uuid_generator ids;
@@ -35,9 +37,9 @@ static enum status parse(const char *text)
     const struct job_rules rules = { .max_items = 3,
                                      .max_item_bytes = 20,
                                      .find_pool = find_pool };
-    const struct batch_intake intake = { .now_ms = 1700000000000,
-                                         .new_id = new_id,
-                                         .data = &ids };
+    const struct batch_intake intake = {
+        .max_jobs = MAX_JOBS, .now_ms = 1700000000000, .new_id = new_id, .data = &ids
+    };
     struct blob *body = blob_new(text, strlen(text));
     enum status st;
 
@@ -157,13 +159,18 @@ static void there_is_a_limit_to_the_jobs(void **state)
     struct buf body = BUF_INIT;
 
     (void)state;
-    buf_add_char(&body, '[');
-    for (unsigned i = 0; i < BATCH_JOBS_MAX; i++)
-        buf_addf(&body, "%s" GOOD, i ? "," : "");
-    buf_add_char(&body, ']');
-    assert_int_equal(parse(body.data), ST_OK);
-    assert_int_equal(count, BATCH_JOBS_MAX);
-    drop();
+    for (unsigned jobs = MAX_JOBS - 1; jobs <= MAX_JOBS; jobs++) {
+        buf_reset(&body);
+        buf_add_char(&body, '[');
+        for (unsigned i = 0; i < jobs; i++)
+            buf_addf(&body, "%s" GOOD, i ? "," : "");
+        buf_add_char(&body, ']');
+        buf_add(&body, "", 1);
+        assert_int_equal(parse(body.data), ST_OK);
+        assert_int_equal(count, jobs);
+        drop();
+    }
+    body.len--;
     body.len--;
     buf_add_str(&body, "," GOOD "]");
     refused(body.data, PROBLEM_VALIDATION_FAILED, "\"#\"");

@@ -125,7 +125,7 @@ static void absent_members_have_the_defaults_of_the_contract(void **state)
     assert_int_equal(spec->time_limit_ms, 5000);
     assert_int_equal(spec->result_ttl_ms, 7000);
     assert_int_equal(spec->retries, 0);
-    assert_int_equal(spec->crash_retries, 2);
+    assert_int_equal(spec->crash_retries, 3); /* that of the rules */
     assert_int_equal(spec->backoff.initial_ms, 1000);
     assert_int_equal(spec->backoff.max_ms, 60000);
     assert_true(spec->backoff.factor == 2 && spec->backoff.jitter);

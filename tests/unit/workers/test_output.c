@@ -24,7 +24,8 @@ static int set_up(void **state)
     struct rig *rig = calloc(1, sizeof(*rig));
 
     if (!rig || uv_loop_init(&rig->loop) != 0 ||
-        output_open(&rig->loop, &rig->page, &rig->output, &rig->end) != ST_OK)
+        output_open(&rig->loop, &rig->page, OUTPUT_KEEP, &rig->output, &rig->end) !=
+            ST_OK)
         return -1;
     *state = rig;
     return 0;
@@ -154,6 +155,28 @@ static void only_the_end_of_much_is_kept(void **state)
     assert_true(cut);
 }
 
+static void as_much_is_kept_as_was_said(void **state)
+{
+    struct rig *rig = *state;
+    struct output *output;
+    char line[102];
+    bool cut;
+    int end;
+
+    memset(line, 'x', sizeof(line));
+    assert_int_equal(output_open(&rig->loop, &rig->page, 100, &output, &end), ST_OK);
+    for (size_t len = 99; len <= 101; len++) {
+        line[len - 1] = 'y';
+        assert_int_equal(write(end, line, len), len);
+        output_drain(output);
+        assert_int_equal(output_peek(output, &cut).len, len < 100 ? len : 100);
+        assert_int_equal(cut, len > 100);
+        assert_int_equal(output_take_all(output, &cut).at[len < 100 ? len - 1 : 99], 'y');
+    }
+    output_close(output);
+    fd_close(&end);
+}
+
 static void what_others_have_printed_over_is_cut(void **state)
 {
     struct rig *rig = *state;
@@ -198,6 +221,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_its_pipe_a_worker_owns_what_has_been_read,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_end_of_much_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(as_much_is_kept_as_was_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_others_have_printed_over_is_cut, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_end_of_the_writer_does_not_keep_the_loop_busy,
