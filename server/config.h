@@ -66,7 +66,10 @@ struct config {
     enum access_log_mode access_log;
 
     uint64_t max_body_bytes; /* of one request */
-    uint64_t max_items;      /* of one job */
+    uint64_t max_uri_bytes;  /* of its target */
+    uint64_t max_headers;
+    uint64_t max_header_bytes; /* of one's value */
+    uint64_t max_items;        /* of one job */
     uint64_t max_item_bytes;
     uint64_t max_json_depth;        /* of what clients send, the outermost counts 1 */
     uint64_t max_result_bytes;      /* of one item */

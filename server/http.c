@@ -34,8 +34,10 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 
-#define LISTEN_BACKLOG    1024
-#define CONNECTION_MEMORY (32u * 1024) /* for headers, and for pieces of the body */
+#define LISTEN_BACKLOG 1024
+/* Of a connection, for the head of a request, the headers of its answer, and pieces of bodies. What
+ * is larger is mapped anew for each connection, which takes two more system calls. */
+#define CONNECTION_MEMORY (32u * 1024)
 #define HOUSEKEEPING_MS   1000
 
 static void run(struct http *http);
@@ -170,6 +172,18 @@ static enum status listen_socket(const struct http_options *options, int *ret_fd
     return st;
 }
 
+/* The library reads into one half, and has the other one for what it makes of that, 56 bytes for
+ * each header, and for the answer. A head that is a little too large in one respect has to fit, or
+ * the library refuses it without our saying why. */
+static size_t connection_memory(const struct gate_limits *gate)
+{
+    size_t text = gate->uri_bytes + gate->header_bytes + 32 * gate->headers + 4096;
+    size_t rest = 64 * (size_t)gate->headers + 8192;
+    size_t half = text > rest ? text : rest;
+
+    return 2 * half > CONNECTION_MEMORY ? 2 * half : CONNECTION_MEMORY;
+}
+
 static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
@@ -189,7 +203,7 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd)
         http_on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, http,
         MHD_OPTION_CONNECTION_LIMIT, http->options.max_connections + HTTP_RESERVED,
         MHD_OPTION_CONNECTION_TIMEOUT, http->options.idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, connection_memory(&http->options.gate),
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, http->options.tls ? tls : none,
         MHD_OPTION_END);
 }

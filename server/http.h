@@ -24,6 +24,7 @@
 #include "common/buf.h"
 #include "common/status.h"
 #include "common/uuid.h"
+#include "server/http_gate.h"
 #include "server/problem.h"
 
 #include <stdbool.h>
@@ -74,6 +75,7 @@ struct http_options {
     uint16_t port;             /* 0: any free one */
     uint64_t max_body_bytes;   /* of one request, if it is not fed */
     uint64_t max_bodies_bytes; /* of all that are not complete; one is always taken */
+    struct gate_limits gate;   /* each connection has memory for as much */
     unsigned max_connections;  /* and HTTP_RESERVED more */
     unsigned idle_timeout_s;   /* of a connection without a request */
     /* See http_connection.c. */

@@ -41,14 +41,18 @@ static bool decode_path(const char *path, size_t len, char *ret_path, size_t *re
     return true;
 }
 
-enum problem gate_uri(const char *uri, char ret_path[GATE_URI_MAX + 1], size_t *ret_len,
-                      struct error_text *err)
+enum problem gate_uri(const struct gate_limits *limits, const char *uri, char *ret_path,
+                      size_t *ret_len, struct error_text *err)
 {
     size_t len = strlen(uri);
     size_t path_len = strcspn(uri, "?");
 
-    if (len > GATE_URI_MAX)
-        return refuse(err, PROBLEM_URI_TOO_LONG, "the request target is over 2048 bytes");
+    if (len > limits->uri_bytes) {
+        (void)error_set(err, ST_LIMIT,
+                        "the request target is over %zu bytes (max_uri_bytes)",
+                        limits->uri_bytes);
+        return PROBLEM_URI_TOO_LONG;
+    }
     if (uri[0] != '/')
         return refuse(err, PROBLEM_INVALID_URI, "the path does not start with a slash");
     for (size_t i = 0; i < len; i++)
@@ -126,17 +130,23 @@ static bool is_token(const char *name)
     return name[0] != '\0';
 }
 
-enum problem gate_header(struct gate_headers *state, const char *name, const char *value,
-                         struct error_text *err)
+enum problem gate_header(const struct gate_limits *limits, struct gate_headers *state,
+                         const char *name, const char *value, struct error_text *err)
 {
     size_t len = strlen(value);
     enum gate_single single;
 
-    if (++state->count > GATE_HEADERS_MAX)
-        return refuse(err, PROBLEM_HEADERS_TOO_LARGE, "there are more than 64 headers");
-    if (len > GATE_HEADER_VALUE_MAX)
-        return refuse(err, PROBLEM_HEADERS_TOO_LARGE,
-                      "a header has more than 8192 bytes");
+    if (++state->count > limits->headers) {
+        (void)error_set(err, ST_LIMIT, "there are more than %u headers (max_headers)",
+                        limits->headers);
+        return PROBLEM_HEADERS_TOO_LARGE;
+    }
+    if (len > limits->header_bytes) {
+        (void)error_set(err, ST_LIMIT,
+                        "a header has more than %zu bytes (max_header_bytes)",
+                        limits->header_bytes);
+        return PROBLEM_HEADERS_TOO_LARGE;
+    }
     if (!is_token(name))
         return refuse(err, PROBLEM_BAD_REQUEST, "a header's name is not a token");
     for (size_t i = 0; i < len; i++)

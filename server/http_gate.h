@@ -12,15 +12,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define GATE_URI_MAX          2048 /* bytes of path and query */
-#define GATE_HEADERS_MAX      64
-#define GATE_HEADER_VALUE_MAX 8192 /* bytes */
+struct gate_limits {
+    size_t uri_bytes; /* of path and query */
+    unsigned headers;
+    size_t header_bytes; /* of one's value */
+};
 
 /* Checks the request target as it was sent and writes the decoded path (at most
- * GATE_URI_MAX bytes and a NUL) to ret_path. PROBLEM_COUNT: all is well. Otherwise the
+ * limits->uri_bytes and a NUL) to ret_path. PROBLEM_COUNT: all is well. Otherwise the
  * problem, and err says what is wrong. */
-enum problem gate_uri(const char *uri, char ret_path[GATE_URI_MAX + 1], size_t *ret_len,
-                      struct error_text *err);
+enum problem gate_uri(const struct gate_limits *limits, const char *uri, char *ret_path,
+                      size_t *ret_len, struct error_text *err);
 /* "HTTP/1.0" or "HTTP/1.1". */
 enum problem gate_version(const char *version, struct error_text *err);
 /* One header after another; *state is all-zero before the first. A name has to be a token
@@ -42,8 +44,8 @@ struct gate_headers {
     unsigned count;
     const char *single[GATE_SINGLE_COUNT]; /* their values, not copied; NULL: absent */
 };
-enum problem gate_header(struct gate_headers *state, const char *name, const char *value,
-                         struct error_text *err);
+enum problem gate_header(const struct gate_limits *limits, struct gate_headers *state,
+                         const char *name, const char *value, struct error_text *err);
 /* What the headers say of a body. *ret_length is the announced length, or -1 when it is not
  * known. */
 enum problem gate_body(const struct gate_headers *headers, const char *version,

@@ -9,7 +9,6 @@
 #define SERVER_HTTP_PRIVATE_H
 
 #include "server/http.h"
-#include "server/http_gate.h"
 #include "server/problem.h"
 #include "server/request_id.h"
 
@@ -89,9 +88,9 @@ struct request {
     bool has_job;
     char method_sent[METHOD_SENT_MAX];
     char id[REQUEST_ID_MAX + 1];
-    char uri[GATE_URI_MAX +
-             2]; /* as sent; longer ones are cut here and refused by the gate */
-    char path[GATE_URI_MAX + 1];
+    /* As sent, and decoded; both behind the struct. A uri that is longer than it may be is cut
+     * behind the first byte too many, and refused by the gate. */
+    char *uri, *path;
     size_t path_len;
     struct request_tag tag;
     struct blob *body;

@@ -224,22 +224,23 @@ static void doze(struct request *request)
  * here is the con_cls of the later calls. */
 void *http_on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
-    struct request *request = mem_alloc(sizeof(*request));
-    size_t len;
+    struct http *http = cls;
+    size_t max = http->options.gate.uri_bytes, len;
+    struct request *request = mem_alloc(sizeof(*request) + max + 2 + max + 1);
 
     if (!request)
         return NULL; /* http_on_access closes the connection */
-    memset(request, 0, offsetof(struct request, uri));
-    request->path_len = 0;
-    memset(&request->tag, 0, sizeof(*request) - offsetof(struct request, tag));
-    request->http = cls;
+    memset(request, 0, sizeof(*request));
+    request->uri = (char *)(request + 1);
+    request->path = request->uri + max + 2;
+    request->http = http;
     request->connection = connection;
     request->watched_fd = -1;
     request->problem = PROBLEM_COUNT;
     request->of = http_connection_of(connection);
     http_expect(request, EXPECT_HEADERS);
     request->began_ns = clock_mono_ns();
-    len = strnlen(uri, sizeof(request->uri) - 1);
+    len = strnlen(uri, max + 1);
     memcpy(request->uri, uri, len);
     request->uri[len] = '\0';
     http_touch(request);
@@ -359,7 +360,8 @@ static enum MHD_Result each_header(void *cls, enum MHD_ValueKind kind, const cha
     if ((*name == 'X' || *name == 'x') && strcasecmp(name, "X-Request-Id") == 0 &&
         !walk->request->id[0] && !request_id_take(value ? value : "", walk->request->id))
         walk->request->id[0] = '\0';
-    walk->problem = gate_header(&walk->state, name, value ? value : "", walk->err);
+    walk->problem = gate_header(&walk->request->http->options.gate, &walk->state, name,
+                                value ? value : "", walk->err);
     return walk->problem == PROBLEM_COUNT ? MHD_YES : MHD_NO;
 }
 
@@ -402,7 +404,8 @@ static enum problem check_head(struct request *request, const char *method,
     memcpy(request->method_sent, method, len);
     request->method_sent[len] = '\0';
     if (problem == PROBLEM_COUNT)
-        problem = gate_uri(request->uri, request->path, &request->path_len, err);
+        problem = gate_uri(&request->http->options.gate, request->uri, request->path,
+                           &request->path_len, err);
     if (problem == PROBLEM_COUNT) {
         problem = method_of(method, &request->method);
         if (problem != PROBLEM_COUNT)

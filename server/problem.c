@@ -179,10 +179,11 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                      "The only expectation that works is Expect: "
                                      "100-continue." },
     [PROBLEM_URI_TOO_LONG] = { "uri-too-long", 414, "The request target is too long",
-                               "Path and query may have 2,048 bytes together." },
+                               "The setting max_uri_bytes bounds path and query." },
     [PROBLEM_HEADERS_TOO_LARGE] = { "headers-too-large", 431,
                                     "There are too many or too large headers",
-                                    "A request may have 64 headers of 8 KiB each." },
+                                    "The settings max_headers and max_header_bytes say "
+                                    "how many there may be, and how large each." },
     [PROBLEM_VERSION_NOT_SUPPORTED] = { "version-not-supported", 505,
                                         "The HTTP version is not supported",
                                         "This server speaks HTTP/1.1 and HTTP/1.0." },

@@ -45,7 +45,7 @@ struct setting {
 };
 
 extern const struct setting settings[];
-#define SETTING_COUNT        68
+#define SETTING_COUNT        71
 #define SETTING_CONFIG       0 /* index of the setting `config` */
 #define SETTING_LISTEN       1 /* index of the setting `listen` */
 #define SETTING_ADMIN_LISTEN 2

@@ -60,6 +60,7 @@ static void open_http(struct server *server)
     struct http_options options = { .host = "127.0.0.1",
                                     .max_body_bytes = 1 << 20,
                                     .max_bodies_bytes = 1 << 22,
+                                    .gate = { 2048, 64, 8192 },
                                     .max_connections = 64,
                                     .idle_timeout_s = 60,
                                     .header_timeout_ms = 60000,

@@ -34,11 +34,14 @@ static const struct route routes[] = {
     { HTTP_GET, "/problems/{slug}", NULL, 0 },
 };
 
+#define URI_MAX 2048
+static const struct gate_limits limits = { URI_MAX, 64, 8192 };
+
 #define ROUTE_COUNT (sizeof(routes) / sizeof(*routes))
 
 static void check_path(const char *uri, const char *path, size_t len)
 {
-    assert(len == strlen(path) && len <= strcspn(uri, "?") && len <= GATE_URI_MAX);
+    assert(len == strlen(path) && len <= strcspn(uri, "?") && len <= URI_MAX);
     assert(path[0] == '/' && !strstr(path, "//"));
     for (size_t i = 0; i < len; i++)
         assert(path[i] > ' ' && path[i] <= '~');
@@ -105,7 +108,7 @@ static void check_route(enum http_method method, const char *path, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char path[GATE_URI_MAX + 1];
+    char path[URI_MAX + 1];
     struct error_text err = { "" };
     enum problem problem;
     size_t len;
@@ -115,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uri = strndup((const char *)data + 1, size - 1);
     assert(uri);
-    problem = gate_uri(uri, path, &len, &err);
+    problem = gate_uri(&limits, uri, path, &len, &err);
     if (problem == PROBLEM_COUNT) {
         check_path(uri, path, len);
         check_route(data[0] % HTTP_METHOD_COUNT, path, len);

@@ -108,6 +108,9 @@ static void config_without_settings_is_the_documented_defaults(void **state)
     assert_int_equal(got.config.max_items, 10000000);
     assert_int_equal(got.config.max_item_bytes, 16777216);
     assert_int_equal(got.config.max_json_depth, 64);
+    assert_int_equal(got.config.max_uri_bytes, 2048);
+    assert_int_equal(got.config.max_headers, 64);
+    assert_int_equal(got.config.max_header_bytes, 8192);
     assert_int_equal(got.config.max_batch_jobs, 1000);
     assert_int_equal(got.config.max_attempt_log_bytes, 65536);
     assert_int_equal(got.config.crash_retries, 2);

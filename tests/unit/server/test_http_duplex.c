@@ -197,6 +197,7 @@ static int set_up(void **state)
 {
     struct http_options options = { .host = "127.0.0.1",
                                     .max_body_bytes = 2,
+                                    .gate = { 2048, 64, 8192 },
                                     .max_connections = 10,
                                     .idle_timeout_s = 1,
                                     .header_timeout_ms = 10000,
