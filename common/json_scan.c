@@ -35,6 +35,16 @@ const uint8_t *scan_fail(struct scan *s, const uint8_t *at, enum slice_verdict v
     return NULL;
 }
 
+enum slice_verdict scan_refusal(struct scan *s, struct slice_error *ret_error)
+{
+    const uint8_t *quote;
+
+    if (s->names && json_names_twice(s->names, &quote))
+        scan_refuse(s, quote, "the same member twice");
+    *ret_error = s->error;
+    return s->verdict;
+}
+
 const uint8_t *scan_refuse(struct scan *s, const uint8_t *at, const char *reason)
 {
     if (at == s->end)
@@ -301,9 +311,19 @@ const uint8_t *scan_comma(struct scan *s, const uint8_t *p)
 
 const uint8_t *scan_name(struct scan *s, const uint8_t *p)
 {
+    const uint8_t *after;
+    bool plain;
+
     if (p == s->end || *p != '"')
         return scan_refuse(s, p, "expected a member name");
-    return string_end(s, p);
+    if (!s->names)
+        return string_end(s, p);
+    after = plain_end(p + 1, s->end);
+    plain = after < s->end && *after == '"';
+    after = plain ? after + 1 : string_end(s, p);
+    if (after && !json_names_add(s->names, p + 1, (size_t)(after - p) - 2, plain))
+        return scan_fail(s, p, SLICE_NO_MEMORY, "out of memory");
+    return after;
 }
 
 const uint8_t *scan_colon(struct scan *s, const uint8_t *p)
@@ -404,29 +424,41 @@ const uint8_t *scan_document_end(struct scan *s, const uint8_t *p)
     return p == s->end ? p : scan_refuse(s, p, "expected the end of the document");
 }
 
+static enum slice_verdict check(struct scan *s, enum slice_kind *ret_kind,
+                                struct slice_error *ret_error)
+{
+    const uint8_t *first = scan_document_begin(s);
+    const uint8_t *p = first ? scan_value(s, first) : NULL;
+
+    if (p)
+        p = scan_document_end(s, p);
+    if (!p)
+        return scan_refusal(s, ret_error);
+    *ret_kind = scan_kind(*first);
+    return SLICE_OK;
+}
+
 enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
                                struct slice_error *ret_error)
 {
-    return slice_check_depth(doc, SLICE_DEPTH_MAX, ret_kind, ret_error);
+    struct scan s = scan_of(doc);
+
+    return check(&s, ret_kind, ret_error);
 }
 
-enum slice_verdict slice_check_depth(struct text doc, unsigned max_depth,
-                                     enum slice_kind *ret_kind,
-                                     struct slice_error *ret_error)
+enum slice_verdict slice_check_sent(struct text doc, unsigned max_depth,
+                                    enum slice_kind *ret_kind,
+                                    struct slice_error *ret_error)
 {
     struct scan s = scan_of(doc);
-    const uint8_t *first, *p;
+    struct json_names names;
+    enum slice_verdict verdict;
 
     assert(max_depth >= 1 && max_depth <= SLICE_DEPTH_MAX);
+    json_names_init(&names, s.start, doc.len);
     s.max_depth = max_depth;
-    first = scan_document_begin(&s);
-    p = first ? scan_value(&s, first) : NULL;
-    if (p)
-        p = scan_document_end(&s, p);
-    if (!p) {
-        *ret_error = s.error;
-        return s.verdict;
-    }
-    *ret_kind = scan_kind(*first);
-    return SLICE_OK;
+    s.names = &names;
+    verdict = check(&s, ret_kind, ret_error);
+    json_names_clear(&names);
+    return verdict;
 }

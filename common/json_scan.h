@@ -5,22 +5,24 @@
  * Refused, beyond the grammar: bytes that are not UTF-8 (RFC 3629: overlong forms,
  * surrogates, above U+10FFFF), lone surrogates and \u0000 in escapes, a byte order mark,
  * numbers of more than SLICE_NUMBER_MAX bytes, and what is nested deeper than
- * SLICE_DEPTH_MAX, or less where the caller says so. Names of members may repeat.
+ * SLICE_DEPTH_MAX, or less where the caller says so. In what clients send also a name that
+ * comes twice in one object (json_names.h); what tasks return passes as they have written it.
  *
- * slice_check is for everybody: the server checks what clients send, workers check what
- * tasks return. What stands behind it is the grammar for server/json_slice.c, which notes
- * places on the way: from the first byte of something to the place behind it. Each of
- * those functions takes a place in the text and gives one, or NULL after it noted in the
- * struct scan why the text is refused. A place is between start and end, the end included:
- * what is expected there is checked by whoever is called, so the end of the text needs no
- * care in between.
+ * slice_check and slice_check_sent are for everybody: workers check what tasks return, the
+ * server checks what clients send. What stands behind them is the grammar for
+ * server/json_slice.c, which notes places on the way: from the first byte of something to the
+ * place behind it. Each of those functions takes a place in the text and gives one, or NULL
+ * after it noted in the struct scan why the text is refused. A place is between start and
+ * end, the end included: what is expected there is checked by whoever is called, so the end
+ * of the text needs no care in between.
  *
- * Pure: no I/O, no memory.
+ * Pure: no I/O, and no memory but what json_names.h needs where names may not repeat.
  */
 #ifndef COMMON_JSON_SCAN_H
 #define COMMON_JSON_SCAN_H
 
 #include "common/blob.h"
+#include "common/json_names.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -64,20 +66,23 @@ struct slice_error {
 /* Checks one whole document of any kind. Only one of ret_kind and ret_error is set. */
 enum slice_verdict slice_check(struct text doc, enum slice_kind *ret_kind,
                                struct slice_error *ret_error);
-/* The same for a document that may be nested max_depth deep: 1 .. SLICE_DEPTH_MAX. */
-enum slice_verdict slice_check_depth(struct text doc, unsigned max_depth,
-                                     enum slice_kind *ret_kind,
-                                     struct slice_error *ret_error);
+/* The same for what a client has sent, of less than 4 GiB: it may be nested max_depth deep,
+ * 1 .. SLICE_DEPTH_MAX, and no object may have a name twice. Also SLICE_NO_MEMORY. */
+enum slice_verdict slice_check_sent(struct text doc, unsigned max_depth,
+                                    enum slice_kind *ret_kind,
+                                    struct slice_error *ret_error);
 
 /* ---- the grammar, for json_slice.c and program_line.c ------------------------------ */
 
 static_assert(SLICE_DEPTH_MAX <= 64, "the open containers are bits of one word");
+static_assert(SLICE_DEPTH_MAX <= JSON_NAMES_DEPTH, "all of them may be objects");
 
 struct scan {
     const uint8_t *start, *end;
-    unsigned depth;     /* containers open */
-    unsigned max_depth; /* how many may be: scan_of says SLICE_DEPTH_MAX */
-    uint64_t objects;   /* what they are; bit 0 is the innermost, 1 an object */
+    unsigned depth;           /* containers open */
+    unsigned max_depth;       /* how many may be: scan_of says SLICE_DEPTH_MAX */
+    uint64_t objects;         /* what they are; bit 0 is the innermost, 1 an object */
+    struct json_names *names; /* of the objects; NULL: they may come twice */
     enum slice_verdict verdict;
     struct slice_error error;
 };
@@ -95,6 +100,10 @@ const uint8_t *scan_fail(struct scan *s, const uint8_t *at, enum slice_verdict v
 /* The same for malformed text. At the end of the text the place is right and only the
  * text is too short: the reason then says that instead. */
 const uint8_t *scan_refuse(struct scan *s, const uint8_t *at, const char *reason);
+
+/* After a NULL: why the text is refused. A name that comes twice in an object that is open
+ * is before all that was noted. */
+enum slice_verdict scan_refusal(struct scan *s, struct slice_error *ret_error);
 
 /* Behind a value of any kind, which begins at p. */
 const uint8_t *scan_value(struct scan *s, const uint8_t *p);
@@ -130,6 +139,8 @@ static inline const uint8_t *scan_open(struct scan *s, const uint8_t *p)
         return scan_fail(s, p, SLICE_TOO_DEEP, "nested too deep");
     s->depth++;
     s->objects = s->objects << 1 | (*p == '{');
+    if (*p == '{' && s->names)
+        json_names_open(s->names);
     return scan_space(p + 1, s->end);
 }
 
@@ -138,9 +149,11 @@ static inline bool scan_at_closing(const struct scan *s, const uint8_t *p)
     return p < s->end && *p == (scan_in_object(s) ? '}' : ']');
 }
 
-/* p is on the closing bracket. */
+/* p is on the closing bracket. An object is refused if a name comes twice in it. */
 static inline const uint8_t *scan_close(struct scan *s, const uint8_t *p)
 {
+    if (scan_in_object(s) && s->names && !json_names_close(s->names))
+        return NULL; /* scan_refusal finds it again */
     s->depth--;
     s->objects >>= 1;
     return p + 1;

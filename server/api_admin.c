@@ -66,15 +66,23 @@ static void on_copied(void *data, enum status st, const struct backup_made *made
 /* ---- the request ------------------------------------------------------------------- */
 
 /* {"file": "NAME"} and nothing else; what is wrong with it goes to refusal. NULL then. */
-static json_t *read_name(struct text body, struct refusal *refusal)
+static json_t *read_name(struct text body, unsigned max_depth, struct refusal *refusal)
 {
-    json_t *root = json_load(body, JSON_REJECT_DUPLICATES, &refusal->no_memory);
-    json_t *file = json_object_get(root, "file");
+    struct slice_error error = { 0 };
+    enum slice_kind kind;
+    enum slice_verdict verdict = slice_check_sent(body, max_depth, &kind, &error);
+    json_t *root, *file;
     const char *name;
     json_t *value;
 
+    if (verdict != SLICE_OK) {
+        refusal_of_text(refusal, verdict, &error, NULL);
+        return NULL;
+    }
+    root = json_load(body, JSON_DECODE_ANY, &refusal->no_memory);
+    file = json_object_get(root, "file");
     if (!root && !refusal->no_memory)
-        refusal_add(refusal, WHOLE, -1, PROBLEM_INVALID_JSON, "is not a JSON document");
+        refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED, "is out of range");
     else if (root && !json_is_object(root))
         refusal_add(refusal, WHOLE, -1, PROBLEM_VALIDATION_FAILED, "is not an object");
     json_object_foreach(root, name, value)
@@ -124,7 +132,8 @@ void api_admin_backup(struct api *api, struct request *request, struct text para
     if (!api_body_is_json(request) || !api_query(request, NULL, 0))
         return;
     refusal_init(&refusal);
-    file = read_name(blob_text(request_body(request)), &refusal);
+    file = read_name(blob_text(request_body(request)),
+                     (unsigned)api->config->max_json_depth, &refusal);
     if (refusal.no_memory)
         api_problem_status(request, ST_NO_MEMORY);
     else if (!file)

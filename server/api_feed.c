@@ -124,9 +124,12 @@ static void begin(struct feeding *feeding, struct text line)
     feeding->over = !feeding->live;
 }
 
+static const char out_of_memory[] = "the server is out of memory";
+
 static void add_item(struct feeding *feeding, struct text item)
 {
     const struct job_status *status = &feeding->live->job.status;
+    enum slice_verdict verdict;
     struct slice_error error;
     enum slice_kind kind;
     char detail[160];
@@ -135,15 +138,18 @@ static void add_item(struct feeding *feeding, struct text item)
         feeding->over = true;
         return;
     }
-    if (slice_check_depth(item, (unsigned)feeding->api->config->max_json_depth, &kind,
-                          &error) != SLICE_OK) {
+    verdict = slice_check_sent(item, (unsigned)feeding->api->config->max_json_depth,
+                               &kind, &error);
+    if (verdict == SLICE_NO_MEMORY) {
+        break_off(feeding, out_of_memory, feeding->line);
+    } else if (verdict != SLICE_OK) {
         (void)snprintf(detail, sizeof(detail), "line %llu is not JSON: at byte %zu: %s",
                        (unsigned long long)feeding->line, error.offset, error.reason);
         break_off(feeding, detail, feeding->line);
     } else if (status->fed >= feeding->api->config->max_items) {
         break_off(feeding, "there are more items than max_items allows", feeding->line);
     } else if (dispatch_feed(feeding->live, item) != ST_OK) {
-        break_off(feeding, "the server is out of memory", feeding->line);
+        break_off(feeding, out_of_memory, feeding->line);
     }
 }
 

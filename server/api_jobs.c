@@ -147,7 +147,7 @@ static bool read_terminate(const struct api *api, struct request *request,
     if (!api_body_is_json(request))
         return false;
     verdict =
-        slice_check_depth(body, (unsigned)api->config->max_json_depth, &kind, &error);
+        slice_check_sent(body, (unsigned)api->config->max_json_depth, &kind, &error);
     if (verdict != SLICE_OK) {
         refuse_text(request, verdict, &error);
         return false;

@@ -192,23 +192,17 @@ struct text slice_inside(struct text array)
 
 /* --- the envelope --- */
 
-/* A member's name, checked against those before it. p is where it begins. */
+/* A member's name. p is where it begins. */
 static const uint8_t *envelope_name(struct scan *s, const uint8_t *p,
                                     struct slice_envelope *envelope)
 {
     const uint8_t *after = scan_name(s, p);
-    struct text name;
 
     if (!after)
         return NULL;
     if (envelope->count == SLICE_MEMBERS_MAX)
         return scan_refuse(s, p, "too many members");
-    name = text_between(p + 1, after - 1);
-    for (size_t i = 0; i < envelope->count; i++) {
-        if (text_equal(envelope->members[i].name, name))
-            return scan_refuse(s, p, "the same member twice");
-    }
-    envelope->members[envelope->count].name = name;
+    envelope->members[envelope->count].name = text_between(p + 1, after - 1);
     return after;
 }
 
@@ -221,7 +215,9 @@ static const uint8_t *envelope_value(struct scan *s, const uint8_t *p,
     struct slice_member *member = &envelope->members[envelope->count];
     const uint8_t *after;
 
-    if (index_name && p < s->end && *p == '[' && text_equals(member->name, index_name)) {
+    /* A second one is refused when the envelope ends. */
+    if (index_name && !envelope->index && p < s->end && *p == '[' &&
+        text_equals(member->name, index_name)) {
         envelope->index = mem_zalloc(sizeof(*envelope->index));
         if (!envelope->index)
             return scan_fail(s, p, SLICE_NO_MEMORY, "out of memory");
@@ -268,7 +264,7 @@ static enum slice_verdict refuse_other_kinds(struct text doc, unsigned max_depth
                                              size_t offset, struct slice_error *ret_error)
 {
     enum slice_kind kind;
-    enum slice_verdict verdict = slice_check_depth(doc, max_depth, &kind, ret_error);
+    enum slice_verdict verdict = slice_check_sent(doc, max_depth, &kind, ret_error);
 
     if (verdict != SLICE_OK)
         return verdict;
@@ -283,6 +279,8 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
 {
     struct scan s = scan_of(doc);
     const uint8_t *p = scan_document_begin(&s);
+    enum slice_verdict verdict = SLICE_OK;
+    struct json_names names;
 
     assert(limits || !index_name);
     if (limits && limits->max_depth)
@@ -292,14 +290,17 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
     if (!p || p == s.end || *p != '{')
         return refuse_other_kinds(doc, s.max_depth, p ? (size_t)(p - s.start) : 0,
                                   ret_error);
+    json_names_init(&names, s.start, doc.len);
+    s.names = &names;
     p = envelope_end(&s, p, index_name, limits, ret_envelope);
     if (p)
         p = scan_document_end(&s, p);
-    if (p)
-        return SLICE_OK;
-    slice_envelope_clear(ret_envelope);
-    *ret_error = s.error;
-    return s.verdict;
+    if (!p) {
+        slice_envelope_clear(ret_envelope);
+        verdict = scan_refusal(&s, ret_error);
+    }
+    json_names_clear(&names);
+    return verdict;
 }
 
 void slice_envelope_clear(struct slice_envelope *envelope)

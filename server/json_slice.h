@@ -7,12 +7,11 @@
  * whole document and notes where things are; everybody else uses the bytes as they were
  * sent.
  *
- * Refused, beyond what json_scan.h refuses: the same member twice in the envelope, more
- * than SLICE_MEMBERS_MAX members of the envelope, and the limits of struct slice_limits.
- * Inside of the envelope's members names may repeat: what that means is the task's
- * business.
+ * Refused, beyond what json_scan.h refuses: a name that comes twice in an object, whichever
+ * (json_names.h), more than SLICE_MEMBERS_MAX members of the envelope, and the limits of
+ * struct slice_limits.
  *
- * Pure: no I/O, no logging; memory only for the index.
+ * Pure: no I/O, no logging; memory only for the index and, while it scans, for names.
  */
 #ifndef SERVER_JSON_SLICE_H
 #define SERVER_JSON_SLICE_H

@@ -19,6 +19,15 @@
     "\"tags\":[\"a\",\"b\"],\"metadata\":{\"k\":[1]},\"unique_key\":\"u\","              \
     "\"callback\":\"https://hooks.example/x\""
 
+/* More names than there is room for without memory. */
+#define MANY_NAMES                                                                       \
+    "\"a\":0,\"b\":0,\"c\":0,\"d\":0,\"e\":0,\"f\":0,\"g\":0,\"h\":0,\"i\":0,"           \
+    "\"j\":0,\"k\":0,\"l\":0,\"m\":0,\"n\":0,\"o\":0,\"p\":0,\"q\":0,\"r\":0,"           \
+    "\"s\":0,\"t\":0,\"u\":0,\"v\":0,\"w\":0,\"x\":0,\"y\":0,\"z\":0,\"A\":0,"           \
+    "\"B\":0,\"C\":0,\"D\":0,\"E\":0,\"F\":0,\"G\":0,\"H\":0,\"I\":0,\"J\":0,"           \
+    "\"K\":0,\"L\":0,\"M\":0,\"N\":0,\"O\":0,\"P\":0,\"Q\":0,\"R\":0,\"S\":0,"           \
+    "\"T\":0,\"U\":0,\"V\":0,\"W\":0,\"X\":0,\"Y\":0,\"Z\":0"
+
 /* Gives the status, and writes what was read to out. */
 struct request {
     const char *name;
@@ -130,6 +139,16 @@ static const struct request requests[] = {
       read_job,
       { .method = JOB_MAP, .async = true },
       "{" MEMBERS ",\"items\":[1,2,3],\"chunksize\":2,\"return_exceptions\":true}",
+      false },
+    { "apply with an object of many names",
+      read_job,
+      { .method = JOB_APPLY, .async = true },
+      "{\"task\":\"square\",\"args\":[{" MANY_NAMES "}]}",
+      false },
+    { "batch with an object of many names",
+      read_batch,
+      { .method = JOB_APPLY, .async = true },
+      "[{\"method\":\"apply_async\",\"task\":\"square\",\"args\":[{" MANY_NAMES "}]}]",
       false },
     { "starmap",
       read_job,

@@ -2,9 +2,10 @@
 /*
  * The scanner against jansson, and against itself.
  *
- * - Both accept the same documents. Known differences: jansson refuses numbers that its
- *   types cannot hold and nests deeper; it has no limit for the length of a number, and
- *   overlooks a NUL behind a number or a literal.
+ * - Both accept the same documents, where names may repeat and where not. Known differences:
+ *   jansson refuses numbers that its types cannot hold and nests deeper; it has no limit for
+ *   the length of a number, and overlooks a NUL behind a number or a literal.
+ * - A name that comes twice is all that the one check refuses and the other does not.
  * - What stands before an error's offset is not wrong, only cut.
  * - The envelope agrees with the check of the whole document, and so does each member: also in
  *   what is wrong with it, and where, although its integers are gone through in another way.
@@ -21,11 +22,21 @@
 /* Small, so that small inputs reach them. */
 static const struct slice_limits limits = { .max_items = 300, .max_item_bytes = 200 };
 
-static void check_against_jansson(struct text doc, enum slice_verdict verdict,
+typedef enum slice_verdict checker(struct text doc, enum slice_kind *ret_kind,
+                                   struct slice_error *ret_error);
+
+static enum slice_verdict check_sent(struct text doc, enum slice_kind *ret_kind,
+                                     struct slice_error *ret_error)
+{
+    return slice_check_sent(doc, SLICE_DEPTH_MAX, ret_kind, ret_error);
+}
+
+static void check_against_jansson(struct text doc, size_t flags,
+                                  enum slice_verdict verdict,
                                   const struct slice_error *error)
 {
     json_error_t json_error;
-    json_t *json = json_loadb(doc.at, doc.len, JSON_DECODE_ANY, &json_error);
+    json_t *json = json_loadb(doc.at, doc.len, JSON_DECODE_ANY | flags, &json_error);
 
     if (json && !memchr(doc.at, '\0', doc.len))
         assert(verdict == SLICE_OK || verdict == SLICE_TOO_DEEP ||
@@ -35,13 +46,13 @@ static void check_against_jansson(struct text doc, enum slice_verdict verdict,
     json_decref(json);
 }
 
-static void check_before_error(struct text doc, size_t offset)
+static void check_before_error(checker *check, struct text doc, size_t offset)
 {
     struct slice_error error = { 0 };
     enum slice_kind kind;
 
     assert(offset <= doc.len);
-    if (slice_check((struct text){ doc.at, offset }, &kind, &error) == SLICE_OK)
+    if (check((struct text){ doc.at, offset }, &kind, &error) == SLICE_OK)
         return;
     assert(error.offset == offset);
 }
@@ -105,7 +116,7 @@ static void check_members(const struct slice_envelope *envelope, struct text doc
         assert(member->name.at > doc.at && text_end(member->value) < text_end(doc));
         assert(member->name.at[-1] == '"' && *text_end(member->name) == '"');
         assert(text_end(member->name) < member->value.at);
-        assert(slice_check(member->value, &kind, &error) == SLICE_OK);
+        assert(check_sent(member->value, &kind, &error) == SLICE_OK);
         assert(kind == member->kind);
     }
 }
@@ -137,15 +148,14 @@ static void check_envelope(struct text doc, enum slice_verdict whole,
     case SLICE_MALFORMED:
         assert((whole == SLICE_MALFORMED && error.offset == whole_error->offset &&
                 strcmp(error.reason, whole_error->reason) == 0) ||
-               strcmp(error.reason, "the same member twice") == 0 ||
                strcmp(error.reason, "too many members") == 0);
-        check_before_error(doc, error.offset);
+        check_before_error(check_sent, doc, error.offset);
         break;
     case SLICE_TOO_DEEP:
         assert(whole == SLICE_TOO_DEEP);
         break;
     case SLICE_TOO_MANY:
-        check_before_error(doc, error.offset);
+        check_before_error(check_sent, doc, error.offset);
         break;
     case SLICE_NO_MEMORY:
         break;
@@ -153,18 +163,40 @@ static void check_envelope(struct text doc, enum slice_verdict whole,
     slice_envelope_clear(&envelope);
 }
 
+/* Of a document that is refused where names may not repeat. */
+static void check_repeating(struct text doc, enum slice_verdict verdict,
+                            const struct slice_error *error,
+                            const struct slice_error *unique_error)
+{
+    if (strcmp(unique_error->reason, "the same member twice") == 0) {
+        assert(doc.at[unique_error->offset] == '"');
+        assert(verdict == SLICE_OK || error->offset > unique_error->offset);
+    } else {
+        assert(verdict != SLICE_OK && error->offset == unique_error->offset);
+        assert(strcmp(error->reason, unique_error->reason) == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct text doc = { (const char *)data, size };
-    enum slice_kind kind = SLICE_NULL;
-    struct slice_error error = { 0 };
-    enum slice_verdict verdict = slice_check(doc, &kind, &error);
-
     /* jansson takes no address of nothing. */
-    check_against_jansson(size ? doc : TEXT(""), verdict, &error);
+    struct text doc = size ? (struct text){ (const char *)data, size } : TEXT("");
+    enum slice_kind kind = SLICE_NULL, unique_kind = SLICE_NULL;
+    struct slice_error error = { 0 }, unique_error = { 0 };
+    enum slice_verdict verdict = slice_check(doc, &kind, &error);
+    enum slice_verdict unique = check_sent(doc, &unique_kind, &unique_error);
+
+    check_against_jansson(doc, 0, verdict, &error);
+    check_against_jansson(doc, JSON_REJECT_DUPLICATES, unique, &unique_error);
     if (verdict != SLICE_OK)
-        check_before_error(doc, error.offset);
-    check_envelope(doc, verdict, kind, &error);
+        check_before_error(slice_check, doc, error.offset);
+    if (unique != SLICE_OK) {
+        check_before_error(check_sent, doc, unique_error.offset);
+        check_repeating(doc, verdict, &error, &unique_error);
+    } else {
+        assert(verdict == SLICE_OK && kind == unique_kind);
+    }
+    check_envelope(doc, unique, unique_kind, &unique_error);
     if (verdict == SLICE_OK && kind == SLICE_ARRAY) {
         struct slice_index *index = slice_index_new(doc);
 

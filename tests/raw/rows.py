@@ -215,8 +215,6 @@ def rows_of_json(suite):
         65: [b'{"task":"\x01"}', b'{"task":"a\0b"}'],
         66: [b'{"task":"echo","args":[%s]}' % number for number in
              (b"NaN", b"Infinity", b"+1", b"01", b".5", b"1.", b"0x1", b"'a'", b"1,", b"/**/1")],
-        67: [b'{"task":"square","task":"cube","args":[1]}',
-             b'{"task":"square","args":[1],"args":[2]}'],
     }
     for number, bodies in texts.items():
         for body in bodies:
@@ -224,16 +222,6 @@ def rows_of_json(suite):
                 ways=("whole", "bytes"))
     for body in (b"1", b'"x"', b"null", b"[]"):
         row(60, f"the body {body.decode()}", post("/v1/apply", body), answered(400, 422))
-    row(67, "a member twice in what the server reads of a member",
-        post("/v1/apply", '{"task":"square","args":[1],"retry_backoff":'
-             '{"initial":1,"initial":1,"factor":2,"max":60}}'), answered(422, slug="validation-failed"))
-    # They are the task's: the server reads none of them, and changes nothing.
-    twice = b'{"a":1,"a":{"b":1,"b":2}}'
-    row(67, "a member twice in the arguments", post("/v1/apply", b'{"task":"echo","args":[%s]}' % twice),
-        lambda answer: answered(200)(answer) and b'"result":' + twice + b"}" in answer.data)
-    row(67, "a keyword argument twice",
-        post("/v1/apply", '{"task":"power","args":[2],"kwargs":{"exp":1,"exp":3}}'),
-        lambda answer: answered(200)(answer) and b'"result":8}' in answer.data)
     for depth, expected in ((61, answered(200)), (62, answered(200)),
                             (63, answered(400, slug="json-too-deep")),
                             (100000 // 2 - 50, answered(400, slug="json-too-deep"))):
@@ -256,6 +244,55 @@ def rows_of_json(suite):
         row(71, what, post("/v1/apply", body), answered(200), ways=ONCE)
     row(72, "a number of 90,000 digits", post("/v1/apply", '{"task":"echo","args":[%s]}' % ("1" * 90000)),
         answered(400, slug="invalid-json"), ways=ONCE)
+
+
+def rows_of_names(suite):
+    """Row 67. In each body "|" is where the name begins that is not the first one."""
+    many = ",".join(f'"n{i}":{i}' for i in range(100))
+    bodies = (
+        ("/v1/apply", "in the envelope", '{"task":"square",|"task":"cube","args":[1]}'),
+        ("/v1/apply", "in the envelope, once with an escape",
+         '{"task":"square","args":[1],|"\\u0061rgs":[2]}'),
+        ("/v1/apply", "in what the server reads of a member",
+         '{"task":"square","args":[1],"retry_backoff":{"initial":1,|"initial":1,"factor":2,"max":60}}'),
+        ("/v1/apply", "in metadata",
+         '{"task":"square","args":[1],"metadata":{"of":[{"a":1,"b":2,|"a":3}]}}'),
+        ("/v1/apply", "in an argument", '{"task":"echo","args":[{"a":1,|"a":{"b":1,"b":2}}]}'),
+        ("/v1/apply", "of many", '{"task":"echo","args":[{%s,|"n50":0}]}' % many),
+        ("/v1/apply", "a keyword argument", '{"task":"power","args":[2],"kwargs":{"exp":1,|"exp":3}}'),
+        ("/v1/apply_async", "in an argument", '{"task":"echo","args":[{"a":1,|"a":1}]}'),
+        ("/v1/map", "in an item", '{"task":"echo","items":[{"a":1},{"a":1,|"a":2},{"a":1}]}'),
+        ("/v1/starmap", "in an item", '{"task":"echo","items":[[{"a":1,|"a":2}]]}'),
+        ("/v1/imap", "in an item", '{"task":"echo","items":[1,{"a":1,|"a":2}]}'),
+        ("/v1/batch", "in an argument of a job",
+         '[{"method":"apply_async","task":"echo","args":[{"a":1}]},'
+         '{"method":"apply_async","task":"echo","args":[{"a":1,|"a":2}]}]'),
+        ("/v1/jobs/wait", "in what is waited for", '{"ids":["%s"],"timeout":1,|"timeout":2}' % UNKNOWN),
+        ("/v1/pools", "in a pool", '{"name":"twice","processes":1,"initargs":[{"a":1,|"a":2}]}'),
+        ("/v1/jobs/%s/cancel" % UNKNOWN, "in a cancellation", '{"terminate":true,|"terminate":false}'),
+        ("/v1/admin/backup", "in a backup", '{"file":"a.db",|"file":"b.db"}'),
+    )
+    for path, what, body in bodies:
+        detail = b'"at byte %d: the same member twice"' % body.index("|")
+        suite.row(67, f"a member twice, {path}: {what}", post(path, body.replace("|", "")),
+                  lambda answer, detail=detail: answered(400, slug="invalid-json")(answer) and
+                  detail in answer.data, ways=("whole", "bytes") if path == "/v1/apply" else ONCE)
+    suite.row(67, "a member twice in the first line of a body that is fed",
+              post("/v1/imap", '{"task":"echo","kwargs":{"a":1,"a":2}}\n1\n',
+                   content_type="application/x-ndjson"), refused(400, slug="invalid-json"), ways=ONCE)
+    suite.row(67, "a member twice in a line that is fed",
+              post("/v1/imap", '{"task":"echo"}\n{"a":1}\n{"a":1,"a":2}\n', "Connection: close",
+                   content_type="application/x-ndjson"),
+              lambda answer: answer.status == 200 and
+              b'{"index":0,"result":{"a":1}}' in answer.data and
+              b"line 3 is not JSON: at byte 7: the same member twice" in answer.data, ways=ONCE)
+    apart = b'{"a":{"a":[{"a":1},{"a":1}],"A":1,"\\u0062":2},"b":{"a":1},"":[{"":1}]}'
+    suite.row(67, "the same name in different objects", post("/v1/apply", b'{"task":"echo","args":[%s]}' % apart),
+              lambda answer: answered(200)(answer) and b'"result":' + apart + b"}" in answer.data)
+    both = "[{%s},{%s}]" % (many, many)
+    suite.row(67, "many names, and again in another object",
+              post("/v1/apply", '{"task":"echo","args":[%s]}' % both),
+              lambda answer: answered(200)(answer) and f'"result":{both}}}'.encode() in answer.data, ways=ONCE)
 
 
 def rows_of_members(suite):
@@ -350,6 +387,7 @@ def main():
     rows_of_connections(suite)
     rows_of_parameters(suite)
     rows_of_json(suite)
+    rows_of_names(suite)
     rows_of_members(suite)
     rows_of_keys(suite)
     held_up(suite, server)

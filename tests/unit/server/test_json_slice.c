@@ -33,6 +33,7 @@ struct bad_row {
     const char *reason;
 };
 
+static const char twice[] = "the same member twice";
 static const char too_short[] = "unexpected end of the document";
 
 /* `bytes` bytes of c, between two texts. */
@@ -140,19 +141,44 @@ static void envelope_refuses_what_is_broken_in_it_or_behind_it(void **state)
                             rows[i].offset, rows[i].reason);
 }
 
-static void envelope_refuses_a_member_that_comes_twice_but_not_deeper(void **state)
+static void envelope_refuses_a_member_that_comes_twice_wherever(void **state)
 {
-    static const char deeper[] = "{\"a\":{\"a\":1,\"a\":2}}";
+    static const struct bad_row rows[] = {
+        { "{\"a\":1,\"b\":2,\"a\":3}", 13, twice },
+        { "{\"items\":[1],\"items\":[2]}", 13, twice },
+        { "{\"items\":[1],\"items\":[2,2", 13, twice },
+        { "{\"task\":1,\"t\\u0061sk\":2}", 10, twice },
+        { "{\"a\":{\"a\":1,\"a\":2}}", 12, twice },
+        { "{\"items\":[{\"a\":1},{\"a\":1,\"b\":{},\"a\":1}]}", 32, twice },
+        { "{\"a\":1,\"a\":2,\"items\":[{\"a\":1,\"a\":2}]}", 7, twice },
+        { "[{\"a\":1,\"a\":2}]", 8, twice },
+    };
+    const struct slice_limits limits = { 1, 3, 0 };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        assert_envelope_bad(text_of(rows[i].doc), &no_limits, SLICE_MALFORMED,
+                            rows[i].offset, rows[i].reason);
+    /* What is behind it and over a limit does not count. */
+    assert_envelope_bad(TEXT("{\"a\":1,\"a\":2,\"items\":[1,2]}"), &limits,
+                        SLICE_MALFORMED, 7, twice);
+    assert_envelope_bad(TEXT("{\"a\":1,\"a\":2,\"items\":[1234]}"), &limits,
+                        SLICE_MALFORMED, 7, twice);
+    assert_envelope_bad(TEXT("{\"items\":[1,2],\"items\":[1,2]}"), &limits,
+                        SLICE_TOO_MANY, 12, "too many items");
+}
+
+static void envelope_takes_the_same_name_in_different_objects(void **state)
+{
+    static const char doc[] =
+        "{\"a\":{\"a\":{\"a\":1},\"b\":1},\"items\":[{\"a\":1},{\"a\":1}]}";
     struct slice_envelope envelope;
     struct slice_error error;
 
     (void)state;
-    assert_envelope_bad(TEXT("{\"a\":1,\"b\":2,\"a\":3}"), &no_limits, SLICE_MALFORMED,
-                        13, "the same member twice");
-    assert_envelope_bad(TEXT("{\"items\":[1],\"items\":[2]}"), &no_limits,
-                        SLICE_MALFORMED, 13, "the same member twice");
-    assert_int_equal(slice_envelope_scan(TEXT(deeper), NULL, NULL, &envelope, &error),
-                     SLICE_OK);
+    assert_int_equal(
+        slice_envelope_scan(TEXT(doc), "items", &no_limits, &envelope, &error), SLICE_OK);
+    assert_int_equal(envelope.index->count, 2);
     slice_envelope_clear(&envelope);
 }
 
@@ -457,6 +483,17 @@ static void index_is_refused_for_what_is_no_array(void **state)
     assert_null(slice_index_new(TEXT("[1,")));
 }
 
+/* It may have been stored before names were looked at. */
+static void index_takes_names_that_come_twice(void **state)
+{
+    struct slice_index *index = slice_index_new(TEXT("[{\"a\":1,\"a\":2},3]"));
+
+    (void)state;
+    assert_non_null(index);
+    assert_int_equal(index->count, 2);
+    slice_index_free(index);
+}
+
 static void inside_drops_brackets_and_the_space_in_them(void **state)
 {
     (void)state;
@@ -507,7 +544,8 @@ int main(void)
         cmocka_unit_test(envelope_may_be_empty),
         cmocka_unit_test(envelope_refuses_other_kinds_only_when_they_are_json),
         cmocka_unit_test(envelope_refuses_what_is_broken_in_it_or_behind_it),
-        cmocka_unit_test(envelope_refuses_a_member_that_comes_twice_but_not_deeper),
+        cmocka_unit_test(envelope_refuses_a_member_that_comes_twice_wherever),
+        cmocka_unit_test(envelope_takes_the_same_name_in_different_objects),
         cmocka_unit_test(envelope_bounds_its_members),
         cmocka_unit_test(envelope_counts_depth_from_its_own_brace),
         cmocka_unit_test(envelope_bounds_the_depth),
@@ -519,6 +557,7 @@ int main(void)
         cmocka_unit_test(integers_are_checked_as_all_else),
         cmocka_unit_test(integers_are_counted_and_measured),
         cmocka_unit_test(index_is_refused_for_what_is_no_array),
+        cmocka_unit_test(index_takes_names_that_come_twice),
         cmocka_unit_test(inside_drops_brackets_and_the_space_in_them),
         cmocka_unit_test(envelope_frees_everything_at_each_allocation_that_fails),
     };
