@@ -60,7 +60,9 @@ static const enum call_style style_of_method[JOB_METHOD_COUNT] = {
     [JOB_IMAP_UNORDERED] = CALL_MAP,
 };
 
-static_assert(TRACE_PARENT_LEN == FRAME_TRACE_LEN, "workers are sent what is stored");
+static_assert(TRACE_PARENT_LEN == FRAME_TRACE_PARENT_LEN &&
+                  TRACE_STATE_MAX == FRAME_TRACE_STATE_MAX,
+              "workers are sent what is stored");
 
 static struct text items_of(const struct live *live, const struct chunk *chunk)
 {
@@ -82,7 +84,7 @@ static void send_chunk(struct lane *lane, struct live *live, struct worker *work
         .count = chunk->count,
         .style = style_of_method[spec->method],
         .task = { spec->task, strlen(spec->task) },
-        .trace = { spec->trace, spec->trace ? TRACE_PARENT_LEN : 0 },
+        .trace = { spec->trace, spec->trace ? strlen(spec->trace) : 0 },
         .kwargs = spec->kwargs,
         .items = items_of(live, chunk),
     };

@@ -20,6 +20,12 @@ static void put_u32(uint8_t *at, uint32_t n)
     memcpy(at, &n, sizeof(n));
 }
 
+static void put_u16(uint8_t *at, uint16_t n)
+{
+    n = htole16(n);
+    memcpy(at, &n, sizeof(n));
+}
+
 static void put_u64(uint8_t *at, uint64_t n)
 {
     n = htole64(n);
@@ -99,19 +105,25 @@ static struct text behind(struct text payload, size_t skip)
     return (struct text){ payload.at + skip, payload.len - skip };
 }
 
+static bool trace_fits(size_t len)
+{
+    return len == 0 || (len >= FRAME_TRACE_PARENT_LEN &&
+                        len <= FRAME_TRACE_PARENT_LEN + FRAME_TRACE_STATE_MAX);
+}
+
 void frame_chunk_head(const struct frame_chunk *chunk,
                       uint8_t ret_head[FRAME_CHUNK_HEAD_LEN])
 {
     assert(run_fits(chunk->first, chunk->count) && chunk->style < CALL_STYLE_COUNT);
     assert(chunk->task.len > 0 && chunk->task.len <= TASK_LEN_MAX);
-    assert(chunk->trace.len == 0 || chunk->trace.len == FRAME_TRACE_LEN);
+    assert(trace_fits(chunk->trace.len));
     assert(chunk->kwargs.len <= FRAME_PAYLOAD_MAX);
     memset(ret_head, 0, FRAME_CHUNK_HEAD_LEN);
     put_u64(ret_head, chunk->first);
     put_u32(ret_head + 8, chunk->count);
     ret_head[12] = (uint8_t)chunk->style;
     ret_head[13] = (uint8_t)chunk->task.len;
-    ret_head[14] = (uint8_t)chunk->trace.len;
+    put_u16(ret_head + 14, (uint16_t)chunk->trace.len);
     put_u32(ret_head + 16, (uint32_t)chunk->kwargs.len);
 }
 
@@ -124,11 +136,10 @@ enum frame_verdict frame_chunk_parse(struct text payload, struct frame_chunk *re
     if (payload.len < FRAME_CHUNK_HEAD_LEN)
         return FRAME_BROKEN;
     task_len = at[13];
-    trace_len = at[14];
+    trace_len = get_u16(at + 14);
     kwargs_len = get_u32(at + 16);
     if (!run_fits(get_u64(at), get_u32(at + 8)) || at[12] >= CALL_STYLE_COUNT ||
-        task_len == 0 || task_len > TASK_LEN_MAX ||
-        (trace_len != 0 && trace_len != FRAME_TRACE_LEN) || at[15] != 0 ||
+        task_len == 0 || task_len > TASK_LEN_MAX || !trace_fits(trace_len) ||
         get_u32(at + 20) != 0 || get_u64(at + 24) != 0)
         return FRAME_BROKEN;
     rest = behind(payload, FRAME_CHUNK_HEAD_LEN);

@@ -21,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAME_VERSION    5
+#define FRAME_VERSION    6
 #define FRAME_HEADER_LEN 16
 #define FRAME_PAYLOAD_MAX                                                                \
     (1u << 30) /* bytes; the real limits are the server's settings */
@@ -77,22 +77,37 @@ enum call_style {
 };
 
 /* CHUNK and INIT: head 32 bytes: first u64, count u32, style u8, task name length u8,
- * trace length u8, reserved u8, kwargs length u32, reserved u32, reserved u64; then task
+ * trace length u16, kwargs length u32, reserved u32, reserved u64; then task
  * name, trace, kwargs, items. */
-#define FRAME_CHUNK_HEAD_LEN 32
-#define FRAME_TRACE_LEN      55 /* bytes of a traceparent (W3C Trace Context) */
+#define FRAME_CHUNK_HEAD_LEN   32
+#define FRAME_TRACE_PARENT_LEN 55  /* bytes of a traceparent (W3C Trace Context) */
+#define FRAME_TRACE_STATE_MAX  512 /* of the tracestate right behind it */
 struct frame_chunk {
     uint64_t first; /* index in the job of the first item */
     uint32_t count; /* items, at least 1 */
     enum call_style style;
     struct text task;   /* name, 1..128 bytes */
-    struct text trace;  /* valid traceparent of the job, or empty if it has none */
+    struct text trace;  /* of the job: both, valid; the first alone; or empty */
     struct text kwargs; /* JSON object text, or empty for none */
     struct text items;  /* valid JSON text as call_style says */
 };
 void frame_chunk_head(const struct frame_chunk *chunk,
                       uint8_t ret_head[FRAME_CHUNK_HEAD_LEN]);
 enum frame_verdict frame_chunk_parse(struct text payload, struct frame_chunk *ret_chunk);
+/* The traceparent and the tracestate of a trace; empty if there is none. */
+static inline struct text frame_trace_parent(struct text trace)
+{
+    return trace.len <= FRAME_TRACE_PARENT_LEN
+               ? trace
+               : (struct text){ trace.at, FRAME_TRACE_PARENT_LEN };
+}
+static inline struct text frame_trace_state(struct text trace)
+{
+    return trace.len <= FRAME_TRACE_PARENT_LEN
+               ? (struct text){ NULL, 0 }
+               : (struct text){ trace.at + FRAME_TRACE_PARENT_LEN,
+                                trace.len - FRAME_TRACE_PARENT_LEN };
+}
 
 /* RESULT: head 24 bytes: first u64, count u32, printed u32, run time of these items in
  * nanoseconds u64; then the results as JSON texts separated by commas. */

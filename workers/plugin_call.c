@@ -304,7 +304,12 @@ static void *op_alloc(struct poold_call *call, size_t size)
 
 static struct poold_text op_traceparent(const struct poold_call *call)
 {
-    return given(call_of(call)->trace);
+    return given(frame_trace_parent(call_of(call)->trace));
+}
+
+static struct poold_text op_tracestate(const struct poold_call *call)
+{
+    return given(frame_trace_state(call_of(call)->trace));
 }
 
 static const struct poold_call_ops ops = {
@@ -324,6 +329,7 @@ static const struct poold_call_ops ops = {
     .log = op_log,
     .alloc = op_alloc,
     .traceparent = op_traceparent,
+    .tracestate = op_tracestate,
 };
 
 /* ---- tasks on text ----------------------------------------------------------------- */

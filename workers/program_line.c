@@ -3,6 +3,7 @@
 
 #include "common/json_scan.h"
 #include "common/utf8.h"
+#include "workers/frame.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -15,6 +16,15 @@ static void one_line(char *at, const char *end)
         if (*at == '\n' || *at == '\r')
             *at = ' ';
     }
+}
+
+/* Nothing, if the value is empty. */
+static void add_string(struct buf *out, const char *name, struct text value)
+{
+    if (value.len == 0)
+        return;
+    buf_add_str(out, name);
+    buf_add_json_string(out, value);
 }
 
 void program_line_request(struct buf *out, uint64_t id, struct text positional,
@@ -32,10 +42,8 @@ void program_line_request(struct buf *out, uint64_t id, struct text positional,
     buf_add_text(out, positional);
     buf_add_str(out, "],\"kwargs\":");
     buf_add_text(out, kwargs.len > 0 ? kwargs : TEXT("{}"));
-    if (trace.len > 0) {
-        buf_add_str(out, ",\"traceparent\":");
-        buf_add_json_string(out, trace);
-    }
+    add_string(out, ",\"traceparent\":", frame_trace_parent(trace));
+    add_string(out, ",\"tracestate\":", frame_trace_state(trace));
     buf_add_char(out, '}');
     if (id > 0 && !out->failed)
         one_line(out->data + start, out->data + out->len);

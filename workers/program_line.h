@@ -3,7 +3,7 @@
  * program_line - what a persistent program reads and writes: one JSON object per line.
  *
  *     to the program      {"id":7,"args":[2],"kwargs":{"exp":10}}
- *                         of a job in a trace: …,"traceparent":"00-…"}
+ *                         of a job in a trace: …,"traceparent":"00-…","tracestate":"…"}
  *     from the program    {"id":7,"progress":{"current":1,"total":9,"message":"…"}}
  *     then one of         {"id":7,"result":1024}
  *                         {"id":7,"error":{"type":"…","message":"…","traceback":"…"}}
@@ -23,10 +23,10 @@
 #define PROGRAM_MESSAGE_MAX   4096  /* of its message */
 #define PROGRAM_TRACEBACK_MAX 16384 /* of its traceback */
 
-/* Appends {"args":[…],"kwargs":{…}}, with "id" first unless id is 0, and "traceparent" last
- * unless `trace` is empty; it is one. `positional` is what stands between the brackets. Byte
- * for byte, but line breaks, which in valid JSON are only ever between things, become spaces
- * when there is an id. */
+/* Appends {"args":[…],"kwargs":{…}}, with "id" first unless id is 0, and last what there is of
+ * `trace` (as in struct frame_chunk): "traceparent", "tracestate". `positional` is what stands
+ * between the brackets. Byte for byte, but line breaks, which in valid JSON are only ever between
+ * things, become spaces when there is an id. */
 void program_line_request(struct buf *out, uint64_t id, struct text positional,
                           struct text kwargs, struct text trace);
 

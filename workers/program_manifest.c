@@ -350,7 +350,7 @@ static bool sets(const json_t *env, const char *variable, size_t len)
 static bool read_env(const json_t *env, char **inherited,
                      struct program_manifest *manifest)
 {
-    size_t room = json_object_size(env) + 2, count = 0; /* PATH, PROGRAM_TRACE */
+    size_t room = json_object_size(env) + 3, count = 0; /* PATH, the trace */
     bool has_path = json_object_get(env, "PATH") != NULL, ok = true;
     const json_t *value;
     const char *name;
@@ -376,6 +376,7 @@ static bool read_env(const json_t *env, char **inherited,
         ok = add_variable(manifest, &count, "PATH", 4, PATH_DEFAULT);
     if (!json_object_get(env, PROGRAM_TRACE))
         manifest->env_trace = &manifest->env[count];
+    manifest->own_state = json_object_get(env, PROGRAM_TRACE_STATE) != NULL;
     return ok;
 }
 
@@ -419,11 +420,22 @@ enum status program_manifest_read(const json_t *definition, char **inherited,
 
 void program_manifest_trace(struct program_manifest *manifest, struct text trace)
 {
-    if (!manifest->env_trace)
+    struct text parent = frame_trace_parent(trace), state = frame_trace_state(trace);
+    char **end = manifest->env_trace;
+
+    if (!end)
         return;
-    (void)snprintf(manifest->trace, sizeof(manifest->trace), PROGRAM_TRACE "=%.*s",
-                   (int)trace.len, trace.at ? trace.at : "");
-    *manifest->env_trace = trace.len > 0 ? manifest->trace : NULL;
+    if (parent.len > 0) {
+        (void)snprintf(manifest->trace, sizeof(manifest->trace), PROGRAM_TRACE "=%.*s",
+                       (int)parent.len, parent.at);
+        *end++ = manifest->trace;
+    }
+    if (state.len > 0 && !manifest->own_state) {
+        (void)snprintf(manifest->trace_state, sizeof(manifest->trace_state),
+                       PROGRAM_TRACE_STATE "=%.*s", (int)state.len, state.at);
+        *end++ = manifest->trace_state;
+    }
+    *end = NULL;
 }
 
 void program_manifest_clear(struct program_manifest *manifest)

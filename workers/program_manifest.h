@@ -28,7 +28,8 @@
 #define PROGRAM_ENV_MAX      256         /* variables in env */
 #define PROGRAM_LINE_DEFAULT (16u << 20) /* bytes of an answer of a persistent program */
 #define PROGRAM_LINE_MAX     (512u << 20)
-#define PROGRAM_TRACE        "TRACEPARENT" /* the variable */
+#define PROGRAM_TRACE        "TRACEPARENT" /* the variables */
+#define PROGRAM_TRACE_STATE  "TRACESTATE"
 
 enum program_mode {
     PROGRAM_PERSISTENT, /* one process for many items: lines of JSON */
@@ -53,8 +54,11 @@ struct program_manifest {
     const char *folder; /* where it is started */
     char **argv;        /* with a NULL at its end; owned, the strings are the json's */
     char **env;         /* "NAME=value", with a NULL at its end; owned with its strings */
-    char **env_trace;   /* its end, with room for one more; NULL: the manifest sets it */
-    char trace[sizeof(PROGRAM_TRACE "=") + FRAME_TRACE_LEN];
+    char **
+        env_trace; /* its end, with room for two more; NULL: the manifest sets the first */
+    bool own_state; /* and the second */
+    char trace[sizeof(PROGRAM_TRACE "=") + FRAME_TRACE_PARENT_LEN];
+    char trace_state[sizeof(PROGRAM_TRACE_STATE "=") + FRAME_TRACE_STATE_MAX];
     enum program_mode mode;
     uint64_t limits[PROGRAM_LIMIT_COUNT];
 };
@@ -72,8 +76,9 @@ NODISCARD enum status program_manifest_read(const json_t *definition, char **inh
                                             struct error_text *err);
 void program_manifest_clear(struct program_manifest *manifest);
 
-/* Sets PROGRAM_TRACE in env for the next process, or takes it out if the traceparent is empty.
- * Where the manifest sets the variable, that stays. */
+/* Sets the variables in env for the next process, to what there is of the trace (as in struct
+ * frame_chunk), or takes them out. What the manifest sets stays; where it sets PROGRAM_TRACE,
+ * which another trace's state would not fit, nothing is set. */
 void program_manifest_trace(struct program_manifest *manifest, struct text trace);
 
 /* The variables that a program has from the server's environment: PATH, HOME, LANG, TZ,

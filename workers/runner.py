@@ -66,7 +66,7 @@ APPLY, MAP, STARMAP = 0, 1, 2
 TASK_RAISED, RESULT_TOO_LARGE, INVALID_RESULT, OUT_OF_MEMORY = 0, 1, 2, 3
 
 HEADER = struct.Struct("<BBHIQ")
-CHUNK_HEAD = struct.Struct("<QIBBBBIIQ")
+CHUNK_HEAD = struct.Struct("<QIBBHIIQ")
 RESULT_HEAD = struct.Struct("<QIIQ")
 FAILURE_HEAD = struct.Struct("<QIIQ")
 PROGRESS_HEAD = struct.Struct("<QQQ")
@@ -85,7 +85,8 @@ SHOWN_MAX = 200  # characters of a signature or a value
 SWEEPS_MAX = 100  # for processes that items have left behind: one that is killed may have children
 PR_SET_CHILD_SUBREAPER = 36
 
-TRACE = "TRACEPARENT"  # the variable, while an item of a job with a trace is run
+TRACE, TRACE_STATE = "TRACEPARENT", "TRACESTATE"  # the variables, while an item of a job with a trace is run
+TRACE_LEN = 55  # of the first, in a chunk; the second is behind it
 LIMITS = "poold_limits"  # the attribute of a function that has limits of its own
 LIMIT_KINDS = {
     "memory_limit": resource.RLIMIT_AS,
@@ -669,7 +670,7 @@ class Runner:
             )
 
     def run_chunk(self, flags, payload):
-        self.next, count, style, name_size, trace_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
+        self.next, count, style, name_size, trace_size, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
         self.end = self.next + count
         at = CHUNK_HEAD.size
         name = str(payload[at : at + name_size], "ascii")
@@ -678,7 +679,10 @@ class Runner:
         at += name_size
         self.traced = trace_size > 0
         if self.traced:
-            os.environ[TRACE] = str(payload[at : at + trace_size], "ascii")
+            trace = str(payload[at : at + trace_size], "ascii")
+            os.environ[TRACE] = trace[:TRACE_LEN]
+            if trace_size > TRACE_LEN:
+                os.environ[TRACE_STATE] = trace[TRACE_LEN:]
         at += trace_size
         kwargs = str(payload[at : at + kwargs_size], "utf-8")
         at += kwargs_size
@@ -698,7 +702,7 @@ class Runner:
         self.run_items(call, items, self.gather_timed if flags & TIMED else self.gather)
 
     def run_initializer(self, payload):
-        _, _, _, name_size, _, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
+        _, _, _, name_size, _, kwargs_size, _, _ = CHUNK_HEAD.unpack_from(payload)
         self.chunk_id, self.next, self.end = 0, 0, 1
         at = CHUNK_HEAD.size
         name = str(payload[at : at + name_size], "ascii")
@@ -725,6 +729,7 @@ class Runner:
             payload = None
             if self.traced:
                 os.environ.pop(TRACE, None)  # restore() would set back all of them
+                os.environ.pop(TRACE_STATE, None)
             surroundings.restore()
             _, flags, self.chunk_id, payload = self.channel.next_frame()
 

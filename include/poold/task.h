@@ -128,7 +128,7 @@
 extern "C" {
 #endif
 
-#define POOLD_ABI        3
+#define POOLD_ABI        4
 #define POOLD_PARAMS_MAX 8
 
 #define POOLD_PRINTF(format_at, args_at)                                                 \
@@ -216,6 +216,7 @@ struct poold_call_ops {
     void (*log)(struct poold_call *call, const char *line);
     void *(*alloc)(struct poold_call *call, size_t size);
     struct poold_text (*traceparent)(const struct poold_call *call); /* since 3 */
+    struct poold_text (*tracestate)(const struct poold_call *call);  /* since 4 */
 };
 
 struct poold_call {
@@ -358,6 +359,13 @@ static inline bool poold_cancelled(const struct poold_call *call)
 static inline struct poold_text poold_traceparent(const struct poold_call *call)
 {
     return call->ops->traceparent(call);
+}
+
+/* What systems before poold have noted of that trace, for the header `tracestate`: valid, as
+ * one header, at most 512 bytes. Empty: there is nothing. Since POOLD_ABI 4. */
+static inline struct poold_text poold_tracestate(const struct poold_call *call)
+{
+    return call->ops->tracestate(call);
 }
 
 /* Writes a line, by printf, to the log of the item: its standard error. */

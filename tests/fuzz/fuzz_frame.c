@@ -84,7 +84,9 @@ static void check_chunk(struct text payload)
     assert(memcmp(head, payload.at, sizeof(head)) == 0);
     check_inside(chunk.task, payload);
     check_inside(chunk.trace, payload);
-    assert(chunk.trace.len == 0 || chunk.trace.len == FRAME_TRACE_LEN);
+    assert(frame_trace_parent(chunk.trace).len ==
+           (chunk.trace.len > 0 ? FRAME_TRACE_PARENT_LEN : 0));
+    assert(frame_trace_state(chunk.trace).len <= FRAME_TRACE_STATE_MAX);
     check_inside(chunk.kwargs, payload);
     check_inside(chunk.items, payload);
     check_list(chunk.items, chunk.count);

@@ -457,11 +457,15 @@ leaks() {
     body_is .result '[-1,200]'
 }
 
-@test "a plugin of the interface before this one is read as it was" {
-    offer limited_2
-    start_poold --processes 1 --tasks "$TASKS" --open-files-limit 200
-    post /v1/map '{"task":"limited.soft","items":[1,7]}'
-    body_is .result '[4096,48]'
+@test "a plugin of an interface before this one is read as it was" {
+    for version in 2 3; do
+        offer "limited_$version"
+        start_poold --processes 1 --tasks "$TASKS" --open-files-limit 200
+        post /v1/map '{"task":"limited.soft","items":[1,7]}'
+        body_is .result '[4096,48]'
+        stop_poold
+        rm -r "$TASKS"
+    done
 }
 
 # ---- files that are refused ----------------------------------------------------------------
@@ -493,7 +497,7 @@ leaks() {
     says 'there is no task in it'
     says 'the task fine is in it twice'
     says 'it does not export poold_plugin'
-    says 'it is made for interface 4 of poold, this one has 3'
+    says 'it is made for interface 5 of poold, this one has 4'
     says 'a limit is out of its range'
     says 'a limit is no number'
     says "the task version is in $TASKS/version1.so already"
@@ -508,7 +512,7 @@ leaks() {
     body_is .result 6
     get /v1/tasks
     body_is '[.tasks[].name | select(. == "gcd" or . == "fine" or . == "version")]' '["fine","gcd","version"]'
-    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 4")]' '[true]'
+    body_is '[.refused[] | select(.file | endswith("/wrongabi.so")) | .reason | contains("interface 5")]' '[true]'
     body_is '.refused | length' 21
     log_has 'a file of tasks is refused.*crash.so'
 }

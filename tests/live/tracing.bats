@@ -83,6 +83,7 @@ offer_traced() {
     cat >"$TASKS/python.py" <<'PY'
 import os
 def traced(x): return os.environ.get("TRACEPARENT")
+def stated(x): return os.environ.get("TRACESTATE")
 PY
     cat >"$TASKS/once.json" <<'JSON'
 {"name": "once", "mode": "oneshot",
@@ -91,6 +92,13 @@ JSON
     cat >"$TASKS/lasting.json" <<'JSON'
 {"name": "lasting", "mode": "persistent",
  "command": ["jq", "--unbuffered", "-c", "{id, result: .traceparent}"]}
+JSON
+    cat >"$TASKS/once_stated.json" <<'JSON'
+{"name": "once_stated", "mode": "oneshot", "command": ["jq", "-n", "$ENV.TRACESTATE"]}
+JSON
+    cat >"$TASKS/lasting_stated.json" <<'JSON'
+{"name": "lasting_stated", "mode": "persistent",
+ "command": ["jq", "--unbuffered", "-c", "{id, result: .tracestate}"]}
 JSON
 }
 
@@ -112,18 +120,50 @@ JSON
     done
 }
 
+@test "a task of each kind is told the tracestate of its job, if it has one" {
+    offer_traced
+    export TRACESTATE=of=the-server
+    start_poold --processes 1 --tasks "$TASKS" --python "${PYTHON3:-/usr/bin/python3}"
+    post /v1/pools '{"name":"fresh","processes":1,"start_method":"spawn"}' >/dev/null
+    expect 201
+    local state="$STATE,a=\"\\ ;b"
+    for pool in default fresh; do
+        for task in stated python:stated once_stated lasting_stated; do
+            post /v1/map "{\"task\":\"$task\",\"items\":[1,2,3],\"chunksize\":2,\"pool\":\"$pool\"}" \
+                -H "traceparent: $TRACE" -H "tracestate: $state"
+            body_is .result "$(jq -nc --arg state "$state" '[$state, $state, $state]')"
+            post /v1/apply "{\"task\":\"$task\",\"args\":[1],\"pool\":\"$pool\"}" -H "traceparent: $TRACE"
+            body_is '[.state, .result]' '["succeeded",null]'
+        done
+        post /v1/apply "{\"task\":\"python:traced\",\"args\":[1],\"pool\":\"$pool\"}" \
+            -H "traceparent: $TRACE" -H "tracestate: $state"
+        body_is .result "\"$TRACE\""
+    done
+    # The longest that is kept.
+    state=a=$(printf 'x%.0s' {1..253}),b=$(printf 'y%.0s' {1..254})
+    [ "${#state}" = 512 ]
+    for task in stated python:stated once_stated lasting_stated; do
+        post /v1/apply "{\"task\":\"$task\",\"args\":[1]}" -H "traceparent: $TRACE" -H "tracestate: $state"
+        body_is .result "\"$state\""
+    done
+}
+
 @test "a task is told the trace of its job after a kill, and when it is tried again" {
     offer_traced
     cat >"$TASKS/failing.json" <<'JSON'
 {"name": "failing", "mode": "oneshot",
- "command": ["sh", "-c", "echo \"$TRACEPARENT\" >>told; [ \"$(wc -l <told)\" = 2 ]"]}
+ "command": ["sh", "-c", "echo \"$TRACEPARENT $TRACESTATE\" >>told; [ \"$(wc -l <told)\" = 2 ]"]}
 JSON
-    start_poold --processes 1 --tasks "$TASKS" --python "${PYTHON3:-/usr/bin/python3}"
-    local busy jobs=() task
+    start_poold --processes 1 --queue-window 2 --tasks "$TASKS" --python "${PYTHON3:-/usr/bin/python3}"
+    local busy jobs=() states=() task
     busy=$(submit apply_async '{"task":"sleep","args":[60]}')
     for task in traced python:traced once lasting; do
         post /v1/apply_async "{\"task\":\"$task\",\"args\":[1]}" -H "traceparent: $TRACE" >/dev/null
         jobs+=("$(jq -r .id <<<"$BODY")")
+    done
+    for task in stated python:stated once_stated lasting_stated; do
+        post /v1/apply_async "{\"task\":\"$task\",\"args\":[1]}" -H "traceparent: $TRACE" -H "tracestate: $STATE" >/dev/null
+        states+=("$(jq -r .id <<<"$BODY")")
     done
     wait_for_state "$busy" running
     restart_poold KILL
@@ -131,9 +171,13 @@ JSON
     for task in "${jobs[@]}"; do
         [ "$(result "$task")" = "\"$TRACE\"" ]
     done
-    post /v1/apply '{"task":"failing","args":[1],"retries":1,"retry_backoff":{"initial":0}}' -H "traceparent: $TRACE"
+    for task in "${states[@]}"; do
+        [ "$(result "$task")" = "\"$STATE\"" ]
+    done
+    post /v1/apply '{"task":"failing","args":[1],"retries":1,"retry_backoff":{"initial":0}}' \
+        -H "traceparent: $TRACE" -H "tracestate: $STATE"
     expect 200
-    [ "$(sort -u "$TASKS/told")" = "$TRACE" ]
+    [ "$(sort -u "$TASKS/told")" = "$TRACE $STATE" ]
 }
 
 @test "a traceparent that is not valid is ignored" {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A task that tells which trace its job is part of; null: none. */
+/* Tasks that tell which trace their job is part of; null: none. */
 #include <poold/task.h>
 
 static void run_traced(struct poold_call *call)
@@ -16,4 +16,18 @@ static const struct poold_task traced = { .name = "traced",
                                           .params = { "x" },
                                           .run = run_traced };
 
-POOLD_PLUGIN(&traced);
+static void run_stated(struct poold_call *call)
+{
+    struct poold_text state = poold_tracestate(call);
+
+    if (state.len > 0)
+        poold_return_string(call, state.at, state.len);
+}
+
+static const struct poold_task stated = { .name = "stated",
+                                          .summary = "What was noted of its trace.",
+                                          .signature = "stated(x)",
+                                          .params = { "x" },
+                                          .run = run_stated };
+
+POOLD_PLUGIN(&traced, &stated);

@@ -98,7 +98,7 @@ static const struct frame_chunk some_chunk = {
     .style = CALL_STARMAP,
     .task = { "power", 5 },
     .trace = { "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-               FRAME_TRACE_LEN },
+               FRAME_TRACE_PARENT_LEN },
     .kwargs = { "{\"exp\":2}", 9 },
     .items = { "[1],[2],[3]", 11 },
 };
@@ -170,6 +170,37 @@ static void chunk_without_a_trace_has_not_a_byte_of_it(void **state)
     assert_true(text_equal(chunk.items, some_chunk.items));
 }
 
+static void chunk_has_the_state_behind_the_parent(void **state)
+{
+    struct frame_chunk plain = some_chunk, chunk;
+    char bytes[1024], trace[FRAME_TRACE_PARENT_LEN + FRAME_TRACE_STATE_MAX];
+    size_t len;
+
+    (void)state;
+    memset(trace, 'x', sizeof(trace));
+    memcpy(trace, some_chunk.trace.at, FRAME_TRACE_PARENT_LEN);
+    plain.trace = text_of(trace, FRAME_TRACE_PARENT_LEN + 3);
+    len = chunk_payload(&plain, bytes);
+    assert_int_equal(len, FRAME_CHUNK_HEAD_LEN + 5 + 58 + 9 + 11);
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
+    assert_true(text_equal(frame_trace_parent(chunk.trace), some_chunk.trace));
+    assert_true(text_equal(frame_trace_state(chunk.trace), TEXT("xxx")));
+    assert_true(text_equal(chunk.items, some_chunk.items));
+    plain.trace.len = sizeof(trace);
+    len = chunk_payload(&plain, bytes);
+    assert_memory_equal(bytes + 14, "\x37\x02", 2);
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_OK);
+    assert_int_equal(frame_trace_state(chunk.trace).len, FRAME_TRACE_STATE_MAX);
+    assert_true(text_equal(chunk.items, some_chunk.items));
+    bytes[14]++; /* one byte more than a trace may have */
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_BROKEN);
+    bytes[14] = FRAME_TRACE_PARENT_LEN - 1;
+    bytes[15] = 0;
+    assert_int_equal(frame_chunk_parse(text_of(bytes, len), &chunk), FRAME_BROKEN);
+    assert_int_equal(frame_trace_state(some_chunk.trace).len, 0);
+    assert_int_equal(frame_trace_parent((struct text){ 0 }).len, 0);
+}
+
 static void chunk_parse_refuses_lengths_that_do_not_fit(void **state)
 {
     char bytes[128];
@@ -191,16 +222,16 @@ static void chunk_parse_refuses_every_field_out_of_range(void **state)
         size_t at;
         uint8_t byte;
     } wrong[] = {
-        { 8, 0 },   { 12, CALL_STYLE_COUNT },
-        { 13, 0 },  { 13, 129 },
-        { 14, 1 },  { 14, 54 },
-        { 14, 56 }, { 15, 1 },
-        { 20, 1 },  { 31, 1 },
+        { 8, 0 },  { 12, CALL_STYLE_COUNT },
+        { 13, 0 }, { 13, 129 },
+        { 14, 1 }, { 14, 54 },
+        { 15, 3 }, { 20, 1 },
+        { 31, 1 },
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        char bytes[256] = { 0 };
+        char bytes[1024] = { 0 };
         struct frame_chunk chunk;
 
         chunk_payload(&some_chunk, bytes);
@@ -336,6 +367,7 @@ int main(void)
         cmocka_unit_test(chunk_comes_back_as_it_was_written),
         cmocka_unit_test(chunk_without_kwargs_has_empty_ones),
         cmocka_unit_test(chunk_without_a_trace_has_not_a_byte_of_it),
+        cmocka_unit_test(chunk_has_the_state_behind_the_parent),
         cmocka_unit_test(chunk_parse_refuses_lengths_that_do_not_fit),
         cmocka_unit_test(chunk_parse_refuses_every_field_out_of_range),
         cmocka_unit_test(chunk_parse_refuses_items_beyond_the_last_index),

@@ -44,7 +44,7 @@ static void a_bad_plugin_is_refused_with_its_reason(void **state)
     (void)state;
     assert_refused(PATH("undefined"), "undefined symbol: frobnicate");
     assert_refused(PATH("nosymbol"), "does not export poold_plugin");
-    assert_refused(PATH("wrongabi"), "interface 4 of poold, this one has 3");
+    assert_refused(PATH("wrongabi"), "interface 5 of poold, this one has 4");
     assert_refused(PATH("nameless"), "task number 1 (fine) has no name");
     assert_refused(PATH("toomany"), "more than 8 params");
     assert_refused(PATH("formless"), "none of run and value");
@@ -217,6 +217,22 @@ static void a_plugin_is_told_the_trace_of_its_job(void **state)
              &out, NULL);
     task_call_clear(&call);
     assert_string_equal(out.data, "\"00-a-b-01\" null");
+    buf_reset(&out);
+    call.trace = TEXT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01a=1,b=2");
+    for (int i = 0; i < 2; i++) {
+        task_run(&call, &catalog.files[0].tasks[i], TEXT("1"), false, (struct text){ 0 },
+                 &out, NULL);
+        task_call_clear(&call);
+    }
+    assert_string_equal(out.data,
+                        "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\""
+                        "\"a=1,b=2\"");
+    buf_reset(&out);
+    call.trace.len = FRAME_TRACE_PARENT_LEN;
+    task_run(&call, &catalog.files[0].tasks[1], TEXT("1"), false, (struct text){ 0 },
+             &out, NULL);
+    task_call_clear(&call);
+    assert_string_equal(out.data, "null");
     buf_clear(&out);
     catalog_clear(&catalog);
 }

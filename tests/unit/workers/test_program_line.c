@@ -35,6 +35,10 @@ static void request_has_the_arguments_as_they_were_sent(void **state)
         { 0, "1", "", "", "{\"args\":[1],\"kwargs\":{}}" },
         { 8, "1", "", "00-0a-b7-01",
           "{\"id\":8,\"args\":[1],\"kwargs\":{},\"traceparent\":\"00-0a-b7-01\"}" },
+        { 9, "1", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01a=\"\\,b=2",
+          "{\"id\":9,\"args\":[1],\"kwargs\":{},\"traceparent\":"
+          "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\","
+          "\"tracestate\":\"a=\\\"\\\\,b=2\"}" },
     };
 
     (void)state;

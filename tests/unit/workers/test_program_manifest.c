@@ -204,6 +204,15 @@ static bool has_variable(const struct program_manifest *manifest, const char *te
     return false;
 }
 
+static bool has_prefix(const struct program_manifest *manifest, const char *prefix)
+{
+    for (char **variable = manifest->env; *variable; variable++) {
+        if (strncmp(*variable, prefix, strlen(prefix)) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void environment_is_the_manifests_and_a_little_of_the_servers(void **state)
 {
     static char *inherited[] = { "PATH=/a",  "HOME=/h",       "LANG=C",    "SECRET=x",
@@ -241,6 +250,8 @@ static void the_trace_is_a_variable_as_long_as_there_is_one(void **state)
 {
     const struct text trace =
         TEXT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    const struct text both =
+        TEXT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01a=1,b=2");
     static const char variable[] =
         "TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     json_t *definition = definition_of(
@@ -248,6 +259,10 @@ static void the_trace_is_a_variable_as_long_as_there_is_one(void **state)
     json_t *own = definition_of("{\"name\":\"a\",\"command\":[\"/bin/sh\"],"
                                 "\"mode\":\"oneshot\",\"env\":{\"TRACEPARENT\":\"x\"}}",
                                 "/srv");
+    json_t *own_state =
+        definition_of("{\"name\":\"a\",\"command\":[\"/bin/sh\"],"
+                      "\"mode\":\"oneshot\",\"env\":{\"TRACESTATE\":\"y\"}}",
+                      "/srv");
     struct program_manifest manifest;
     struct error_text err;
 
@@ -259,13 +274,29 @@ static void the_trace_is_a_variable_as_long_as_there_is_one(void **state)
     assert_true(has_variable(&manifest, "PATH=/usr/local/bin:/usr/bin:/bin"));
     program_manifest_trace(&manifest, (struct text){ 0 });
     assert_false(has_variable(&manifest, variable));
-    program_manifest_trace(&manifest, trace);
+    assert_false(has_prefix(&manifest, "TRACESTATE="));
+    program_manifest_trace(&manifest, both);
+    assert_true(has_variable(&manifest, variable));
+    assert_true(has_variable(&manifest, "TRACESTATE=a=1,b=2"));
+    program_manifest_trace(&manifest, trace); /* another one, without a state */
+    assert_true(has_variable(&manifest, variable));
+    assert_false(has_prefix(&manifest, "TRACESTATE="));
+    program_manifest_trace(&manifest, both);
     program_manifest_clear(&manifest); /* with the trace in it */
     assert_int_equal(program_manifest_read(own, no_environment, &manifest, &err), ST_OK);
-    program_manifest_trace(&manifest, trace);
+    program_manifest_trace(&manifest, both);
     assert_true(has_variable(&manifest, "TRACEPARENT=x"));
     assert_false(has_variable(&manifest, variable));
+    assert_false(has_prefix(&manifest, "TRACESTATE="));
     program_manifest_clear(&manifest);
+    assert_int_equal(program_manifest_read(own_state, no_environment, &manifest, &err),
+                     ST_OK);
+    program_manifest_trace(&manifest, both);
+    assert_true(has_variable(&manifest, variable));
+    assert_true(has_variable(&manifest, "TRACESTATE=y"));
+    assert_false(has_variable(&manifest, "TRACESTATE=a=1,b=2"));
+    program_manifest_clear(&manifest);
+    json_decref(own_state);
     json_decref(own);
     json_decref(definition);
 }

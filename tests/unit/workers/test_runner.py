@@ -66,6 +66,9 @@ def wait(path):
 def where():
     return [os.getcwd(), os.environ.get("MARK"), os.getpgid(0)]
 
+def state(x):
+    return [x, os.environ.get("TRACESTATE"), os.getenv("TRACESTATE")]
+
 def trace(x):
     return [x, os.environ.get("TRACEPARENT"), os.getenv("TRACEPARENT")]
 
@@ -155,7 +158,7 @@ class Pair:
         name = f"things:{task}".encode()
         extra = json.dumps(kwargs).encode() if kwargs else b""
         count = 1 if style == APPLY else len(values)
-        head = struct.pack("<QIBBBBIIQ", first, count, style, len(name), len(trace), 0, len(extra), 0, 0)
+        head = struct.pack("<QIBBHIIQ", first, count, style, len(name), len(trace), len(extra), 0, 0)
         self.send(kind, flags, chunk_id if kind == CHUNK else 0, head + name + trace + extra + items)
 
     def outcomes(self, first=0, chunk_id=7):
@@ -256,6 +259,15 @@ class RunTest(WithRunner):
             self.assertEqual(self.ask("trace", [7], flags=flags), {0: [7, None, None]})
         found = self.ask("trace", [1], style=APPLY, trace=trace.encode(), kwargs={})
         self.assertEqual(found, {0: [1, trace, trace]})
+
+    def test_the_state_of_a_trace_is_in_the_environment_if_there_is_one(self):
+        parent, state = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 'a="\\,b= 2'
+        both = (parent + state).encode()
+        self.assertEqual(self.ask("trace", [5], trace=both), {0: [5, parent, parent]})
+        self.assertEqual(self.ask("state", [5], trace=both), {0: [5, state, state]})
+        self.assertEqual(self.ask("state", [6], trace=parent.encode()), {0: [6, None, None]})
+        self.assertEqual(self.ask("state", [7], trace=both), {0: [7, state, state]})
+        self.assertEqual(self.ask("state", [8]), {0: [8, None, None]})
 
     def test_a_result_has_the_same_bytes_whoever_is_told_with_it(self):
         for values in (
