@@ -246,6 +246,7 @@ restart_retaining() {
     done | diff - <(printf '[%s]\n' false,1023 false,1024 true,1024)
     kill -KILL "$pid" # the next attempt has as much again
     follow "$job" '.attempt == 2'
+    eventually worker_of "$job" >/dev/null
     pid=$(worker_of "$job")
     xs 1024 >"/proc/$pid/fd/1"
     get "/v1/jobs/$job/log" >/dev/null
