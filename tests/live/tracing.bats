@@ -139,6 +139,10 @@ JSON
             -H "traceparent: $TRACE" -H "tracestate: $state"
         body_is .result "\"$TRACE\""
     done
+    # Of a job whose items come behind it.
+    http POST /v1/imap -H 'Content-Type: application/x-ndjson' --data-binary $'{"task":"stated"}\n1\n' \
+        -H "traceparent: $TRACE" -H "tracestate: $STATE"
+    [ "$(head -n 1 <<<"$BODY")" = "{\"index\":0,\"result\":\"$STATE\"}" ]
     # The longest that is kept.
     state=a=$(printf 'x%.0s' {1..253}),b=$(printf 'y%.0s' {1..254})
     [ "${#state}" = 512 ]
