@@ -285,14 +285,24 @@ static void send_response(struct request *request, struct MHD_Response *response
 }
 
 /* What is left to say when memory for the real answer was refused. */
-static struct MHD_Response *response_without_memory(void)
+static void send_without_memory(struct request *request, int status)
 {
     static char text[] =
         "{\"type\":\"/problems/no-memory\",\"title\":\"The server is short of "
         "memory\",\"status\":503,\"detail\":\"no memory for the answer\"}";
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(sizeof(text) - 1, text, MHD_RESPMEM_PERSISTENT);
+    struct reply head;
 
-    return MHD_create_response_from_buffer(sizeof(text) - 1, text,
-                                           MHD_RESPMEM_PERSISTENT);
+    log_error("no memory for an answer", "status=%d request_id=%s", status, request->id);
+    request->problem = PROBLEM_NO_MEMORY;
+    request->bytes_out = sizeof(text) - 1;
+    reply_init(&head, problem_infos[PROBLEM_NO_MEMORY].status,
+               "application/problem+json");
+    reply_header(&head, "Retry-After", "%d", RETRY_AFTER_S);
+    if (response)
+        add_headers(request, response, head.content_type, &head);
+    send_response(request, response, head.status);
 }
 
 void request_reply(struct request *request, struct reply *reply)
@@ -311,20 +321,13 @@ void request_reply(struct request *request, struct reply *reply)
     }
     request->bytes_out = reply_len(reply);
     response = response_of(request, reply);
-    if (!response) {
-        log_error("no memory for an answer", "status=%d request_id=%s", status,
-                  request->id);
-        response = response_without_memory();
-        status = problem_infos[PROBLEM_NO_MEMORY].status;
-        request->problem = PROBLEM_NO_MEMORY;
-        content_type = "application/problem+json";
-        head.header_count = 0;
-        reply_header(&head, "Retry-After", "%d", RETRY_AFTER_S);
-    }
     if (response)
         add_headers(request, response, content_type, &head);
     reply_clear(reply);
-    send_response(request, response, status);
+    if (response)
+        send_response(request, response, status);
+    else
+        send_without_memory(request, status);
 }
 
 struct stream {
@@ -388,11 +391,12 @@ void request_stream(struct request *request, struct reply *head, stream_pull *pu
     } else {
         mem_free(stream);
         on_free(data);
-        response = response_without_memory();
-        status = 500;
     }
     reply_clear(head);
-    send_response(request, response, status);
+    if (response)
+        send_response(request, response, status);
+    else
+        send_without_memory(request, status);
 }
 
 void request_wake(struct request *request)

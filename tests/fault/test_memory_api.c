@@ -302,6 +302,8 @@ static void judge(struct server *server, const struct question *question,
         (answer->status < 500 || !strstr(answer->body, "\"type\"")))
         fail_msg("%s, allocation %u%s: %s", question->name, n,
                  sticky ? " and all after it" : "", answer->text);
+    if (strstr(answer->body, "\"/problems/no-memory\"") && answer->status != 503)
+        fail_msg("%s, allocation %u: %s", question->name, n, answer->text);
     if (answer->status == 503 && !strstr(answer->text, "Retry-After: "))
         fail_msg("%s: %s", question->name, answer->text);
     if (question->makes && answer->status == 202 && find_id(answer, id)) {
