@@ -104,6 +104,16 @@ SCRIPT
     [ "$(result_text <<<"$BODY")" = '[1.10, {"x":     "a\nb"}, 1e400]' ]
 }
 
+@test "a result passes as it is, also with a name that comes twice" {
+    oneshot once <<<'printf "{\"a\":1, \"a\":{\"b\":0,\"b\":0}}"'
+    persistent more <<<"while next; do answer '\"result\":{\"a\":1, \"a\":2}'; done"
+    serve
+    call once
+    [ "$(result_text <<<"$BODY")" = '{"a":1, "a":{"b":0,"b":0}}' ]
+    call more
+    [ "$(result_text <<<"$BODY")" = '{"a":1, "a":2}' ]
+}
+
 @test "a program runs in its folder, without the server's environment, and without a shell" {
     oneshot where '{"env":{"GREETING":"good day"}}' <<<'pwd; env | sort; ulimit -c'
     jq -n '{name: "literal", command: ["printf", "%s", "$(id) ; * \"x\""], mode: "oneshot"}' \

@@ -102,6 +102,8 @@ static void answers_are_read(void **state)
         { "{\"id\":1,\"result\":null}", PROGRAM_RESULT, 1, "null" },
         { " { \"id\" : 12 , \"result\" : [1, 2.50] } \r", PROGRAM_RESULT, 12,
           "[1, 2.50]" },
+        { "{\"id\":1,\"result\":{\"a\":1,\"a\":2}}", PROGRAM_RESULT, 1,
+          "{\"a\":1,\"a\":2}" },
         { "{\"result\":\"{\\\"id\\\":2}\",\"id\":3}", PROGRAM_RESULT, 3,
           "\"{\\\"id\\\":2}\"" },
         { "{\"v\":2,\"id\":0,\"extra\":{\"result\":1},\"result\":5}", PROGRAM_RESULT, 0,

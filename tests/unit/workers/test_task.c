@@ -544,6 +544,16 @@ static const struct task unchecked = { .name = "unchecked",
                                        .params = { "x" },
                                        .run = run_unchecked };
 
+static void run_copied(struct task_call *call)
+{
+    call_return_unchecked(call, call_arg(call, 0));
+}
+
+static const struct task copied = { .name = "copied",
+                                    .params = { "x" },
+                                    .run = run_copied };
+
+/* Names may come twice in it: what a task returns passes as it is. */
 static void unchecked_results_are_checked_and_become_one_line(void **state)
 {
     static const char *const bad[] = { "",   " ",   "x",      "1,2",
@@ -552,6 +562,7 @@ static void unchecked_results_are_checked_and_become_one_line(void **state)
 
     (void)state;
     assert_result(&unchecked, "\"[1,2]\"", "", "[1,2]");
+    assert_result(&copied, "{\"a\":1,\"a\":2}", "", "{\"a\":1,\"a\":2}");
     assert_result(&unchecked, "\" \n[1,\r\n 2]\t\"", "", "[1,   2]");
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct task_call call;
