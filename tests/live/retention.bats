@@ -106,13 +106,11 @@ old_jobs_gone() { log_has 'old jobs were let go'; }
     start_poold
     finish 1 >/dev/null
     stop_poold
-    sql "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
-        INSERT INTO job SELECT key - i, randomblob(16), method, durability, task, pool, priority,
-            item_count, chunksize, created_at_ms, start_at_ms, expires_at_ms, time_limit_ms, 0,
-            retries, crash_retries, backoff_initial_ms, backoff_max_ms, backoff_factor,
-            backoff_jitter, return_exceptions, stop_on_error, cancel_on_disconnect, tags,
-            metadata, NULL, 0, input_len, checksum, state, completed, failed, attempt,
-            started_at_ms, finished_at_ms, error, body, NULL, kept_bytes, 0, NULL, NULL, 0, NULL, 0, NULL, NULL FROM job, n;
+    sql "CREATE TEMP TABLE copy AS
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+            SELECT job.* FROM job, n;
+        UPDATE copy SET key = key - rowid, id = randomblob(16), result_ttl_ms = 0;
+        INSERT INTO job SELECT * FROM copy;
         UPDATE tally SET finished_jobs = 2001,
             finished_bytes = (SELECT sum(kept_bytes) FROM job)"
     start_poold
