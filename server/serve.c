@@ -489,8 +489,7 @@ static void close_loop(struct server *server)
     server->confining = NULL;
 }
 
-/* Of the loop's thread, which everybody waits for. Shorter ones take more from SQLite's
- * thread than they give (bench/README.md). */
+/* Of the loop's thread, which everybody waits for; bench/README.md has what it gives. */
 #define LOOP_TIMESLICE_NS 200000
 
 static int run(struct server *server)
