@@ -23,8 +23,8 @@
 #define TRACE_STATE_MAX   512 /* bytes of a tracestate that are kept: what W3C asks for */
 #define TRACE_MAX         (TRACE_PARENT_LEN + TRACE_STATE_MAX)
 #define TRACE_MEMBERS_MAX 32
-#define TRACE_MEMBER_LONG                                                                \
-    128 /* longer members are the first to go if there are too many bytes */
+/* Longer members are the first to go if there are too many bytes. */
+#define TRACE_MEMBER_LONG 128
 
 /* Takes the header's value (NULL: there is none). False, and an empty text, if it is not
  * valid: the standard wants it ignored then. A version above 00 may have more behind these

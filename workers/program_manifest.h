@@ -54,9 +54,10 @@ struct program_manifest {
     const char *folder; /* where it is started */
     char **argv;        /* with a NULL at its end; owned, the strings are the json's */
     char **env;         /* "NAME=value", with a NULL at its end; owned with its strings */
-    char **
-        env_trace; /* its end, with room for two more; NULL: the manifest sets the first */
-    bool own_state; /* and the second */
+    /* Its end, with room for two more. NULL: the manifest sets the first; own_state: and
+     * the second. */
+    char **env_trace;
+    bool own_state;
     char trace[sizeof(PROGRAM_TRACE "=") + FRAME_TRACE_PARENT_LEN];
     char trace_state[sizeof(PROGRAM_TRACE_STATE "=") + FRAME_TRACE_STATE_MAX];
     enum program_mode mode;
