@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ESCAPED_MAX 6 /* bytes of JSON for one byte of output: \u001b */
-
 struct job_log_piece {
     struct job_log_piece *next;
     size_t len;
@@ -53,45 +51,94 @@ static bool add_json(struct job_log *log, struct text json)
     return true;
 }
 
-/* The end of the output that fits into `max` bytes of JSON whatever it holds. */
-static struct text fitting(struct text output, size_t max, bool *cut)
-{
-    size_t keep = max / ESCAPED_MAX;
-
-    if (output.len <= keep)
-        return output;
-    *cut = true;
-    return (struct text){ output.at + output.len - keep, keep };
-}
-
-void job_log_append(struct buf *out, bool first, const struct job_log_place *place,
-                    const struct worker_trace *trace)
+/* A piece as far as its output, which is a string of JSON. */
+static void open_piece(struct buf *out, const struct job_log_place *place,
+                       const struct worker_trace *trace, bool cut)
 {
     char at[CLOCK_TEXT_LEN + 1];
 
     clock_format(clock_wall_ms(), at);
     buf_addf(out,
-             "%s{\"item\":%llu,\"count\":%llu,\"attempt\":%u,\"pid\":%d,\"at\":\"%s\","
+             "{\"item\":%llu,\"count\":%llu,\"attempt\":%u,\"pid\":%d,\"at\":\"%s\","
              "\"truncated\":%s,\"output\":",
-             first ? "" : ",", (unsigned long long)place->item,
-             (unsigned long long)place->count, place->attempt, (int)trace->pid, at,
-             trace->output_cut ? "true" : "false");
+             (unsigned long long)place->item, (unsigned long long)place->count,
+             place->attempt, (int)trace->pid, at, cut ? "true" : "false");
+}
+
+void job_log_append(struct buf *out, bool first, const struct job_log_place *place,
+                    const struct worker_trace *trace)
+{
+    if (!first)
+        buf_add_char(out, ',');
+    open_piece(out, place, trace, trace->output_cut);
     buf_add_json_bytes(out, trace->output);
     buf_add_char(out, '}');
+}
+
+/* Behind the character, or the escape, that a string of JSON has at p. */
+static const char *next_character(const char *p)
+{
+    if (*p == '\\')
+        return p + (p[1] == 'u' ? 6 : 2);
+    do
+        p++;
+    while (((unsigned char)*p & 0xC0) == 0x80);
+    return p;
+}
+
+/* Adds the longest end of a string of JSON, `string`, that fits into `room` bytes, as a
+ * string. False: nothing of it does. */
+static bool add_end(struct buf *out, struct text string, size_t room)
+{
+    const char *p = string.at + 1, *closing = string.at + string.len - 1;
+
+    while (p < closing && (size_t)(closing - p) + 2 > room)
+        p = next_character(p);
+    if (p == closing)
+        return false;
+    buf_add_char(out, '"');
+    buf_add(out, p, (size_t)(closing + 1 - p));
+    return true;
+}
+
+/* Writes the piece, and not more than max bytes: the beginning of its output goes. False:
+ * there is no room for any of it, or no memory. */
+static bool write_within(struct buf *out, const struct job_log_place *place,
+                         const struct worker_trace *trace, size_t max)
+{
+    struct text output = trace->output;
+    struct buf string = BUF_INIT;
+    bool written = true;
+
+    if (output.len > max) { /* no byte of it is less than one of JSON */
+        output.at += output.len - max;
+        output.len = max;
+    }
+    buf_add_json_bytes(&string, output);
+    open_piece(out, place, trace, trace->output_cut);
+    if (out->len + string.len + 1 <= max) {
+        buf_add_text(out, buf_text(&string));
+    } else {
+        buf_reset(out);
+        open_piece(out, place, trace, true);
+        written = !string.failed && out->len < max &&
+                  add_end(out, buf_text(&string), max - out->len - 1);
+    }
+    buf_add_char(out, '}');
+    written = written && !string.failed && !out->failed;
+    buf_clear(&string);
+    return written;
 }
 
 void job_log_add(struct job_log *log, const struct job_log_place *place,
                  const struct worker_trace *trace, size_t max)
 {
-    struct worker_trace kept = *trace;
     struct buf json = BUF_INIT;
 
     if (trace->output.len == 0 && !trace->output_cut)
         return;
-    kept.output = fitting(trace->output, max, &kept.output_cut);
-    if (kept.output.len > 0)
-        job_log_append(&json, true, place, &kept);
-    if (json.len == 0 || json.failed || !add_json(log, buf_text(&json)))
+    if (trace->output.len == 0 || !write_within(&json, place, trace, max) ||
+        !add_json(log, buf_text(&json)))
         log->dropped++;
     buf_clear(&json);
     while (log->bytes > max && log->oldest != log->newest) {

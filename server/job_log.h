@@ -9,7 +9,8 @@
  * A piece is the output of one attempt at an item; or of `count` items from `item` on whose
  * results the worker has told in one go. Its oldest part is missing when it is truncated.
  * The output is foreign: what is not UTF-8 becomes U+FFFD. Only so many bytes of JSON are
- * kept; the oldest pieces go first, and are counted. Pure, but for the wall clock.
+ * kept; the oldest pieces go first, and are counted; of one that is larger than all of them
+ * its end is kept. Pure, but for the wall clock.
  */
 #ifndef SERVER_JOB_LOG_H
 #define SERVER_JOB_LOG_H
@@ -39,8 +40,8 @@ struct job_log_place {
 };
 
 void job_log_clear(struct job_log *log);
-/* Adds what the worker has printed, if anything; max is the bytes to keep in all, 0 for
- * none. Without memory the piece is counted as dropped. */
+/* Adds what the worker has printed, if anything; max is the bytes of JSON to keep in all, 0
+ * for none. Without memory, or room for a character, the piece is counted as dropped. */
 void job_log_add(struct job_log *log, const struct job_log_place *place,
                  const struct worker_trace *trace, size_t max);
 /* Writes the whole object up to the end of the last piece, so that job_log_piece can add

@@ -239,7 +239,8 @@ const struct setting settings[] = {
       .initial = "65536", .min = 1024, .max = 1u << 20,
       .value = "BYTES",
       .help = "What one attempt at an item may print, or items whose results come together. "
-              "More: the last of it is kept. A worker that prints takes twice as much memory." },
+              "More: the last of it is kept, of what fits into max_log_bytes. A worker that "
+              "prints takes twice as much memory." },
     { "max_batch_jobs", SETTING_NUMBER, AT(max_batch_jobs), .initial = "1000",
       .min = 1, .max = 10000,
       .value = "N",

@@ -112,6 +112,19 @@ runs_attempt() {
     body_is '.dropped > 0 and .dropped + (.log | length) == 5' true
 }
 
+@test "what has fitted into max_attempt_log_bytes is whole in the log afterwards" {
+    start_poold --processes 1 --max-attempt-log-bytes 1048576
+    job=$(submit apply_async '{"task":"sleep","args":[600]}')
+    wait_for_state "$job" running
+    pid=$(worker_of "$job")
+    head -c 500000 /dev/zero | tr '\0' x >"/proc/$pid/fd/1"
+    eventually logged "$job" '.log[0] | .truncated == false and (.output | length) == 500000'
+    kill -KILL "$pid" # the attempt is over
+    follow "$job" '.attempt == 2'
+    log_of "$job"
+    body_is '[.dropped, (.log[] | [.attempt, .truncated, (.output | length)])]' '[0,[1,false,500000]]'
+}
+
 @test "the log goes with the job" {
     start_poold --processes 1
     job=$(submit apply_async '{"task":"sleep","args":[2]}')

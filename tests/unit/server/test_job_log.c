@@ -11,12 +11,17 @@
 
 #define LOG_MAX 4096 /* bytes */
 
-static void add(struct job_log *log, uint64_t item, const char *output, size_t max)
+static void add_bytes(struct job_log *log, uint64_t item, struct text output, size_t max)
 {
     const struct job_log_place place = { item, 1, 2 };
-    const struct worker_trace trace = { .pid = 7, .output = { output, strlen(output) } };
+    const struct worker_trace trace = { .pid = 7, .output = output };
 
     job_log_add(log, &place, &trace, max);
+}
+
+static void add(struct job_log *log, uint64_t item, const char *output, size_t max)
+{
+    add_bytes(log, item, (struct text){ output, strlen(output) }, max);
 }
 
 /* The log as clients read it. */
@@ -121,23 +126,99 @@ static void a_log_may_have_as_many_bytes_as_the_limit_and_no_more(void **state)
     job_log_clear(&log);
 }
 
+static bool truncated(json_t *json)
+{
+    return json_is_true(
+        json_object_get(json_array_get(json_object_get(json, "log"), 0), "truncated"));
+}
+
+/* The limit is one of JSON, in which a byte of output has one to six: what has come is kept
+ * as far as it really fits. */
 static void a_piece_that_is_too_large_keeps_its_end(void **state)
 {
+    static const struct {
+        const char *unit, *shown; /* what is printed, and how it is read */
+        size_t in_json;           /* bytes */
+    } each[] = { { "x", "x", 1 },
+                 { "\n", "\n", 2 },
+                 { "\\", "\\", 2 },
+                 { "\x01", "\x01", 6 },
+                 { "\xff", "\xef\xbf\xbd", 3 },
+                 { "\xc3\xa9", "\xc3\xa9", 2 },
+                 { "\xe2\x82\xac", "\xe2\x82\xac", 3 },
+                 { "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", 4 } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++)
+        for (size_t max = LOG_MAX; max < LOG_MAX + 7; max++) {
+            struct job_log log = { 0 };
+            struct buf much = BUF_INIT;
+            const char *output;
+            json_t *json;
+            size_t len;
+
+            while (much.len < 2 * (size_t)LOG_MAX)
+                buf_add_str(&much, each[i].unit);
+            buf_add_str(&much, "end");
+            add_bytes(&log, 0, buf_text(&much), max);
+            assert_in_range(log.bytes, max - each[i].in_json + 1, max);
+            json = read_back(&log);
+            assert_true(truncated(json));
+            output = output_of(json, 0);
+            len = strlen(output) - 3;
+            assert_string_equal(output + len, "end");
+            assert_int_equal(len % strlen(each[i].shown), 0);
+            for (size_t at = 0; at < len; at += strlen(each[i].shown))
+                assert_memory_equal(output + at, each[i].shown, strlen(each[i].shown));
+            json_decref(json);
+            buf_clear(&much);
+            job_log_clear(&log);
+        }
+}
+
+static void a_piece_is_whole_if_its_json_fits(void **state)
+{
+    static char much[500000];
     struct job_log log = { 0 };
-    static char much[LOG_MAX + 1];
     json_t *json;
 
     (void)state;
-    memset(much, 1, LOG_MAX); /* each becomes six bytes */
-    memcpy(much + LOG_MAX - 3, "end", 3);
-    add(&log, 0, much, LOG_MAX);
+    memset(much, 'x', sizeof(much));
+    add_bytes(&log, 0, (struct text){ much, sizeof(much) }, 1 << 20);
     json = read_back(&log);
-    assert_int_equal(count_of(json), 1);
-    assert_int_equal(strlen(output_of(json, 0)), LOG_MAX / 6);
-    assert_string_equal(output_of(json, 0) + LOG_MAX / 6 - 3, "end");
-    assert_true(json_is_true(
-        json_object_get(json_array_get(json_object_get(json, "log"), 0), "truncated")));
+    assert_int_equal(strlen(output_of(json, 0)), sizeof(much));
+    assert_false(truncated(json));
     json_decref(json);
+    for (int less = 0; less < 2; less++) { /* to the byte */
+        size_t bytes = log.bytes;
+
+        job_log_clear(&log);
+        add_bytes(&log, 0, (struct text){ much, sizeof(much) }, bytes - (size_t)less);
+        json = read_back(&log);
+        assert_int_equal(truncated(json), less);
+        assert_int_equal(dropped_of(json), 0);
+        json_decref(json);
+    }
+    job_log_clear(&log);
+}
+
+static void what_has_no_room_for_a_character_is_dropped(void **state)
+{
+    struct job_log log = { 0 };
+    size_t one;
+
+    (void)state;
+    add(&log, 0, "x", LOG_MAX);
+    one = log.bytes;
+    job_log_clear(&log);
+    for (size_t max = 0; max < one - 1; max++) {
+        log.dropped = 0;
+        add(&log, 0, "xx", max);
+        assert_null(log.oldest);
+        assert_int_equal(log.dropped, 1);
+    }
+    add(&log, 0, "xx", one - 1); /* "true" is shorter than "false" */
+    assert_int_equal(log.bytes, one - 1);
     job_log_clear(&log);
 }
 
@@ -206,6 +287,8 @@ int main(void)
         cmocka_unit_test(the_oldest_go_first_and_are_counted),
         cmocka_unit_test(a_log_may_have_as_many_bytes_as_the_limit_and_no_more),
         cmocka_unit_test(a_piece_that_is_too_large_keeps_its_end),
+        cmocka_unit_test(a_piece_is_whole_if_its_json_fits),
+        cmocka_unit_test(what_has_no_room_for_a_character_is_dropped),
         cmocka_unit_test(with_a_limit_of_0_all_is_dropped),
         cmocka_unit_test(a_log_comes_back_from_the_store),
         cmocka_unit_test(a_damaged_log_is_not_restored),
