@@ -294,13 +294,14 @@ static void add_codes(struct metrics_text *text, const struct traffic *traffic,
 }
 
 /* All that a request can be refused with, 0 included, so that the first one is seen as a
- * rise. Those from PROBLEM_TASK_ERROR on are of jobs that have failed, not of requests. */
+ * rise. */
 static void add_problems(struct metrics_text *text, const struct traffic *traffic)
 {
     metrics_family(text, METRIC_HTTP_PROBLEMS);
-    for (enum problem i = 0; i < PROBLEM_TASK_ERROR; i++)
-        metrics_add(text, (double)traffic->problems[i], "problem", problem_infos[i].slug,
-                    NULL);
+    for (enum problem i = 0; i < PROBLEM_COUNT; i++)
+        if (problem_is_of_request(i))
+            metrics_add(text, (double)traffic->problems[i], "problem",
+                        problem_infos[i].slug, NULL);
 }
 
 static void add_http(struct metrics_text *text, const struct api *api)

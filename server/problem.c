@@ -261,6 +261,18 @@ const struct problem_info problem_infos[PROBLEM_COUNT] = {
                                  "cannot read, and was replaced." },
 };
 
+static const bool only_of_jobs[PROBLEM_COUNT] = {
+    [PROBLEM_INPUT_INCOMPLETE] = true, [PROBLEM_TASK_ERROR] = true,
+    [PROBLEM_WORKER_LOST] = true,      [PROBLEM_TIME_LIMIT] = true,
+    [PROBLEM_OUT_OF_MEMORY] = true,    [PROBLEM_RESULT_TOO_LARGE] = true,
+    [PROBLEM_INVALID_RESULT] = true,   [PROBLEM_PROTOCOL_ERROR] = true,
+};
+
+bool problem_is_of_request(enum problem problem)
+{
+    return !only_of_jobs[problem];
+}
+
 enum problem problem_find(struct text slug)
 {
     enum problem i = 0;

@@ -5,15 +5,15 @@
  *     {"type":"/problems/unknown-task","title":"There is no such
  * task","status":422,"detail":…}
  *
- * The type is a path that this server answers with the explanation from the same list. A
- * task's failures (from PROBLEM_TASK_ERROR on) are also the error of a job and of an
- * item. Pure.
+ * The type is a path that this server answers with the explanation from the same list. Some
+ * are never why a request is refused, but why a job, or an item of it, has failed. Pure.
  */
 #ifndef SERVER_PROBLEM_H
 #define SERVER_PROBLEM_H
 
 #include "common/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum problem {
@@ -96,6 +96,9 @@ struct problem_info {
 
 extern const struct problem_info problem_infos[PROBLEM_COUNT];
 
+/* Whether a request can be refused with it. Otherwise it is only the error of a job or an item
+ * that has failed, which a request for its result is answered with. */
+bool problem_is_of_request(enum problem problem);
 /* PROBLEM_COUNT when there is none. */
 enum problem problem_find(struct text slug);
 

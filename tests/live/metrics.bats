@@ -88,7 +88,7 @@ metric_becomes() { scrape && metric_is "$@" >/dev/null; }
 }
 
 @test "what was refused is counted by why, from 0 on" {
-    start_poold --processes 1 --max-items 2 --max-item-bytes 5
+    start_poold --processes 1 --max-items 2 --max-item-bytes 20
     scrape
     metric_is poold_http_problems_total 0 '.problem == "too-many-items"'
     [ "$(grep -c '^poold_http_problems_total' "$BATS_TEST_TMPDIR/body")" -gt 50 ]
@@ -96,7 +96,7 @@ metric_becomes() { scrape && metric_is "$@" >/dev/null; }
         post /v1/map '{"task":"square","items":[1,2,3]}'
         expect 413 too-many-items
     done
-    post /v1/map '{"task":"square","items":[123456]}'
+    post /v1/map '{"task":"square","items":[123456789012345678901]}'
     expect 413 item-too-large
     post /v1/apply '{"task":"no_such_task","args":[1]}'
     post /v1/apply 'nonsense'
@@ -104,15 +104,18 @@ metric_becomes() { scrape && metric_is "$@" >/dev/null; }
     http PATCH /healthz
     expect 405
     http GET /healthz -H 'Host: elsewhere' # refused before it is handled
-    # A job that fails is none.
+    # A job that fails is none, and neither is one that was fed what cannot be read.
     post /v1/map '{"task":"safe_square","items":[-1]}'
     expect 422 task-error
+    http POST /v1/imap -H 'Content-Type: application/x-ndjson' --data-binary $'{"task":"square"}\n1\nx\n'
+    expect 200
+    [[ $BODY == *'/problems/input-incomplete'* ]]
     scrape
     for problem in too-many-items:2 item-too-large:1 unknown-task:1 invalid-json:1 not-found:1 \
         method-not-allowed:1 unknown-host:1 queue-full:0; do
         metric_is poold_http_problems_total "${problem#*:}" ".problem == \"${problem%:*}\""
     done
-    ! grep -q 'problem="task-error"' "$BATS_TEST_TMPDIR/body"
+    ! grep -Eq 'problem="(task-error|input-incomplete)"' "$BATS_TEST_TMPDIR/body"
 }
 
 @test "a name that no task has makes no label" {

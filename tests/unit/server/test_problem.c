@@ -62,21 +62,36 @@ static void slugs_are_unique_and_found_again(void **state)
     assert_int_equal(problem_find(TEXT("")), PROBLEM_COUNT);
 }
 
-static void failures_of_tasks_are_all_422(void **state)
+static enum problem found(const char *slug)
 {
-    static const char *const slugs[] = { "task-error",       "worker-lost",
-                                         "time-limit",       "out-of-memory",
-                                         "result-too-large", "invalid-result",
-                                         "protocol-error" };
+    enum problem problem = problem_find((struct text){ slug, strlen(slug) });
+
+    assert_int_not_equal(problem, PROBLEM_COUNT);
+    return problem;
+}
+
+static unsigned count_of_requests(void)
+{
+    unsigned count = 0;
+
+    for (enum problem i = 0; i < PROBLEM_COUNT; i++)
+        count += problem_is_of_request(i);
+    return count;
+}
+
+static void failures_of_jobs_are_all_422_and_of_no_request(void **state)
+{
+    static const char *const slugs[] = { "input-incomplete", "task-error",
+                                         "worker-lost",      "time-limit",
+                                         "out-of-memory",    "result-too-large",
+                                         "invalid-result",   "protocol-error" };
 
     (void)state;
-    assert_int_equal(PROBLEM_COUNT - PROBLEM_TASK_ERROR, sizeof(slugs) / sizeof(*slugs));
     for (size_t i = 0; i < sizeof(slugs) / sizeof(*slugs); i++) {
-        const struct problem_info *info = &problem_infos[PROBLEM_TASK_ERROR + i];
-
-        assert_string_equal(info->slug, slugs[i]);
-        assert_int_equal(info->status, 422);
+        assert_int_equal(problem_infos[found(slugs[i])].status, 422);
+        assert_false(problem_is_of_request(found(slugs[i])));
     }
+    assert_int_equal(PROBLEM_COUNT - count_of_requests(), sizeof(slugs) / sizeof(*slugs));
 }
 
 static void status_says_whose_fault_it_is(void **state)
@@ -127,7 +142,6 @@ static void status_says_whose_fault_it_is(void **state)
         { "unknown-task", 422 },
         { "unknown-pool", 422 },
         { "idempotency-mismatch", 422 },
-        { "input-incomplete", 422 },
         { "no-backups", 409 },
         { "backup-exists", 409 },
         { "backup-running", 409 },
@@ -148,13 +162,11 @@ static void status_says_whose_fault_it_is(void **state)
     };
 
     (void)state;
-    assert_int_equal(sizeof(contract) / sizeof(*contract), PROBLEM_TASK_ERROR);
+    assert_int_equal(sizeof(contract) / sizeof(*contract), count_of_requests());
     for (size_t i = 0; i < sizeof(contract) / sizeof(*contract); i++) {
-        enum problem problem =
-            problem_find((struct text){ contract[i].slug, strlen(contract[i].slug) });
-
-        assert_int_not_equal(problem, PROBLEM_COUNT);
-        assert_int_equal(problem_infos[problem].status, contract[i].status);
+        assert_int_equal(problem_infos[found(contract[i].slug)].status,
+                         contract[i].status);
+        assert_true(problem_is_of_request(found(contract[i].slug)));
     }
 }
 
@@ -254,7 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_complete),
         cmocka_unit_test(slugs_are_unique_and_found_again),
-        cmocka_unit_test(failures_of_tasks_are_all_422),
+        cmocka_unit_test(failures_of_jobs_are_all_422_and_of_no_request),
         cmocka_unit_test(status_says_whose_fault_it_is),
         cmocka_unit_test(every_problem_is_an_object_as_the_rfc_wants_it),
         cmocka_unit_test(empty_detail_is_left_out),
