@@ -17,7 +17,9 @@
 #include "common/mem.h"
 #include "server/failure.h"
 #include "server/json_slice.h"
+#include "server/refusal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LINE_KEPT (64u * 1024) /* bytes of the buffer that are kept between two lines */
@@ -126,13 +128,27 @@ static void begin(struct feeding *feeding, struct text line)
 
 static const char out_of_memory[] = "the server is out of memory";
 
+/* The complete line is no item: the same is said as of a body, and of which line. */
+static void refuse_line(struct feeding *feeding, enum slice_verdict verdict,
+                        const struct slice_error *error)
+{
+    struct refusal refusal;
+    char detail[sizeof(refusal.detail) + 32];
+
+    refusal_init(&refusal);
+    refusal_of_text(&refusal, verdict, error, NULL);
+    (void)snprintf(detail, sizeof(detail), "line %llu: %s",
+                   (unsigned long long)feeding->line, refusal.detail);
+    break_off(feeding, detail, feeding->line);
+    refusal_clear(&refusal);
+}
+
 static void add_item(struct feeding *feeding, struct text item)
 {
     const struct job_status *status = &feeding->live->job.status;
     enum slice_verdict verdict;
     struct slice_error error;
     enum slice_kind kind;
-    char detail[160];
 
     if (!dispatch_takes_items(feeding->live)) { /* cancelled, or stopped by an error */
         feeding->over = true;
@@ -140,12 +156,8 @@ static void add_item(struct feeding *feeding, struct text item)
     }
     verdict = slice_check_sent(item, (unsigned)feeding->api->config->max_json_depth,
                                &kind, &error);
-    if (verdict == SLICE_NO_MEMORY) {
-        break_off(feeding, out_of_memory, feeding->line);
-    } else if (verdict != SLICE_OK) {
-        (void)snprintf(detail, sizeof(detail), "line %llu is not JSON: at byte %zu: %s",
-                       (unsigned long long)feeding->line, error.offset, error.reason);
-        break_off(feeding, detail, feeding->line);
+    if (verdict != SLICE_OK) {
+        refuse_line(feeding, verdict, &error);
     } else if (status->fed >= feeding->api->config->max_items) {
         break_off(feeding, "there are more items than max_items allows", feeding->line);
     } else if (dispatch_feed(feeding->live, item) != ST_OK) {

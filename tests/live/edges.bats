@@ -213,7 +213,7 @@ restart_retaining() {
     printf '%s\n' '{"task":"echo"}' '[[[[7]]]]' '[[[[[7]]]]]' >"$BATS_TEST_TMPDIR/lines"
     http POST /v1/imap -H 'Content-Type: application/x-ndjson' --data-binary "@$BATS_TEST_TMPDIR/lines"
     [[ $BODY == *'"result":[[[[7]]]]'* ]]
-    [[ $BODY == *'nested too deep'* ]]
+    [[ $BODY == *'"line 3: at byte 4: nested too deep (max_json_depth)"'* ]]
     get /v1/info >/dev/null
     body_is .limits.max_json_depth 4
 }

@@ -128,7 +128,7 @@ PYTHON
         [ "$(jq -sc 'sort_by(.index // 9) | map([.index, .error.type, .error.line, .state])' \
             <<<"$BODY")" = '[[0,null,null,null],[1,null,null,null],[null,"/problems/input-incomplete",4,null],[null,null,null,"failed"]]' ]
         [ "$(tail -1 <<<"$BODY")" = '{"done":true,"state":"failed","total":2}' ]
-        [[ "$BODY" = *'line 4 is not JSON: at byte 5: '* ]]
+        [[ "$BODY" = *'"line 4: at byte 5: '* ]]
     done
     job=$(header location)
     get "$job/result"

@@ -285,7 +285,7 @@ def rows_of_names(suite):
                    content_type="application/x-ndjson"),
               lambda answer: answer.status == 200 and
               b'{"index":0,"result":{"a":1}}' in answer.data and
-              b"line 3 is not JSON: at byte 7: the same member twice" in answer.data, ways=ONCE)
+              b'"line 3: at byte 7: the same member twice"' in answer.data, ways=ONCE)
     apart = b'{"a":{"a":[{"a":1},{"a":1}],"A":1,"\\u0062":2},"b":{"a":1},"":[{"":1}]}'
     suite.row(67, "the same name in different objects", post("/v1/apply", b'{"task":"echo","args":[%s]}' % apart),
               lambda answer: answered(200)(answer) and b'"result":' + apart + b"}" in answer.data)
