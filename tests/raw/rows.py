@@ -229,6 +229,12 @@ def rows_of_json(suite):
         row(68, f"JSON that is {depth + 2} deep",
             post("/v1/apply", b'{"task":"echo","args":[%s%s]}' % (b"[" * depth, b"]" * depth)),
             expected, ways=ONCE)
+    row(68, "JSON that is 65 deep in a line that is fed",
+        post("/v1/imap", b'{"task":"echo"}\n%s%s\n%s%s\n' % (b"[" * 64, b"]" * 64, b"[" * 65, b"]" * 65),
+             "Connection: close", content_type="application/x-ndjson"),
+        lambda answer: answer.status == 200 and
+        b'{"index":0,"result":%s%s}' % (b"[" * 64, b"]" * 64) in answer.data and
+        b'"line 3: at byte 64: nested too deep (max_json_depth)"' in answer.data, ways=ONCE)
     for value in ("1e400", str(2 ** 63)):
         row(69, f"priority {value}",
             post("/v1/apply", '{"task":"echo","args":[1],"priority":%s}' % value),
