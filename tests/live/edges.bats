@@ -201,9 +201,14 @@ restart_retaining() {
     expect 400 json-too-deep
     post /v1/pools '{"name":"p","initargs":[[[1]]]}' >/dev/null
     expect 201
-    for path in /v1/pools /v1/jobs/wait; do
-        post "$path" '{"name":"q","ids":[],"initargs":[[[[1]]]]}'
-        expect 400 json-too-deep
+    for path in pools pools/p jobs/wait jobs/as_completed admin/backup; do
+        method=POST
+        [ "$path" != pools/p ] || method=PATCH
+        for x in '[[[1]]] 422 validation-failed' '[[[[1]]]] 400 json-too-deep'; do
+            http "$method" "/v1/$path" -H 'Content-Type: application/json' -d "{\"x\":${x%% *}}"
+            # shellcheck disable=SC2086
+            expect ${x#* }
+        done
     done
     job=$(submit apply_async '{"task":"sleep","args":[600]}')
     post "/v1/jobs/$job/cancel" '{"x":[[[[]]]]}'

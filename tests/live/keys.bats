@@ -332,3 +332,22 @@ quota_fits() {
     body_is 'map(select(.status == 401 or .route == "/healthz") | .key) | unique' '[null]'
     ! grep -e "$(cut -d_ -f3 <<<"$one")" -e "$(cut -d_ -f3 <<<"$old")" "$POOLD_STDERR"
 }
+
+@test "rows 67, 68: what is said of keys is JSON like all that clients send" {
+    admin=$(new_key root admin)
+    start_poold --max-json-depth 4
+    id=$(key list | awk '/ root / { print $1 }')
+    for path in /v1/admin/keys "/v1/admin/keys/$id/rotate"; do
+        with "$admin" post "$path" '{"x":[[[]]]}' # nothing is wrong with the JSON
+        expect 422 validation-failed
+        with "$admin" post "$path" '{"x":[[[[]]]]}'
+        expect 400 json-too-deep
+        body_is '.detail | contains("max_json_depth")' true
+        for twice in '{"x":1,"y":2,"x":3}' '{"x":{"y":1,"y":2}}'; do
+            with "$admin" post "$path" "$twice"
+            expect 400 invalid-json
+            body_is '.detail | contains("the same member twice")' true
+        done
+    done
+    [ "$(key list | grep -c ' root ')" = 1 ]
+}

@@ -274,13 +274,16 @@ def rows_of_names(suite):
          '[{"method":"apply_async","task":"echo","args":[{"a":1}]},'
          '{"method":"apply_async","task":"echo","args":[{"a":1,|"a":2}]}]'),
         ("/v1/jobs/wait", "in what is waited for", '{"ids":["%s"],"timeout":1,|"timeout":2}' % UNKNOWN),
+        ("/v1/jobs/as_completed", "in what is waited for", '{"ids":["%s"],|"ids":[]}' % UNKNOWN),
         ("/v1/pools", "in a pool", '{"name":"twice","processes":1,"initargs":[{"a":1,|"a":2}]}'),
+        ("PATCH /v1/pools/default", "in the change of a pool", '{"processes":1,|"processes":2}'),
         ("/v1/jobs/%s/cancel" % UNKNOWN, "in a cancellation", '{"terminate":true,|"terminate":false}'),
         ("/v1/admin/backup", "in a backup", '{"file":"a.db",|"file":"b.db"}'),
     )
-    for path, what, body in bodies:
+    for where, what, body in bodies:  # POST unless it says otherwise
+        method, path = where.split() if " " in where else ("POST", where)
         detail = b'"at byte %d: the same member twice"' % body.index("|")
-        suite.row(67, f"a member twice, {path}: {what}", post(path, body.replace("|", "")),
+        suite.row(67, f"a member twice, {where}: {what}", post(path, body.replace("|", ""), method=method),
                   lambda answer, detail=detail: answered(400, slug="invalid-json")(answer) and
                   detail in answer.data, ways=("whole", "bytes") if path == "/v1/apply" else ONCE)
     suite.row(67, "a member twice in the first line of a body that is fed",

@@ -274,12 +274,12 @@ def get(path, *headers, method="GET", version="HTTP/1.1", host="localhost", clos
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def post(path, body, *headers, content_type="application/json", length=None, **more):
+def post(path, body, *headers, content_type="application/json", length=None, method="POST", **more):
     if isinstance(body, str):
         body = body.encode()
     framing = [] if length == "none" else [f"Content-Length: {len(body) if length is None else length}"]
     kind = [f"Content-Type: {content_type}"] if content_type is not None else []
-    return get(path, *kind, *framing, *headers, method="POST", **more) + body
+    return get(path, *kind, *framing, *headers, method=method, **more) + body
 
 
 class Suite:
