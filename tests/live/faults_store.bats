@@ -48,8 +48,7 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
     stop_poold TERM
     start_poold --disk-high $HUGE --disk-low 0
     disk_is short
-    get /readyz
-    expect 200
+    eventually is_ready
     for call in apply apply_async; do
         post /v1/$call '{"task":"square","args":[1]}'
         expect 503 storage-full

@@ -346,6 +346,12 @@ sample() {
     sed -n "s/^$1 //p" <<<"$BODY"
 }
 
+# A worker is up: the server takes requests before.
+is_ready() {
+    http GET /readyz
+    [ "$STATUS" = 200 ]
+}
+
 # How many requests wait for a job.
 waiters_are() { [ "$(sample poold_waiters)" = "$1" ]; }
 

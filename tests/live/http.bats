@@ -143,7 +143,7 @@ PYTHON
 
 @test "readyz names the pools that have no worker, and is ready with the default one" {
     start_poold
-    get /readyz
+    eventually is_ready
     body_is . '{"status":"ready"}'
     post /v1/pools '{"name":"slow","processes":1,"initializer":"sleep","initargs":[60]}'
     get /readyz
@@ -156,8 +156,7 @@ PYTHON
     start_poold
     get /healthz
     expect 200
-    get /readyz
-    expect 200
+    eventually is_ready
     get /v1/info
     expect 200
     body_is '.version | type' '"string"'
@@ -233,8 +232,7 @@ for _ in range(20):
         s.sendall(b"POST /v1/apply_async HTTP/1.1\r\nHost: localhost\r\nContent-Length: 28\r\n"
                   b"Content-Type: application/json\r\n\r\n" b'{"task":"square"')
 PYTHON
-    get /readyz
-    expect 200
+    eventually is_ready
     [ "$(job_count)" = 0 ]
 }
 

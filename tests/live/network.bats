@@ -218,11 +218,13 @@ expiry_of() { date -d "$(openssl x509 -noout -enddate -in "$BATS_TEST_TMPDIR/$1.
 
 @test "poold health asks over TLS when the settings say so" {
     start_tls
+    eventually is_ready
     POOLD_LISTEN=${URL#https://} POOLD_TLS_CERT=x "${poold[@]}" health
 }
 
 @test "administrators have an address of their own" {
     start_two
+    eventually is_ready
     for path in /healthz /readyz /v1/info; do
         http GET "$path"
         expect 200

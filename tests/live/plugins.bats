@@ -201,8 +201,7 @@ lost() {
     [ -z "$(find "$TASKS" -name 'core*')" ]
     job=$(submit map_async '{"task":"square","items":[1,2,3]}')
     [ "$(result "$job")" = '[1,4,9]' ]
-    get /readyz
-    expect 200
+    eventually is_ready
 }
 
 @test "row 102, F22: a task that leaves, however, has no result" {
@@ -219,8 +218,7 @@ lost() {
     expect 422 worker-lost
     apply bad.long_jump 0 '"crash_retries":0'
     expect 422 worker-lost
-    get /readyz
-    expect 200
+    eventually is_ready
 }
 
 @test "F24: a task that closes or replaces all descriptors costs its item a worker, no more" {

@@ -127,6 +127,7 @@ not_ready() { ! curl -sf --max-time 5 -o /dev/null "$URL/readyz"; }
 
 @test "poold health tells a ready server from none" {
     start_poold
+    eventually is_ready
     run "${poold[@]}" health "$URL"
     [ "$status" = 0 ]
     run env POOLD_LISTEN="${URL#http://}" "${poold[@]}" health
