@@ -21,8 +21,7 @@ static bool check_array(struct text body, const struct batch_intake *intake,
     char what[64];
     struct slice_error error = { 0 };
     enum slice_kind kind;
-    enum slice_verdict verdict = slice_check_sent(
-        body, rules->max_depth ? rules->max_depth : SLICE_DEPTH_MAX, &kind, &error);
+    enum slice_verdict verdict = slice_check_sent(body, rules->max_depth, &kind, &error);
 
     if (verdict != SLICE_OK) {
         refusal_of_text(refusal, verdict, &error, NULL);

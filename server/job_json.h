@@ -31,7 +31,7 @@ struct key;
 struct job_rules {
     uint64_t max_items;
     uint64_t max_item_bytes;
-    unsigned max_depth;         /* of the JSON; 0: SLICE_DEPTH_MAX */
+    unsigned max_depth;         /* of the JSON; 1 .. SLICE_DEPTH_MAX */
     uint32_t crash_retries;     /* default */
     int64_t time_limit_ms;      /* default; 0: none */
     int64_t result_ttl_ms;      /* default */

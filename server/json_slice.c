@@ -282,9 +282,8 @@ enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
     enum slice_verdict verdict = SLICE_OK;
     struct json_names names;
 
-    assert(limits || !index_name);
-    if (limits && limits->max_depth)
-        s.max_depth = limits->max_depth;
+    assert(limits->max_depth >= 1 && limits->max_depth <= SLICE_DEPTH_MAX);
+    s.max_depth = limits->max_depth;
     ret_envelope->count = 0;
     ret_envelope->index = NULL;
     if (!p || p == s.end || *p != '{')

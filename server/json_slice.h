@@ -30,7 +30,7 @@
 struct slice_limits {
     uint64_t max_items;
     size_t max_item_bytes;
-    unsigned max_depth; /* of the whole document; 0: SLICE_DEPTH_MAX */
+    unsigned max_depth; /* of the whole document; 1 .. SLICE_DEPTH_MAX */
 };
 
 /* Where the elements of one array are: the offset of every SLICE_STRIDE-th. */
@@ -60,8 +60,8 @@ struct slice_envelope {
 
 /* Checks a whole document whose outermost value is an object, and lists its members. The
  * array that is the value of the member `index_name` (may be NULL) is indexed on the way,
- * and the limits are checked on its elements; limits may be NULL, for none, if index_name is.
- * Everything points into doc. Not SLICE_OK: ret_error is set, nothing is owned. */
+ * and the limits are checked on its elements. Everything points into doc. Not SLICE_OK:
+ * ret_error is set, nothing is owned. */
 enum slice_verdict slice_envelope_scan(struct text doc, const char *index_name,
                                        const struct slice_limits *limits,
                                        struct slice_envelope *ret_envelope,

@@ -18,7 +18,7 @@
 struct pool_intake {
     const struct pool_spec *old; /* the pool that is to be changed; NULL: a new one */
     bool lenient;                /* unknown members are skipped */
-    unsigned max_depth;          /* of the JSON; 0: SLICE_DEPTH_MAX */
+    unsigned max_depth;          /* of the JSON; 1 .. SLICE_DEPTH_MAX */
     unsigned processes;          /* of a new one that does not say */
     uint64_t maxtasksperchild;   /* the same */
     const char *idempotency_key; /* or NULL */

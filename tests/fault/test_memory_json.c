@@ -40,6 +40,7 @@ struct request {
 
 static const struct job_rules rules = { .max_items = MAX_ITEMS,
                                         .max_item_bytes = MAX_BYTES,
+                                        .max_depth = SLICE_DEPTH_MAX,
                                         .callback_allow = "hooks.example",
                                         .find_pool = find_pool };
 
@@ -104,7 +105,7 @@ static enum status read_wait(const struct request *request, struct buf *out,
 {
     static struct wait_request wait;
     const struct text text = { request->body, strlen(request->body) };
-    enum status st = wait_json_parse(text, true, false, 0, &wait, refusal);
+    enum status st = wait_json_parse(text, true, false, SLICE_DEPTH_MAX, &wait, refusal);
 
     if (st == ST_OK)
         buf_addf(out, "%zu %d %" PRId64, wait.count, (int)wait.return_when,
@@ -115,7 +116,9 @@ static enum status read_wait(const struct request *request, struct buf *out,
 static enum status read_pool(const struct request *request, struct buf *out,
                              struct refusal *refusal)
 {
-    const struct pool_intake intake = { .processes = 2, .idempotency_key = "key" };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX,
+                                        .processes = 2,
+                                        .idempotency_key = "key" };
     struct blob *body = blob_new(request->body, strlen(request->body));
     struct pool_spec *spec = NULL;
     enum status st = ST_NO_MEMORY;

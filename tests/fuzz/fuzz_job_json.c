@@ -36,6 +36,7 @@ static bool find_pool(void *data, const char *name, struct job_pool *ret_pool)
 
 static const struct job_rules rules = { .max_items = MAX_ITEMS,
                                         .max_item_bytes = MAX_BYTES,
+                                        .max_depth = SLICE_DEPTH_MAX,
                                         .time_limit_ms = 5000,
                                         .result_ttl_ms = 7000,
                                         .callback_allow = "hooks.example",

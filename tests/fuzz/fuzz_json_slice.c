@@ -20,7 +20,9 @@
 #include <string.h>
 
 /* Small, so that small inputs reach them. */
-static const struct slice_limits limits = { .max_items = 300, .max_item_bytes = 200 };
+static const struct slice_limits limits = { .max_items = 300,
+                                            .max_item_bytes = 200,
+                                            .max_depth = SLICE_DEPTH_MAX };
 
 typedef enum slice_verdict checker(struct text doc, enum slice_kind *ret_kind,
                                    struct slice_error *ret_error);

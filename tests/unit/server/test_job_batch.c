@@ -36,6 +36,7 @@ static enum status parse(const char *text)
 {
     const struct job_rules rules = { .max_items = 3,
                                      .max_item_bytes = 20,
+                                     .max_depth = SLICE_DEPTH_MAX,
                                      .find_pool = find_pool };
     const struct batch_intake intake = {
         .max_jobs = MAX_JOBS, .now_ms = 1700000000000, .new_id = new_id, .data = &ids

@@ -402,6 +402,7 @@ static void failed_allocation_never_makes_a_job_with_something_missing(void **st
                                "\"metadata\":{\"b\":1}}";
     static const struct job_rules rules = { .max_items = 9,
                                             .max_item_bytes = 9,
+                                            .max_depth = SLICE_DEPTH_MAX,
                                             .find_pool = find_pool };
     struct job_intake intake = WAITING(JOB_MAP);
     struct blob *body = blob_new(text, sizeof(text) - 1);

@@ -45,6 +45,7 @@ static inline struct parsed parse_with(struct job_intake intake, const char *byt
 {
     static const struct job_rules rules = { .max_items = MAX_ITEMS,
                                             .max_item_bytes = MAX_BYTES,
+                                            .max_depth = SLICE_DEPTH_MAX,
                                             .crash_retries = 3,
                                             .time_limit_ms = 5000,
                                             .result_ttl_ms = 7000,

@@ -14,7 +14,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct slice_limits no_limits = { UINT64_MAX, SIZE_MAX, 0 };
+static const struct slice_limits no_limits = { UINT64_MAX, SIZE_MAX, SLICE_DEPTH_MAX };
 
 static struct text text_of(const char *string)
 {
@@ -59,7 +59,7 @@ static void envelope_lists_members_as_they_were_sent(void **state)
     (void)state;
     assert_int_equal(slice_envelope_scan(TEXT(" { \"task\" : \"square\" , \"n\":0.10 ,"
                                               "\"args\":[ 1 , {} ],\"x\\n\":null } "),
-                                         NULL, NULL, &envelope, &error),
+                                         NULL, &no_limits, &envelope, &error),
                      SLICE_OK);
     assert_int_equal(envelope.count, 4);
     assert_null(envelope.index);
@@ -153,7 +153,7 @@ static void envelope_refuses_a_member_that_comes_twice_wherever(void **state)
         { "{\"a\":1,\"a\":2,\"items\":[{\"a\":1,\"a\":2}]}", 7, twice },
         { "[{\"a\":1,\"a\":2}]", 8, twice },
     };
-    const struct slice_limits limits = { 1, 3, 0 };
+    const struct slice_limits limits = { 1, 3, SLICE_DEPTH_MAX };
 
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++)
@@ -192,8 +192,9 @@ static void envelope_bounds_its_members(void **state)
     for (int i = 0; i < SLICE_MEMBERS_MAX; i++)
         buf_addf(&buf, "%c\"m%d\":%d", i ? ',' : '{', i, i);
     buf_add_char(&buf, '}');
-    assert_int_equal(slice_envelope_scan(buf_text(&buf), NULL, NULL, &envelope, &error),
-                     SLICE_OK);
+    assert_int_equal(
+        slice_envelope_scan(buf_text(&buf), NULL, &no_limits, &envelope, &error),
+        SLICE_OK);
     assert_int_equal(envelope.count, SLICE_MEMBERS_MAX);
     assert_text(slice_find(&envelope, "m63")->value, "63");
     slice_envelope_clear(&envelope);
@@ -249,7 +250,7 @@ static void envelope_bounds_the_depth(void **state)
 
 static void envelope_bounds_how_many_items_and_how_large(void **state)
 {
-    const struct slice_limits limits = { 3, 5, 0 };
+    const struct slice_limits limits = { 3, 5, SLICE_DEPTH_MAX };
     struct slice_envelope envelope;
     struct slice_error error;
 
@@ -448,7 +449,7 @@ static void integers_are_checked_as_all_else(void **state)
 
 static void integers_are_counted_and_measured(void **state)
 {
-    struct slice_limits limits = { 150, 64, 0 };
+    struct slice_limits limits = { 150, 64, SLICE_DEPTH_MAX };
     struct slice_envelope envelope;
     struct slice_error error;
     struct buf buf = BUF_INIT;
@@ -470,7 +471,7 @@ static void integers_are_counted_and_measured(void **state)
     }
     buf_reset(&buf);
     fill(&buf, "{\"items\":[1,2,", '3', 65, ",4]}");
-    assert_envelope_bad(buf_text(&buf), &(struct slice_limits){ 9, 64, 0 },
+    assert_envelope_bad(buf_text(&buf), &(struct slice_limits){ 9, 64, SLICE_DEPTH_MAX },
                         SLICE_ITEM_TOO_LARGE, 14, "the item is too large");
     buf_clear(&buf);
 }

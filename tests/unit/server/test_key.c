@@ -185,8 +185,8 @@ static void assert_refused(const char *body, const char *pointer)
     struct refusal refusal;
     struct key key;
 
-    assert_int_equal(key_json_parse((struct text){ body, strlen(body) }, false, 0, NOW_MS,
-                                    &key, &refusal),
+    assert_int_equal(key_json_parse((struct text){ body, strlen(body) }, false,
+                                    SLICE_DEPTH_MAX, NOW_MS, &key, &refusal),
                      ST_INVALID);
     if (pointer)
         assert_non_null(strstr(refusal.errors.data, pointer));
@@ -203,8 +203,8 @@ static void a_request_for_a_key_is_read(void **state)
     struct key key;
 
     (void)state;
-    assert_int_equal(key_json_parse((struct text){ body, sizeof(body) - 1 }, false, 0,
-                                    NOW_MS, &key, &refusal),
+    assert_int_equal(key_json_parse((struct text){ body, sizeof(body) - 1 }, false,
+                                    SLICE_DEPTH_MAX, NOW_MS, &key, &refusal),
                      ST_OK);
     refusal_clear(&refusal);
     assert_string_equal(key.name, "ci");
@@ -223,14 +223,14 @@ static void a_request_for_a_key_is_read(void **state)
     assert_refused("{\"name\":\"c\",\"scopes\":[\"read\"],\"rate\":0}", "#/rate");
     assert_refused("{\"name\":\"c\",\"scopes\":[\"read\"],\"more\":0}", "#/more");
     assert_refused("[", NULL);
-    assert_int_equal(
-        key_json_parse_rotation(TEXT("{\"keep_old\":2}"), false, 0, &keep_ms, &refusal),
-        ST_OK);
+    assert_int_equal(key_json_parse_rotation(TEXT("{\"keep_old\":2}"), false,
+                                             SLICE_DEPTH_MAX, &keep_ms, &refusal),
+                     ST_OK);
     assert_int_equal(keep_ms, 2000);
     refusal_clear(&refusal);
-    assert_int_equal(
-        key_json_parse_rotation(TEXT("{\"name\":\"x\"}"), false, 0, &keep_ms, &refusal),
-        ST_INVALID);
+    assert_int_equal(key_json_parse_rotation(TEXT("{\"name\":\"x\"}"), false,
+                                             SLICE_DEPTH_MAX, &keep_ms, &refusal),
+                     ST_INVALID);
     refusal_clear(&refusal);
 }
 

@@ -31,7 +31,9 @@ static struct pool_spec *parse(const char *text, const struct pool_intake *intak
 /* With one reference. */
 static struct pool_spec *accepted(const char *text, const struct pool_spec *old)
 {
-    const struct pool_intake intake = { .old = old, .processes = PROCESSES };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX,
+                                        .old = old,
+                                        .processes = PROCESSES };
     struct refusal refusal;
     struct pool_spec *spec = parse(text, &intake, &refusal);
 
@@ -44,7 +46,9 @@ static struct pool_spec *accepted(const char *text, const struct pool_spec *old)
 static void assert_refused(const char *text, const struct pool_spec *old,
                            enum problem problem, const char *pointer)
 {
-    const struct pool_intake intake = { .old = old, .processes = PROCESSES };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX,
+                                        .old = old,
+                                        .processes = PROCESSES };
     struct refusal refusal;
     char expected[64];
 
@@ -201,7 +205,9 @@ static void arguments_have_a_limit(void **state)
 
 static void lenient_request_may_have_unknown_members(void **state)
 {
-    const struct pool_intake intake = { .lenient = true, .processes = 1 };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX,
+                                        .lenient = true,
+                                        .processes = 1 };
     struct refusal refusal;
     struct pool_spec *spec = parse("{\"name\":\"p\",\"other\":1}", &intake, &refusal);
 
@@ -255,7 +261,9 @@ static void what_is_no_object_is_refused(void **state)
 
 static void request_with_a_key_has_a_hash(void **state)
 {
-    const struct pool_intake intake = { .processes = 1, .idempotency_key = "k" };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX,
+                                        .processes = 1,
+                                        .idempotency_key = "k" };
     struct refusal refusal;
     struct pool_spec *one = parse("{\"name\":\"p\"}", &intake, &refusal), *other;
 
@@ -272,7 +280,7 @@ static void request_with_a_key_has_a_hash(void **state)
 static void failed_allocation_makes_no_pool(void **state)
 {
     static const char text[] = "{\"name\":\"p\",\"initargs\":[1]}";
-    const struct pool_intake intake = { .processes = 1 };
+    const struct pool_intake intake = { .max_depth = SLICE_DEPTH_MAX, .processes = 1 };
     struct blob *body = blob_new(text, sizeof(text) - 1);
     enum status st = ST_NO_MEMORY;
 

@@ -19,8 +19,8 @@ static void accepted(const char *body)
 {
     struct refusal refusal;
 
-    if (wait_json_parse((struct text){ body, strlen(body) }, true, false, 0, &wanted,
-                        &refusal) != ST_OK)
+    if (wait_json_parse((struct text){ body, strlen(body) }, true, false, SLICE_DEPTH_MAX,
+                        &wanted, &refusal) != ST_OK)
         fail_msg("%s: %s", body, refusal.detail);
     refusal_clear(&refusal);
 }
@@ -30,8 +30,8 @@ static void refused(const char *body, enum problem problem, const char *pointer)
     struct refusal refusal;
     char expected[80];
 
-    assert_int_equal(wait_json_parse((struct text){ body, strlen(body) }, true, false, 0,
-                                     &wanted, &refusal),
+    assert_int_equal(wait_json_parse((struct text){ body, strlen(body) }, true, false,
+                                     SLICE_DEPTH_MAX, &wanted, &refusal),
                      ST_INVALID);
     assert_int_equal(refusal.problem, problem);
     assert_int_equal(refusal.error_count, pointer ? 1 : 0);
@@ -103,11 +103,11 @@ static void unknown_members_may_be_skipped(void **state)
 
     (void)state;
     assert_int_equal(wait_json_parse(TEXT("{\"ids\":[],\"return_when\":1,\"x\":2}"),
-                                     false, true, 0, &wanted, &refusal),
+                                     false, true, SLICE_DEPTH_MAX, &wanted, &refusal),
                      ST_OK);
     refusal_clear(&refusal);
     assert_int_equal(wait_json_parse(TEXT("{\"ids\":[],\"return_when\":1}"), false, false,
-                                     0, &wanted, &refusal),
+                                     SLICE_DEPTH_MAX, &wanted, &refusal),
                      ST_INVALID);
     refusal_clear(&refusal);
 }
