@@ -217,10 +217,11 @@ const struct setting settings[] = {
       .value = "BYTES",
       .help = "JSON text of one item. More: 413 item-too-large." },
     { "max_json_depth", SETTING_NUMBER, AT(max_json_depth), .initial = "64",
-      .min = 2, .max = SLICE_DEPTH_MAX,
+      .min = 4, .max = SLICE_DEPTH_MAX, /* 4: an item's arguments, of a starmap in a batch */
       .value = "N",
       .help = "How deep arrays and objects may be nested in what clients send, the outermost "
-              "counts 1. Deeper: 400 json-too-deep." },
+              "counts 1. Deeper: 400 json-too-deep. 4 is what requests need whose arguments are "
+              "neither." },
     { "max_result_bytes", SETTING_NUMBER, AT(max_result_bytes), .initial = "16777216",
       .min = 1, .max = BYTES_MAX,
       .value = "BYTES",

@@ -194,6 +194,12 @@ restart_retaining() {
         post /v1/map "$body"
         expect 400 json-too-deep
     done
+    # 4 is the least there may be: all requests can be made with it.
+    run "${poold[@]}" serve --max-json-depth 3
+    [ "$status" = 78 ]
+    [[ $output == *max_json_depth* ]]
+    post /v1/batch '[{"method":"starmap_async","task":"power","items":[[2,3]],"metadata":{"a":1},"retry_backoff":{"initial":1}}]' >/dev/null
+    expect 202
     # The array of a batch is one of the levels.
     post /v1/batch '[{"method":"apply_async","task":"echo","args":[[7]]}]' >/dev/null
     expect 202
