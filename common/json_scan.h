@@ -16,7 +16,8 @@
  * end, the end included: what is expected there is checked by whoever is called, so the end
  * of the text needs no care in between.
  *
- * Pure: no I/O, and no memory but what json_names.h needs where names may not repeat.
+ * Pure but for names that may not repeat: these need memory, and on their first use in the
+ * process a secret from the kernel (json_names.h).
  */
 #ifndef COMMON_JSON_SCAN_H
 #define COMMON_JSON_SCAN_H

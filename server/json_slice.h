@@ -11,7 +11,8 @@
  * (json_names.h), more than SLICE_MEMBERS_MAX members of the envelope, and the limits of
  * struct slice_limits.
  *
- * Pure: no I/O, no logging; memory only for the index and, while it scans, for names.
+ * Pure but for memory, for the index and while it scans for names, and the secret of these,
+ * which the kernel gives on first use (json_names.h).
  */
 #ifndef SERVER_JSON_SLICE_H
 #define SERVER_JSON_SLICE_H
