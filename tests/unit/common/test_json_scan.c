@@ -3,7 +3,6 @@
 #include "common/json_scan.h"
 
 #include "common/buf.h"
-#include "common/mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -480,157 +479,6 @@ static void check_remembers_what_is_open_at_every_depth(void **state)
     buf_clear(&buf);
 }
 
-/* --- names --- */
-
-static enum slice_verdict unique(struct text doc, struct slice_error *ret_error)
-{
-    enum slice_kind kind;
-
-    return slice_check_sent(doc, SLICE_DEPTH_MAX, &kind, ret_error);
-}
-
-static void assert_twice(struct text doc, size_t offset)
-{
-    struct slice_error error = { .reason = "accepted" };
-
-    if (unique(doc, &error) != SLICE_MALFORMED || error.offset != offset)
-        print_error("%.80s: %s at %zu\n", doc.at, error.reason, error.offset);
-    assert_string_equal(error.reason, "the same member twice");
-    assert_int_equal(error.offset, offset);
-}
-
-static void names_may_repeat_only_where_nobody_asks(void **state)
-{
-    static const struct {
-        const char *doc;
-        size_t offset;
-    } rows[] = {
-        { "{\"a\":1,\"a\":2}", 7 },
-        { " { \"\" : 1 , \"\" : 2 } ", 12 },
-        { "{\"a\":1,\"b\":2,\"\\u0061\":3}", 13 },
-        { "[{},{\"a\":{\"x\":[{\"b\":0,\"c\":1,\"b\":{}}]}}]", 28 },
-        { "{\"a\":{\"b\":1,\"b\":1},\"a\":1}", 12 },
-        /* The outer object ends later, and is wrong earlier. */
-        { "{\"a\":0,\"a\":{\"b\":1,\"b\":1}}", 7 },
-        { "{\"a\":{},\"b\":[{}],\"a\":[{}]}", 17 },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        assert_good(text_of(rows[i].doc),
-                    rows[i].doc[0] == '[' ? SLICE_ARRAY : SLICE_OBJECT);
-        assert_twice(text_of(rows[i].doc), rows[i].offset);
-    }
-}
-
-static void names_of_different_objects_are_apart(void **state)
-{
-    static const char *const docs[] = {
-        "1",
-        "\"a\"",
-        "{}",
-        "{\"a\":{\"a\":{\"a\":[{\"a\":1},{\"a\":1}]}},\"b\":{\"a\":1}}",
-        "[\"a\",\"a\",{\"a\":\"a\",\"b\":\"a\"},{\"a\":\"a\"}]",
-    };
-    struct slice_error error;
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(docs); i++)
-        assert_int_equal(unique(text_of(docs[i]), &error), SLICE_OK);
-}
-
-/* Whatever else is wrong behind it; and what is wrong before it comes first. */
-static void a_name_that_comes_twice_is_told_before_what_follows(void **state)
-{
-    static const char *const rests[] = {
-        "", ":", ":1", ":1,", ":1,\"", ":1 2}", ":tru", ":1}}", ":1,\"b\":[{\"c\":1,}",
-    };
-    struct slice_error error;
-    struct buf buf = BUF_INIT;
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(rests); i++) {
-        buf_reset(&buf);
-        buf_addf(&buf, "[{\"a\":1,\"a\"%s", rests[i]);
-        assert_twice(buf_text(&buf), 8);
-    }
-    buf_reset(&buf);
-    fill(&buf, "{\"a\":1,\"a\":", '[', 1000, "");
-    assert_twice(buf_text(&buf), 7);
-    buf_clear(&buf);
-    assert_int_equal(unique(TEXT("{\"a\":1,\"a"), &error), SLICE_MALFORMED);
-    assert_int_equal(error.offset, 9);
-    assert_string_equal(error.reason, not_closed);
-    assert_int_equal(unique(TEXT("{\"a\":01,\"a\":1}"), &error), SLICE_MALFORMED);
-    assert_int_equal(error.offset, 6);
-}
-
-/* Objects as deep as can be, the next one the value of the last member, whose name in that of
- * the depth `bad` is the same as the first one's. Gives the place of that. */
-static size_t add_objects(struct buf *buf, int members, int bad)
-{
-    size_t place = 0;
-
-    buf_reset(buf);
-    for (int depth = 0; depth < SLICE_DEPTH_MAX; depth++) {
-        for (int i = 0; i < members; i++) {
-            bool last = i + 1 == members;
-
-            buf_add_char(buf, i ? ',' : '{');
-            if (last && depth == bad)
-                place = buf->len;
-            buf_addf(buf, "\"%d\":%s", last && depth == bad ? 0 : i, last ? "" : "0");
-        }
-    }
-    buf_add_char(buf, '0');
-    for (int depth = 0; depth < SLICE_DEPTH_MAX; depth++)
-        buf_add_char(buf, '}');
-    assert_false(buf->failed);
-    return place;
-}
-
-static void names_are_compared_at_every_depth_and_number(void **state)
-{
-    static const int counts[] = { 2, 15, 16, 17, 100, 1000 };
-    struct slice_error error;
-    struct buf buf = BUF_INIT;
-
-    (void)state;
-    for (size_t c = 0; c < COUNT(counts); c++) {
-        add_objects(&buf, counts[c], -1);
-        assert_int_equal(unique(buf_text(&buf), &error), SLICE_OK);
-        for (int bad = 0; bad < SLICE_DEPTH_MAX; bad += 9) {
-            size_t place = add_objects(&buf, counts[c], bad);
-
-            assert_twice(buf_text(&buf), place);
-        }
-    }
-    buf_clear(&buf);
-}
-
-static void names_need_memory_only_where_there_are_many(void **state)
-{
-    struct slice_error error;
-    struct buf buf = BUF_INIT;
-    enum slice_verdict verdict = SLICE_NO_MEMORY;
-    unsigned long n;
-
-    (void)state;
-    for (int i = 0; i < 100; i++)
-        buf_addf(&buf, "%c\"%d\":{\"a\":1}", i ? ',' : '{', i);
-    buf_add_char(&buf, '}');
-    for (n = 1; verdict == SLICE_NO_MEMORY; n++) {
-        mem_fail_at(n, 0);
-        verdict = unique(buf_text(&buf), &error);
-        if (verdict == SLICE_NO_MEMORY)
-            assert_string_equal(error.reason, "out of memory");
-    }
-    mem_fail_at(0, 0);
-    assert_int_equal(verdict, SLICE_OK);
-    assert_int_equal(n - 2, 2); /* 64 names, 128 names */
-    buf_clear(&buf);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -652,11 +500,6 @@ int main(void)
         cmocka_unit_test(check_accepts_the_greatest_depth_and_refuses_the_next),
         cmocka_unit_test(check_depth_takes_less_if_told_to),
         cmocka_unit_test(check_remembers_what_is_open_at_every_depth),
-        cmocka_unit_test(names_may_repeat_only_where_nobody_asks),
-        cmocka_unit_test(names_of_different_objects_are_apart),
-        cmocka_unit_test(a_name_that_comes_twice_is_told_before_what_follows),
-        cmocka_unit_test(names_are_compared_at_every_depth_and_number),
-        cmocka_unit_test(names_need_memory_only_where_there_are_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
