@@ -82,7 +82,7 @@ integrity() { sqlite3 "$POOLD_DATA_DIR/poold.db" 'PRAGMA integrity_check'; }
     expect 503 not-ready
     [[ $BODY == *"disk is full"* ]]
     log_has 'the disk is full'
-    [ "$(idle_workers)" = 1 ]
+    eventually idle_workers_are 1
     [ "$(field "$next" .state)" = queued ]
     post "/v1/jobs/$job/cancel" '{"terminate":true}'
     restart_poold TERM

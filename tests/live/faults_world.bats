@@ -113,7 +113,7 @@ workers_alive() { [ "$(pgrep -c -x poold-worker -P "$(named_forkserver)")" = "$1
     get /readyz
     expect 200
     log_has 'no socket or memory for a worker' && return 1
-    [ "$(idle_workers)" = 2 ]
+    eventually idle_workers_are 2
 }
 
 # connections_after WORD: what the log said last.

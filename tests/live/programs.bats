@@ -48,6 +48,8 @@ stream_results() { jq -sc 'map(select(has("index")) | .result)' <<<"$BODY"; }
     body_is .result '[0,1,4,9,16,25,36,49,64,81,100,121,144,169,196,225,256,289,324,361]'
 }
 
+pids_are() { [ "$(workers | jq -s 'map(select(.alive) | .pid) | unique | length')" = "$1" ]; }
+
 @test "sixteen workers: map, imap_unordered and apply_async give the same squares" {
     start_poold --processes 16
     squares=$(range 0 20 | jq -c 'map(. * .)')
@@ -59,7 +61,7 @@ stream_results() { jq -sc 'map(select(has("index")) | .result)' <<<"$BODY"; }
     [ "$(stream_results | jq -c sort)" = "$squares" ]
     calls square 100 200 300
     [ "$(gets)" = 10000,40000,90000 ]
-    [ "$(workers | jq -s 'map(select(.alive) | .pid) | unique | length')" = 16 ]
+    eventually pids_are 16
 }
 
 @test "products of matrices of five sizes, side by side and one after another" {
