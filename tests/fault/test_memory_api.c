@@ -25,7 +25,6 @@
 #define ANSWER_NS   (20 * NS_PER_SEC)
 #define REQUEST_MAX 4096
 
-extern char **environ;
 
 struct server {
     struct rig *rig;
@@ -69,10 +68,11 @@ static void open_http(struct server *server)
                                     .on_over = api_on_over,
                                     .admit = api_admit };
     struct error_text err = { "" };
+    char *environment[] = { NULL }; /* not that of whoever runs the test */
     enum config_action action;
     struct api *api = &server->api;
 
-    assert_int_equal(config_load(2, args, &environ[0], &server->config, &action, &err),
+    assert_int_equal(config_load(2, args, environment, &server->config, &action, &err),
                      ST_OK);
     server->config.access_log = ACCESS_LOG_OFF;
     api->config = &server->config;
