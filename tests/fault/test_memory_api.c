@@ -25,7 +25,6 @@
 #define ANSWER_NS   (20 * NS_PER_SEC)
 #define REQUEST_MAX 4096
 
-
 struct server {
     struct rig *rig;
     struct config config;
