@@ -4,7 +4,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/timeslice.h"
 #include "server/store.h"
 
 #include <assert.h>
@@ -52,7 +51,6 @@ static void *copy_main(void *data)
 {
     struct backup *backup = data;
 
-    timeslice_set(0); /* nobody waits for it as for the loop, which it is started from */
     backup->st = store_copy_sqlite(backup->dir, backup->path, &backup->stop,
                                    &backup->bytes, &backup->why);
     (void)uv_async_send(&backup->async);

@@ -5,7 +5,6 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/timeslice.h"
 #include "server/backup.h"
 #include "server/ca_file.h"
 #include "server/callback.h"
@@ -489,9 +488,6 @@ static void close_loop(struct server *server)
     server->confining = NULL;
 }
 
-/* Of the loop's thread, which everybody waits for; bench/README.md has what it gives. */
-#define LOOP_TIMESLICE_NS 200000
-
 static int run(struct server *server)
 {
     int exit_code = prepare(server);
@@ -521,7 +517,6 @@ static int run(struct server *server)
             store_kind_names[server->config.store], server->config.data);
         notify_ready(server->notify);
     }
-    timeslice_set(LOOP_TIMESLICE_NS);
     close_loop(server);
     if (server->exit_code == 0)
         log_info("server stopped", "");

@@ -28,7 +28,6 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/timeslice.h"
 #include "workers/child.h"
 #include "workers/confine_process.h"
 #include "workers/forkserver_wire.h"
@@ -482,7 +481,6 @@ static bool prepare(struct forkserver_process *fs)
         fcntl(fs->sock, F_SETFD, FD_CLOEXEC) == -1)
         return false;
     prctl(PR_SET_NAME, "poold-fork");
-    timeslice_set(0); /* the server's is for what others wait for */
     /* What the server itself was started in is no trace of its jobs. */
     (void)unsetenv("TRACEPARENT");
     (void)unsetenv("TRACESTATE");

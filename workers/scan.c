@@ -9,7 +9,6 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/fd.h"
-#include "common/timeslice.h"
 #include "common/utf8.h"
 #include "workers/confine_process.h"
 #include "workers/registry.h"
@@ -504,7 +503,6 @@ int scan_main(int argc, char **argv)
     /* The service's own does not outlive it. */
     if (json)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    timeslice_set(0);
     scan.files = json_array();
     scan.taken = json_object();
     for (; i < argc && exit_code == EXIT_SUCCESS; i++) {

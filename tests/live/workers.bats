@@ -178,22 +178,3 @@ all_busy() { [ "$(workers | jq -s '[.[] | select(.alive and .state == "busy")] |
     get /v1/tasks/nonsense
     expect 404 not-found
 }
-
-# slice_of PID: the time slice of its first thread in nanoseconds; nothing if the kernel does not say.
-slice_of() { awk '$1 == "se.slice" { print $3 }' "/proc/$1/sched" 2>/dev/null || true; }
-another_worker() { [ "$(worker_pid 0)" != "$1" ]; }
-has_slice() { [ "$(slice_of "$1")" = "$2" ]; }
-
-@test "the loop asks for short time slices, workers do not, nor does who comes after a killed forkserver" {
-    printf '6.12\n%s\n' "$(uname -r)" | sort --version-sort --check=quiet ||
-        skip "a kernel that takes no wishes"
-    usual=$(slice_of self)
-    [ -n "$usual" ] || skip "a kernel that does not show time slices"
-    start_poold --processes 1
-    eventually has_slice "$POOLD_PID" 200000
-    worker=$(worker_pid 0)
-    has_slice "$worker" "$usual"
-    kill -KILL "$(forkserver)"
-    eventually another_worker "$worker"
-    has_slice "$(worker_pid 0)" "$usual"
-}
