@@ -386,10 +386,9 @@ const uint8_t *scan_value(struct scan *s, const uint8_t *p)
 struct scan scan_of(struct text doc)
 {
     /* An empty text may have no address at all, which must not be calculated with. */
-    const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : "");
+    const uint8_t *at = (const uint8_t *)(doc.at ? doc.at : ""), *end = at + doc.len;
 
-    return (
-        struct scan){ .start = at, .end = at + doc.len, .max_depth = SLICE_DEPTH_MAX };
+    return (struct scan){ .start = at, .end = end, .max_depth = SLICE_DEPTH_MAX };
 }
 
 enum slice_kind scan_kind(uint8_t first)

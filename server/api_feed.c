@@ -126,8 +126,6 @@ static void begin(struct feeding *feeding, struct text line)
     feeding->over = !feeding->live;
 }
 
-static const char out_of_memory[] = "the server is out of memory";
-
 /* The complete line is no item: the same is said as of a body, and of which line. */
 static void refuse_line(struct feeding *feeding, enum slice_verdict verdict,
                         const struct slice_error *error)
@@ -161,7 +159,7 @@ static void add_item(struct feeding *feeding, struct text item)
     } else if (status->fed >= feeding->api->config->max_items) {
         break_off(feeding, "there are more items than max_items allows", feeding->line);
     } else if (dispatch_feed(feeding->live, item) != ST_OK) {
-        break_off(feeding, out_of_memory, feeding->line);
+        break_off(feeding, "the server is out of memory", feeding->line);
     }
 }
 

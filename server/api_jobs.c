@@ -3,9 +3,7 @@
 
 #include "common/mem.h"
 #include "server/job_json.h"
-#include "server/json_load.h"
 
-#include <jansson.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -105,26 +103,24 @@ static void cancelled(struct api *api, struct request *request,
         api_reply_job(request, 202, view, &none, REUSE_NONE);
 }
 
-static void refuse_member(struct request *request, const char *name, const char *what)
+/* The member `terminate` of the body; what is wrong with any goes to refusal. */
+static bool read_members(const struct slice_envelope *envelope, struct refusal *refusal)
 {
-    struct refusal refusal;
+    bool terminate = false;
 
-    refusal_init(&refusal);
-    refusal_add(&refusal, (struct text){ name, strlen(name) }, -1,
-                PROBLEM_VALIDATION_FAILED, what);
-    api_refuse(request, &refusal);
-    refusal_clear(&refusal);
-}
+    for (size_t i = 0; i < envelope->count; i++) {
+        const struct slice_member *member = &envelope->members[i];
 
-static void refuse_text(struct request *request, enum slice_verdict verdict,
-                        const struct slice_error *error)
-{
-    struct refusal refusal;
-
-    refusal_init(&refusal);
-    refusal_of_text(&refusal, verdict, error, NULL);
-    api_refuse(request, &refusal);
-    refusal_clear(&refusal);
+        if (!text_equals(member->name, "terminate"))
+            refusal_add(refusal, member->name, -1, PROBLEM_VALIDATION_FAILED,
+                        "is not a member that is known here");
+        else if (member->kind != SLICE_BOOL)
+            refusal_add(refusal, member->name, -1, PROBLEM_VALIDATION_FAILED,
+                        "is not true or false");
+        else
+            terminate = member->value.at[0] == 't';
+    }
+    return terminate;
 }
 
 /* The body: nothing, or {"terminate": bool}. Answers and returns false if it is anything
@@ -132,49 +128,31 @@ static void refuse_text(struct request *request, enum slice_verdict verdict,
 static bool read_terminate(const struct api *api, struct request *request,
                            bool *ret_terminate)
 {
+    const struct slice_limits limits = { .max_depth =
+                                             (unsigned)api->config->max_json_depth };
     struct text body = blob_text(request_body(request));
-    enum slice_kind kind;
-    enum slice_verdict verdict;
+    struct slice_envelope envelope;
     struct slice_error error = { 0 };
-    json_auto_t *object = NULL;
-    json_t *value;
-    const char *name;
-    bool no_memory;
+    enum slice_verdict verdict;
+    struct refusal refusal;
+    bool fine;
 
     *ret_terminate = false;
     if (!body.len)
         return true;
     if (!api_body_is_json(request))
         return false;
-    verdict =
-        slice_check_sent(body, (unsigned)api->config->max_json_depth, &kind, &error);
-    if (verdict != SLICE_OK) {
-        refuse_text(request, verdict, &error);
-        return false;
-    }
-    object = json_load(body, JSON_REJECT_DUPLICATES, &no_memory);
-    if (no_memory) {
-        api_problem_status(request, ST_NO_MEMORY);
-        return false;
-    }
-    if (!json_is_object(object)) {
-        api_problem(request, PROBLEM_VALIDATION_FAILED,
-                    "the body is JSON, but not an object");
-        return false;
-    }
-    json_object_foreach(object, name, value)
-    {
-        if (strcmp(name, "terminate") == 0 && json_is_boolean(value)) {
-            *ret_terminate = json_boolean_value(value);
-            continue;
-        }
-        refuse_member(request, name,
-                      strcmp(name, "terminate") == 0
-                          ? "is not true or false"
-                          : "is not a member that is known here");
-        return false;
-    }
-    return true;
+    refusal_init(&refusal);
+    verdict = slice_envelope_scan(body, NULL, &limits, &envelope, &error);
+    if (verdict != SLICE_OK)
+        refusal_of_text(&refusal, verdict, &error, NULL);
+    else
+        *ret_terminate = read_members(&envelope, &refusal);
+    fine = verdict == SLICE_OK && !refusal.error_count && !refusal.no_memory;
+    if (!fine)
+        api_refuse(request, &refusal);
+    refusal_clear(&refusal);
+    return fine;
 }
 
 void api_job_cancel(struct api *api, struct request *request, struct text param)
